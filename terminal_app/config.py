@@ -1,0 +1,233 @@
+"""`terminal.toml` as frozen structs. Unknown keys, wrong types and ranges stop the start: `file: [section] key: reason`.
+
+Secrets are paths of files, never values. Relative paths are relative to the configuration file. No key that touches
+money or devices has a silent default; what has a default here is a pace, a window or a path, and says so.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+from msgspec import Meta
+
+from terminal_app import units
+from terminal_app.errors import ConfigError
+
+Name = Annotated[str, Meta(min_length=1, max_length=64)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Seconds = Annotated[int, Meta(ge=1, le=86_400)]
+T = TypeVar("T")
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class TerminalSection(_Section):
+    """[terminal] Who and where this terminal is."""
+
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,36}$")]
+    mode: Literal["demo", "production"]
+    station: Name  # shown on every screen
+    operator: Name  # on receipts
+    operator_address: Name
+    vat_id: str = ""
+    country: Annotated[str, Meta(pattern=r"^[A-Z]{2}$")]
+    time_zone: str
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
+    languages: Annotated[tuple[str, ...], Meta(min_length=1)]
+    helpline: str
+    state_dir: Path
+    runtime_dir: Path
+
+
+class ConnectorSection(_Section):
+    """[[connector]] One outlet: number 1..8, label, its meter and its charge controller by name, EVSE id for records."""
+
+    number: Annotated[int, Meta(ge=1, le=8)]
+    label: Name
+    evse_id: Annotated[str, Meta(pattern=r"^[A-Z0-9*+-]{3,48}$")]
+    meter: Name
+    evse: Name
+    max_current_a: Annotated[int, Meta(ge=6, le=1000)]
+    max_power_w: Annotated[int, Meta(ge=1000, le=10_000_000)]
+    tariff: Path | None = None  # OCPI 2.3.0 tariff file; none = not for sale
+
+
+class MeterSection(_Section):
+    """[meter.NAME] A Modbus meter: `profile` names a packaged model or a TOML file; either `port` or `host` + `tcp_port`."""
+
+    profile: Name
+    unit: Annotated[int, Meta(ge=1, le=247)] = 1
+    port: str = ""
+    baud_rate: Literal[1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200] | None = None  # none = as the profile says
+    host: str = ""
+    tcp_port: Port = 502
+
+
+class EvseSection(_Section):
+    """[evse.NAME] A charge controller: driver `openevse` on serial `port`."""
+
+    driver: Literal["openevse"]
+    port: Name
+    baud_rate: Literal[9600, 19200, 38400, 57600, 115200] = 115200
+
+
+class ReaderSection(_Section):
+    """[reader] The PC/SC reader. `name` is a part of the reader's name ("" = the first); `card_key` a file of 32 bytes."""
+
+    driver: Literal["pcsc"] = "pcsc"
+    name: str = ""
+    pcsc_socket: str = ""  # PCSCLITE_CSOCK_NAME; "" = the system's pcscd
+    card_key: Path
+
+
+class Iso8583Section(_Section):
+    """[gateway.NAME] kind = "iso8583": an acquirer host. TLS is mandatory outside demo mode."""
+
+    kind: Literal["iso8583"]
+    host: Name
+    port: Port
+    tls: bool
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    terminal_id: Annotated[str, Meta(pattern=r"^[A-Z0-9]{8}$")]
+    merchant_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9 ]{15}$")]
+    mcc: Annotated[str, Meta(pattern=r"^\d{4}$")] = "5552"
+    connect_timeout_s: Seconds = 5
+
+
+class PolicySection(_Section):
+    """[policy] The operator's choices about money and waiting."""
+
+    hold_minor: Annotated[int, Meta(ge=1, le=100_000_000)]
+    min_useful_hold_minor: Annotated[int, Meta(ge=0)] = 500  # a smaller partial approval is released at once
+    plug_window_s: Seconds = 120  # approved, but nobody plugs in
+    authorize_deadline_s: Annotated[int, Meta(ge=2, le=20)] = 15  # the driver is told by then
+    settle_deadline_s: Annotated[int, Meta(ge=60)] = 7 * 86_400  # then manual
+    settle_retry_s: Seconds = 30  # first pause, doubled up to 1 h
+    declined_show_s: Seconds = 12
+    receipt_show_s: Seconds = 60
+    meter_lost_stop_s: Seconds = 60
+    car_start_window_s: Annotated[int, Meta(ge=10)] = 600  # plugged and authorised, but the car asks for nothing
+    checkpoint_s: Annotated[int, Meta(ge=5)] = 180
+    checkpoint_wh: Annotated[int, Meta(ge=100)] = 5000
+
+
+class KeysSection(_Section):
+    """[keys] PEM files (PKCS#8, P-256): `record` signs the JWS chain, `ocmf` the terminal-made OCMF. Never the same key."""
+
+    record: Path
+    ocmf: Path
+
+
+class OfficeSection(_Section):
+    """[office] Where records go. `public_key` (PEM SPKI) verifies acknowledgements; `token_file` authorises the terminal."""
+
+    url: Name
+    public_key: Path
+    token_file: Path
+    ca_file: Path | None = None
+    receipt_url: Name  # base of the receipt page; the address is receipt_url/r/CODE
+    push_every_s: Seconds = 5
+    deadline_s: Seconds = 30
+
+
+class Config(_Section):
+    """Everything `terminal.toml` may say."""
+
+    terminal: TerminalSection
+    connector: Annotated[tuple[ConnectorSection, ...], Meta(min_length=1, max_length=8)]
+    meter: dict[str, MeterSection]
+    evse: dict[str, EvseSection]
+    reader: ReaderSection
+    gateway: dict[str, Iso8583Section]
+    policy: PolicySection
+    keys: KeysSection
+    office: OfficeSection
+
+    @property
+    def demo(self) -> bool:
+        return self.terminal.mode == "demo"
+
+
+def load(path: Path) -> Config:
+    """Read and check a configuration file. ConfigError names file, section, key and reason."""
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(str(path), "", f"cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), "", f"is not TOML: {error}") from error
+    config = decode(raw, Config, path)
+    _check_relations(config, path)
+    return config
+
+
+def decode(raw: Any, into: type[T], path: Path) -> T:
+    """msgspec.convert with our error form and paths made absolute against the file's folder."""
+
+    def from_text(wanted: type, value: Any) -> Any:
+        if wanted is Path and isinstance(value, str):
+            return path.parent.absolute() / Path(value).expanduser()
+        raise NotImplementedError(wanted)
+
+    try:
+        return msgspec.convert(raw, into, dec_hook=from_text)
+    except msgspec.ValidationError as error:
+        reason, where = str(error), ""
+        if found := re.search(r" - at `(?:key in )?\$\.?(.*)`$", reason):
+            reason = reason[: found.start()]
+            section, _, key = found[1].partition(".")
+            where = f"[{section}] {key}".strip() if section else ""
+            if section and not key and "unknown field" not in reason:
+                where = (
+                    f"[{section}]" if isinstance(raw, dict) and isinstance(raw.get(section), (dict, list)) else section
+                )
+        raise ConfigError(path.name, where, reason) from error
+
+
+def _check_relations(config: Config, path: Path) -> None:
+    """What no single key can know."""
+
+    def refuse(where: str, reason: str) -> None:
+        raise ConfigError(path.name, where, reason)
+
+    try:
+        ZoneInfo(config.terminal.time_zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        refuse("[terminal] time_zone", f"{config.terminal.time_zone!r} is not an IANA time zone")
+    try:
+        units.exponent(config.terminal.currency)
+    except ValueError as error:
+        refuse("[terminal] currency", str(error))
+    numbers = [connector.number for connector in config.connector]
+    if len(set(numbers)) != len(numbers):
+        refuse("[[connector]] number", "two connectors have the same number")
+    for one in config.connector:
+        if one.meter not in config.meter:
+            refuse("[[connector]] meter", f"there is no section [meter.{one.meter}]")
+        if one.evse not in config.evse:
+            refuse("[[connector]] evse", f"there is no section [evse.{one.evse}]")
+    evses = [connector.evse for connector in config.connector]
+    meters = [connector.meter for connector in config.connector]
+    if len(set(evses)) != len(evses) or len(set(meters)) != len(meters):
+        refuse("[[connector]]", "two connectors share one controller or one meter: each needs its own")
+    for name, meter in config.meter.items():
+        if bool(meter.port) == bool(meter.host):
+            refuse(f"[meter.{name}]", "give either port (serial) or host (Modbus TCP)")
+    if not config.gateway:
+        refuse("[gateway]", "no gateway is configured")
+    for name, gateway in config.gateway.items():
+        if not config.demo and not gateway.tls:
+            refuse(f"[gateway.{name}] tls", "must be true outside demo mode")
+    if not config.demo and not config.office.url.startswith("https://"):
+        refuse("[office] url", "must begin with https:// outside demo mode")
+    if config.keys.record == config.keys.ocmf:
+        refuse("[keys] ocmf", "must be another key than [keys] record")
+    if config.policy.min_useful_hold_minor > config.policy.hold_minor:
+        refuse("[policy] min_useful_hold_minor", "is above hold_minor: no hold would ever be useful")

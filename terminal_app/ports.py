@@ -1,0 +1,167 @@
+"""The ports: what the core asks of devices and gateways. Small Protocols; one conformance suite per port (tests/conformance).
+
+Every method blocks its caller, which is always one worker thread that owns the object; none is called from two threads.
+Drivers translate library errors at the border: only `DeviceUnavailable`, `DeviceMisread` and `CardMisread` come out.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from terminal_app.values import EvseStatus, Hold, MeterIdentity, MeterValue, MoneyStep, Outcome, PaymentCard, Stamp
+
+
+class Clock(Protocol):
+    """The only source of time of the core. Never blocks, never raises, any thread."""
+
+    def now(self) -> Stamp: ...
+
+
+class EnergyMeter(Protocol):
+    """A cumulative active import register, in Wh. Moves no money."""
+
+    def identity(self) -> MeterIdentity:
+        """Who the meter is, read from it (serial number included). Blocks up to 3 s. DeviceUnavailable, DeviceMisread."""
+
+    def read(self) -> MeterValue:
+        """One reading: register, power, time of the request. Blocks up to 2 s. DeviceUnavailable, DeviceMisread.
+
+        Only what is physically possible as a register is checked here (range, NaN); plausibility against earlier
+        readings is the session's rule.
+        """
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class SignedMeter(Protocol):
+    """A meter that signs its own OCMF (second Protocol, found once in run/). The bytes are passed on verbatim."""
+
+    def begin(self, session_id: str, tariff_text: str) -> None:
+        """Open a signed measurement. Blocks up to 20 s."""
+
+    def end(self) -> bytes:
+        """Close it and give the OCMF string as the meter made it. Blocks up to 20 s."""
+
+    def public_key_spki(self) -> bytes:
+        """DER SubjectPublicKeyInfo of the meter's key."""
+
+
+class CardRequest(msgspec.Struct, frozen=True):
+    """What the reader shall do with the next card.
+
+    `pay`: run a payment for `amount_minor` and bring an ARQC; otherwise only identify the card (token), e.g. to stop
+    by the same card. `utc_ms` dates the cryptogram (tag 9A), `serial` is tag 9F41, `country` ISO 3166 numeric (9F1A).
+    """
+
+    pay: bool
+    amount_minor: int
+    currency: str
+    country: str
+    utc_ms: int
+    serial: int
+
+
+class CardReader(Protocol):
+    """A contactless/chip reader. `read` moves no money by itself: it only brings the cryptogram."""
+
+    def wait_card(self, wait_s: float) -> bool:
+        """True as soon as a card is in the field, False after `wait_s`. DeviceUnavailable if the reader is gone.
+
+        A card that stays in the field after `read` counts as new only after it was taken away.
+        """
+
+    def read(self, request: CardRequest) -> PaymentCard:
+        """Run the EMV transaction with the card in the field. Blocks up to 5 s. CardMisread, DeviceUnavailable.
+
+        With `request.pay` False the card has empty `emv` and no cryptogram.
+        """
+
+    def finish(self, issuer_answer: bytes | None) -> None:
+        """Give the issuer's DE55 answer to a contact card still in the slot; nothing for contactless. Never raises."""
+
+    def close(self) -> None: ...
+
+
+class GatewayCapabilities(msgspec.Struct, frozen=True):
+    partial_approval: bool = False
+    increment: bool = False
+    refund: bool = False
+    look_up: bool = False
+
+
+class PaymentGateway(Protocol):
+    """Money moves here. Never raises for the network: the answer is a value (`Approved | Declined | OutcomeUnknown`).
+
+    The engine has committed the intent (Hold or MoneyStep) before any call; the same call with the same arguments may
+    be repeated after a crash and must have one effect. `Declined` and `Approved` may only be returned for a genuine
+    answer of the gateway, or (Declined UNREACHABLE, authorize only) when certainly nothing was sent.
+    Each call blocks at most its `deadline_s`. May be called by two threads (authorizing, settling), never for one hold.
+    """
+
+    name: str
+    capabilities: GatewayCapabilities
+
+    def authorize(self, hold: Hold, source: PaymentCard, deadline_s: float) -> Outcome:
+        """Reserve `hold.amount_minor`. Never repeated for one card reading."""
+
+    def capture(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
+        """Take `step.amount_minor` of an approved hold; the rest is released."""
+
+    def void(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
+        """Release a hold, known or of unknown outcome (then this is the reversal: repeated until answered)."""
+
+    def refund(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
+        """Give back up to what was captured."""
+
+    def check(self, deadline_s: float) -> str:
+        """Prove link and credentials without moving money. Empty text = well, else what is wrong."""
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class LookUp(Protocol):
+    """Second Protocol: a gateway that can be asked what became of an operation, by our own key."""
+
+    def look_up(self, hold: Hold, deadline_s: float) -> Outcome: ...
+
+
+class ChargeControl(Protocol):
+    """The charge controller (IEC 61851). Power-up, link loss and restart of it mean: not authorized. Moves no money."""
+
+    keepalive_s: float
+    """Longest pause between `status` calls it tolerates before it revokes by itself; 0 = it cannot guard itself."""
+
+    def status(self) -> EvseStatus:
+        """Blocks up to 2 s. DeviceUnavailable, DeviceMisread. Re-establishes 'not authorized' after a controller restart."""
+
+    def authorize(self, limit_a: int) -> None:
+        """Let the car draw up to `limit_a`. Idempotent."""
+
+    def revoke(self) -> None:
+        """Open the contactor and keep it open. Idempotent."""
+
+    def limit(self, limit_a: int) -> None:
+        """Change the current limit of a running charge."""
+
+    def close(self) -> None: ...
+
+
+class RecordSigner(Protocol):
+    """A P-256 key. Signing is not repeatable bit by bit; what was sealed is never signed again."""
+
+    key_id: str
+    """RFC 7638 thumbprint of the public key."""
+
+    def public_key_spki(self) -> bytes:
+        """DER SubjectPublicKeyInfo."""
+
+    def sign(self, data: bytes) -> bytes:
+        """ECDSA P-256 over SHA-256(data) as raw r||s, 64 bytes. Blocks up to 2 s. DeviceUnavailable."""
+
+
+class ReceiptPrinter(Protocol):
+    """Prints one receipt given as text lines. DeviceUnavailable (paper, link)."""
+
+    def print_lines(self, lines: list[str]) -> None: ...

@@ -1,0 +1,300 @@
+"""The screen as data, and the two-way messages between core and UI. Numbers, enums and message ids: no prose, no pixels.
+
+Core -> UI: `Show` (always the whole screen). UI -> core: `UiHello`, `Shown`, `Touch`. Newline-delimited JSON (wire.py).
+`screen_no` changes only when the meaning changes; `revision` with every figure. A touch carries the `screen_no` it was
+made on; the core refuses a touch on an older meaning. Money in minor units, energy in Wh, time in s and UTC ms.
+"""
+
+import enum
+
+import msgspec
+
+UI_PROTOCOL = 1
+
+
+class PriceKind(enum.Enum):
+    """Kinds of price lines in the order the law wants them shown (AFIR Art. 5(4)): kWh, minute, session, other."""
+
+    ENERGY = "energy"  # per kWh
+    TIME = "time"  # per minute of charging
+    FLAT = "flat"  # per session
+    PARKING = "parking"  # per minute after charging
+
+
+class PriceLine(msgspec.Struct, frozen=True):
+    """One price component, VAT included. `price` is a decimal text in major units per `kind`'s unit ("0.59").
+
+    `note` is a message id for a condition ("from_min" ...), with `note_args`; empty = applies always.
+    """
+
+    kind: PriceKind
+    price: str
+    note: str = ""
+    note_args: dict[str, str] = {}
+
+
+class ConnectorState(enum.Enum):
+    FREE = "free"
+    PLUGGED = "plugged"
+    BUSY = "busy"
+    FINISHED = "finished"
+    NOT_FOR_SALE = "not_for_sale"
+
+
+class ConnectorTile(msgspec.Struct, frozen=True):
+    connector: int
+    label: str
+    state: ConnectorState
+
+
+class NotForSaleReason(enum.Enum):
+    NO_TARIFF = "no_tariff"
+    UNLAWFUL_TARIFF = "unlawful_tariff"
+    CLOCK = "clock"
+    METER = "meter"
+    EVSE = "evse"
+    READER = "reader"
+    GATEWAY = "gateway"
+    DISK = "disk"
+    LOCKED = "locked"
+
+
+class OutOfServiceReason(enum.Enum):
+    STARTING = "starting"
+    LEDGER = "ledger"
+    SIGNER = "signer"
+    DISK = "disk"
+    REPEATED_CRASH = "repeated_crash"
+    NO_CORE = "no_core"  # said by the UI itself when the link is gone for 3 s
+    SERVICE = "service"
+
+
+class DeclineWords(enum.Enum):
+    """Why the driver got no charge; each is a sentence in every language, and says what to do next."""
+
+    REFUSED = "refused"
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    CARD_INVALID = "card_invalid"
+    AUTHENTICATION_WANTED = "authentication_wanted"
+    LIMIT_EXCEEDED = "limit_exceeded"
+    BANK_UNREACHABLE = "bank_unreachable"
+    BANK_SILENT = "bank_silent"  # no answer in time; whatever was held is being released
+    CARD_REMOVED = "card_removed"
+    CARD_NOT_SUPPORTED = "card_not_supported"
+    CARD_REFUSED = "card_refused"
+    CARD_SEVERAL = "card_several"
+    CARD_ERROR = "card_error"
+    DEVICE_FAULT = "device_fault"  # charger broke before energy flowed; the hold is released
+
+
+class ChargePhase(enum.Enum):
+    STARTING = "starting"
+    CHARGING = "charging"
+    CAR_PAUSED = "car_paused"  # the car does not ask for energy
+    METER_LOST = "meter_lost"  # figures are the last known ones
+    STOPPING = "stopping"
+
+
+class StopWords(enum.Enum):
+    """Why the charge ended, as told to the driver."""
+
+    TOUCH = "touch"
+    SAME_CARD = "same_card"
+    UNPLUGGED = "unplugged"
+    HOLD_LIMIT = "hold_limit"
+    CAR_FINISHED = "car_finished"
+    NOT_PLUGGED = "not_plugged"
+    FAULT = "fault"
+    POWER_CUT = "power_cut"
+    REMOTE = "remote"
+
+
+class MoneyWords(enum.Enum):
+    """Where the driver's money is, as told on the receipt."""
+
+    FREE = "free"
+    SETTLING = "settling"  # capture or release is on its way; nothing to do
+    CAPTURED = "captured"  # taken; the rest of the hold is released
+    RELEASED = "released"  # nothing taken, hold released
+    MANUAL = "manual"  # the operator is looking after it
+
+
+class Overview(msgspec.Struct, frozen=True, tag="overview"):
+    """Several connectors: the driver chooses one (touch SELECT with the connector number)."""
+
+    tiles: tuple[ConnectorTile, ...]
+
+
+class Offer(msgspec.Struct, frozen=True, tag="offer"):
+    """Price, hold and how to pay. Touches: START (only when free), BACK (several connectors).
+
+    `hold_minor` 0 means the hold amount is not needed (free). `card_ready`: the reader is armed, "tap now" may be shown.
+    """
+
+    connector: int
+    label: str
+    prices: tuple[PriceLine, ...]
+    vat_percent: str
+    free: bool
+    hold_minor: int
+    plugged: bool
+    card_ready: bool
+
+
+class NotForSale(msgspec.Struct, frozen=True, tag="not_for_sale"):
+    connector: int
+    label: str
+    reason: NotForSaleReason
+
+
+class ReadingCard(msgspec.Struct, frozen=True, tag="reading_card"):
+    """Hold the card still."""
+
+    connector: int
+
+
+class BankWait(msgspec.Struct, frozen=True, tag="bank_wait"):
+    """The bank is being asked. `waited_s` counts up, `longest_s` is our own deadline."""
+
+    connector: int
+    hold_minor: int
+    waited_s: int
+    longest_s: int
+
+
+class DeclinedView(msgspec.Struct, frozen=True, tag="declined"):
+    """No charge, and why. `held_minor` > 0: that much is being released now. Touch: OK. Goes away by itself."""
+
+    connector: int
+    reason: DeclineWords
+    held_minor: int
+    back_in_s: int
+
+
+class PlugIn(msgspec.Struct, frozen=True, tag="plug_in"):
+    """Approved (or free): please plug in. Touch: CANCEL (releases the hold)."""
+
+    connector: int
+    label: str
+    hold_minor: int
+    card: str  # "Mastercard ···· 0011", empty when free
+    left_s: int
+
+
+class Charging(msgspec.Struct, frozen=True, tag="charging"):
+    """Live figures. Touch: STOP. `cost_minor` is what the bill would be now."""
+
+    connector: int
+    label: str
+    phase: ChargePhase
+    energy_wh: int
+    cost_minor: int
+    seconds: int
+    power_w: int
+    hold_minor: int
+    card: str
+    prices: tuple[PriceLine, ...]
+
+
+class ReceiptLine(msgspec.Struct, frozen=True):
+    """One bill line, VAT included: quantity as decimal text in `kind`'s unit (kWh, minutes, sessions)."""
+
+    kind: PriceKind
+    quantity: str
+    price: str
+    vat_percent: str
+    gross_minor: int
+
+
+class Receipt(msgspec.Struct, frozen=True, tag="receipt"):
+    """The bill. Touch: DONE. `qr` is the receipt address ("" = not available); `number` the receipt number."""
+
+    connector: int
+    label: str
+    number: str
+    lines: tuple[ReceiptLine, ...]
+    total_minor: int
+    vat_minor: int
+    energy_wh: int
+    seconds: int
+    meter_start_wh: int
+    meter_stop_wh: int
+    meter_serial: str
+    hold_minor: int
+    money: MoneyWords
+    stop: StopWords
+    card: str
+    qr: str
+    interrupted: bool
+
+
+class OutOfService(msgspec.Struct, frozen=True, tag="out_of_service"):
+    reason: OutOfServiceReason
+
+
+View = (
+    Overview | Offer | NotForSale | ReadingCard | BankWait | DeclinedView | PlugIn | Charging | Receipt | OutOfService
+)
+VIEWS: tuple[type[View], ...] = (
+    Overview,
+    Offer,
+    NotForSale,
+    ReadingCard,
+    BankWait,
+    DeclinedView,
+    PlugIn,
+    Charging,
+    Receipt,
+    OutOfService,
+)
+
+
+class Screen(msgspec.Struct, frozen=True):
+    """The whole screen. `utc_ms` is for the clock in the corner, `time_zone` an IANA name, `language` an ISO 639-1 code."""
+
+    screen_no: int
+    revision: int
+    view: View
+    language: str
+    languages: tuple[str, ...]
+    currency: str
+    station: str
+    helpline: str
+    utc_ms: int
+    time_zone: str
+    demo: bool
+
+
+class Button(enum.Enum):
+    SELECT = "select"  # value = connector number
+    BACK = "back"
+    START = "start"  # free charging only
+    CANCEL = "cancel"
+    STOP = "stop"
+    OK = "ok"
+    DONE = "done"
+    LANGUAGE = "language"  # value = ISO 639-1 code
+
+
+class Show(msgspec.Struct, frozen=True, tag="show"):
+    screen: Screen
+
+
+class UiHello(msgspec.Struct, frozen=True, tag="ui_hello"):
+    protocol: int
+
+
+class Shown(msgspec.Struct, frozen=True, tag="shown"):
+    """The frame with this `screen_no` is on the glass."""
+
+    screen_no: int
+
+
+class Touch(msgspec.Struct, frozen=True, tag="touch"):
+    screen_no: int
+    button: Button
+    value: str = ""
+
+
+UiToCore = UiHello | Shown | Touch
+CoreToUi = Show
