@@ -26,7 +26,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     pass
 
 
-class TerminalSection(_Section):
+class TerminalSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[terminal] Who and where this terminal is."""
 
     id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,36}$")]
@@ -44,7 +44,7 @@ class TerminalSection(_Section):
     runtime_dir: Path
 
 
-class ConnectorSection(_Section):
+class ConnectorSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[[connector]] One outlet: number 1..8, label, its meter and its charge controller by name, EVSE id for records."""
 
     number: Annotated[int, Meta(ge=1, le=8)]
@@ -57,7 +57,7 @@ class ConnectorSection(_Section):
     tariff: Path | None = None  # OCPI 2.3.0 tariff file; none = not for sale
 
 
-class MeterSection(_Section):
+class MeterSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[meter.NAME] A Modbus meter: `profile` names a packaged model or a TOML file; either `port` or `host` + `tcp_port`."""
 
     profile: Name
@@ -68,7 +68,7 @@ class MeterSection(_Section):
     tcp_port: Port = 502
 
 
-class EvseSection(_Section):
+class EvseSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[evse.NAME] A charge controller: driver `openevse` on serial `port`."""
 
     driver: Literal["openevse"]
@@ -76,7 +76,7 @@ class EvseSection(_Section):
     baud_rate: Literal[9600, 19200, 38400, 57600, 115200] = 115200
 
 
-class ReaderSection(_Section):
+class ReaderSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[reader] The PC/SC reader. `name` is a part of the reader's name ("" = the first); `card_key` a file of 32 bytes."""
 
     driver: Literal["pcsc"] = "pcsc"
@@ -85,7 +85,7 @@ class ReaderSection(_Section):
     card_key: Path
 
 
-class Iso8583Section(_Section):
+class Iso8583Section(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[gateway.NAME] kind = "iso8583": an acquirer host. TLS is mandatory outside demo mode."""
 
     kind: Literal["iso8583"]
@@ -101,7 +101,7 @@ class Iso8583Section(_Section):
     connect_timeout_s: Seconds = 5
 
 
-class PolicySection(_Section):
+class PolicySection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[policy] The operator's choices about money and waiting."""
 
     hold_minor: Annotated[int, Meta(ge=1, le=100_000_000)]
@@ -118,14 +118,14 @@ class PolicySection(_Section):
     checkpoint_wh: Annotated[int, Meta(ge=100)] = 5000
 
 
-class KeysSection(_Section):
+class KeysSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[keys] PEM files (PKCS#8, P-256): `record` signs the JWS chain, `ocmf` the terminal-made OCMF. Never the same key."""
 
     record: Path
     ocmf: Path
 
 
-class OfficeSection(_Section):
+class OfficeSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[office] Where records go. `public_key` (PEM SPKI) verifies acknowledgements; `token_file` authorises the terminal."""
 
     url: Name
@@ -137,7 +137,7 @@ class OfficeSection(_Section):
     deadline_s: Seconds = 30
 
 
-class Config(_Section):
+class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything `terminal.toml` may say."""
 
     terminal: TerminalSection
@@ -185,9 +185,7 @@ def decode(raw: Any, into: type[T], path: Path) -> T:
             section, _, key = found[1].partition(".")
             where = f"[{section}] {key}".strip() if section else ""
             if section and not key and "unknown field" not in reason:
-                where = (
-                    f"[{section}]" if isinstance(raw, dict) and isinstance(raw.get(section), (dict, list)) else section
-                )
+                where = f"[{section}]" if isinstance(raw, dict) and isinstance(raw.get(section), (dict, list)) else section
         raise ConfigError(path.name, where, reason) from error
 
 

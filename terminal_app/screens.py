@@ -232,9 +232,7 @@ class OutOfService(msgspec.Struct, frozen=True, tag="out_of_service"):
     reason: OutOfServiceReason
 
 
-View = (
-    Overview | Offer | NotForSale | ReadingCard | BankWait | DeclinedView | PlugIn | Charging | Receipt | OutOfService
-)
+View = Overview | Offer | NotForSale | ReadingCard | BankWait | DeclinedView | PlugIn | Charging | Receipt | OutOfService
 VIEWS: tuple[type[View], ...] = (
     Overview,
     Offer,
