@@ -43,6 +43,10 @@ class Command:
     def has(self, key: str) -> bool:
         return key in self._fields
 
+    def present(self, key: str) -> bool:
+        """Given, and not null."""
+        return self._fields.get(key) is not None
+
     def text(self, key: str, default: str | None = None) -> str:
         value = self._fields.get(key, default)
         if not isinstance(value, str):
@@ -100,9 +104,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 async def listen_unix(path: Path, handler: Handler) -> asyncio.Server:
     """Serve `path`; a socket that a dead process left there is replaced. Raises SimulationError."""
     if len(os.fsencode(path)) >= PATH_LIMIT:
-        raise SimulationError(
-            f"{path}: a Unix socket path must be shorter than {PATH_LIMIT} bytes; use a short directory"
-        )
+        raise SimulationError(f"{path}: a Unix socket path must be shorter than {PATH_LIMIT} bytes; use a short directory")
     try:
         if stat.S_ISSOCK(path.lstat().st_mode):
             with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(ConnectionRefusedError):

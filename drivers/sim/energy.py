@@ -32,6 +32,19 @@ class EnergyAccount:
             self.power_w = power_w
         self._flow(to_ns)
 
+    def energy_at_wns(self, now_ns: int) -> int:
+        """Energy until `now_ns` by what is known now, without settling it."""
+        energy_wns, from_ns, power_w = self.energy_wns, self._settled_ns, self.power_w
+        for at_ns, next_power_w in self._steps:
+            if at_ns > now_ns:
+                break
+            energy_wns += power_w * (at_ns - from_ns)
+            from_ns, power_w = at_ns, next_power_w
+        return energy_wns + power_w * max(0, now_ns - from_ns)
+
+    def power_at_w(self, now_ns: int) -> int:
+        return next((power_w for at_ns, power_w in reversed(self._steps) if at_ns <= now_ns), self.power_w)
+
     def _flow(self, to_ns: int) -> None:
         if to_ns > self._settled_ns:
             self.energy_wns += self.power_w * (to_ns - self._settled_ns)
