@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from terminal_app.values import CardRequest as CardRequest
 from terminal_app.values import EvseStatus, Hold, MeterIdentity, MeterValue, MoneyStep, Outcome, PaymentCard, Stamp
 
 
@@ -45,21 +46,6 @@ class SignedMeter(Protocol):
 
     def public_key_spki(self) -> bytes:
         """DER SubjectPublicKeyInfo of the meter's key."""
-
-
-class CardRequest(msgspec.Struct, frozen=True):
-    """What the reader shall do with the next card.
-
-    `pay`: run a payment for `amount_minor` and bring an ARQC; otherwise only identify the card (token), e.g. to stop
-    by the same card. `utc_ms` dates the cryptogram (tag 9A), `serial` is tag 9F41, `country` ISO 3166 numeric (9F1A).
-    """
-
-    pay: bool
-    amount_minor: int
-    currency: str
-    country: str
-    utc_ms: int
-    serial: int
 
 
 class CardReader(Protocol):

@@ -123,6 +123,21 @@ class PaymentCard:
         raise TypeError("a payment card is never serialised")
 
 
+class CardRequest(msgspec.Struct, frozen=True):
+    """What the reader shall do with the next card.
+
+    `pay`: run a payment for `amount_minor` and bring an ARQC; otherwise only identify the card (token), e.g. to stop
+    by the same card. `utc_ms` dates the cryptogram (tag 9A), `serial` is tag 9F41, `country` ISO 3166 numeric (9F1A).
+    """
+
+    pay: bool
+    amount_minor: int
+    currency: str
+    country: str
+    utc_ms: int
+    serial: int
+
+
 class DeclineReason(enum.Enum):
     """Why money was not given; each has words on the screen."""
 

@@ -1,0 +1,68 @@
+"""Actions: please do. Handed to workers only after the turn's facts are committed; each reports back with one event.
+
+What must hold continuously is no action but a wish computed from the state (`machine.wishes`): contactor and reader. PURE.
+"""
+
+import msgspec
+
+from terminal_app.values import CardRequest, Hold, MoneyStep, PaymentCard
+
+
+class Authorize(msgspec.Struct, frozen=True):
+    """Ask the gateway for money, once. Answer: AuthorizationAnswered."""
+
+    hold: Hold
+    card: PaymentCard
+
+
+class Capture(msgspec.Struct, frozen=True):
+    """Answer: SettlementAnswered."""
+
+    hold: Hold
+    step: MoneyStep
+
+
+class Void(msgspec.Struct, frozen=True):
+    """Answer: SettlementAnswered."""
+
+    hold: Hold
+    step: MoneyStep
+
+
+class ReadRegister(msgspec.Struct, frozen=True):
+    """Two agreeing readings. Answer: RegisterRead or RegisterUnreadable."""
+
+    connector: int
+    session_id: str
+    purpose: str
+
+
+class SignOcmf(msgspec.Struct, frozen=True):
+    """Answer: OcmfSigned."""
+
+    session_id: str
+    payload: bytes
+
+
+class SignRecord(msgspec.Struct, frozen=True):
+    """Answer: RecordSigned."""
+
+    record_seq: int
+    signing_input: bytes
+
+
+Action = Authorize | Capture | Void | ReadRegister | SignOcmf | SignRecord
+
+
+class ReaderWish(msgspec.Struct, frozen=True):
+    """What the reader shall do with the next card; None as a wish = rest. A changed `arm_no` is a new arming."""
+
+    arm_no: int
+    request: CardRequest
+
+
+class EvseWish(msgspec.Struct, frozen=True):
+    """Whether the car may draw energy, and how much. Enforced continuously by the controller's worker."""
+
+    authorized: bool
+    limit_a: int

@@ -1,0 +1,158 @@
+"""Events: it happened. Volatile: lost at a crash, never stored. They come from workers, sockets and the clock. PURE."""
+
+import msgspec
+
+from terminal_app.screens import Button
+from terminal_app.session.facts import StopReason
+from terminal_app.values import EvseStatus, Fault, MeterIdentity, MeterValue, Outcome, PaymentCard
+
+# `dict` attributes hold PaymentCard, which is no msgspec type on purpose; events are never encoded.
+
+
+class Booted(msgspec.Struct, frozen=True):
+    """Replay is over, the ledger verified: resolve what the crash left open."""
+
+
+class Ticked(msgspec.Struct, frozen=True):
+    """A second has passed. All time-outs are noticed here."""
+
+
+class Touched(msgspec.Struct, frozen=True):
+    """A driver's touch on the screen with this meaning; older meanings were refused before."""
+
+    button: Button
+    value: str
+
+
+class FrameShown(msgspec.Struct, frozen=True):
+    """The frame of this screen_no is on the glass."""
+
+    screen_no: int
+
+
+class CardSeen(msgspec.Struct, frozen=True):
+    """A card is in the field of the armed reader; `arm_no` names the arming."""
+
+    arm_no: int
+
+
+class CardRead(msgspec.Struct, frozen=True):
+    """A card was read for a payment (`pay`) or only identified."""
+
+    arm_no: int
+    pay: bool
+    card: PaymentCard
+
+
+class CardFailed(msgspec.Struct, frozen=True):
+    arm_no: int
+    reason: str  # CardMisreadReason value
+
+
+class AuthorizationAnswered(msgspec.Struct, frozen=True):
+    hold_id: str
+    outcome: Outcome
+
+
+class SettlementAnswered(msgspec.Struct, frozen=True):
+    """Answer to the capture or void with this key."""
+
+    hold_id: str
+    key: str
+    outcome: Outcome
+
+
+class EvseReported(msgspec.Struct, frozen=True):
+    connector: int
+    status: EvseStatus
+
+
+class MeterReported(msgspec.Struct, frozen=True):
+    connector: int
+    value: MeterValue
+
+
+class RegisterRead(msgspec.Struct, frozen=True):
+    """Two agreeing readings and the identity read with them, as asked by ReadRegister with the same `purpose`."""
+
+    connector: int
+    session_id: str
+    purpose: str  # "start" | "stop"
+    first: MeterValue
+    second: MeterValue
+    identity: MeterIdentity
+
+
+class RegisterUnreadable(msgspec.Struct, frozen=True):
+    connector: int
+    session_id: str
+    purpose: str
+    why: str
+
+
+class OcmfSigned(msgspec.Struct, frozen=True):
+    """Raw r||s over the payload that SignOcmf named."""
+
+    session_id: str
+    signature: bytes
+
+
+class RecordSigned(msgspec.Struct, frozen=True):
+    record_seq: int
+    signature: bytes
+
+
+class FaultSeen(msgspec.Struct, frozen=True):
+    """A device went bad (`raised`) or is well again; workers send edges, the machine ignores repetitions."""
+
+    fault: Fault
+    raised: bool
+
+
+class StopCommanded(msgspec.Struct, frozen=True):
+    """Technician or office: end the session on this connector."""
+
+    connector: int
+    reason: StopReason
+    actor: str
+    why: str
+
+
+Event = (
+    Booted
+    | Ticked
+    | Touched
+    | FrameShown
+    | CardSeen
+    | CardRead
+    | CardFailed
+    | AuthorizationAnswered
+    | SettlementAnswered
+    | EvseReported
+    | MeterReported
+    | RegisterRead
+    | RegisterUnreadable
+    | OcmfSigned
+    | RecordSigned
+    | FaultSeen
+    | StopCommanded
+)
+EVENTS: tuple[type[Event], ...] = (
+    Booted,
+    Ticked,
+    Touched,
+    FrameShown,
+    CardSeen,
+    CardRead,
+    CardFailed,
+    AuthorizationAnswered,
+    SettlementAnswered,
+    EvseReported,
+    MeterReported,
+    RegisterRead,
+    RegisterUnreadable,
+    OcmfSigned,
+    RecordSigned,
+    FaultSeen,
+    StopCommanded,
+)

@@ -1,0 +1,275 @@
+"""Facts: what was decided and committed. The ledger is a list of these; state is what `evolve` makes of them. PURE.
+
+Each fact embeds the readings and terms it used, so replay needs no configuration. Facts are versioned by their tag:
+a changed meaning gets a new tag, old ones stay readable. No card data beyond `CardFacts`.
+"""
+
+import enum
+
+import msgspec
+
+from terminal_app.values import CardFacts, DeclineReason, Fault, Hold, MeterIdentity, MeterValue, MoneyStep, Stamp
+
+
+class StopReason(enum.Enum):
+    """Why energy ended. Values are those of `screens.StopWords`."""
+
+    TOUCH = "touch"
+    SAME_CARD = "same_card"
+    UNPLUGGED = "unplugged"
+    HOLD_LIMIT = "hold_limit"
+    CAR_FINISHED = "car_finished"
+    NOT_PLUGGED = "not_plugged"
+    FAULT = "fault"
+    POWER_CUT = "power_cut"
+    REMOTE = "remote"
+
+
+class Terminated(enum.Enum):
+    """How a hold ended, as written into its settlement record."""
+
+    CAPTURED = "captured"
+    VOIDED = "voided"
+    MANUAL = "manual"
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Where a charging period begins: register and time counters at a tariff boundary (or at the start)."""
+
+    utc_ms: int
+    energy_wh: int
+    charging_ms: int
+    parking_ms: int
+
+
+class TerminalBooted(msgspec.Struct, frozen=True, tag="terminal_booted"):
+    software: str
+    config_sha256: str
+    tariffs: dict[str, str]  # connector number -> tariff fingerprint
+    resumed_after_crash: bool
+
+
+class SessionOpened(msgspec.Struct, frozen=True, tag="session_opened"):
+    """A driver and a connector. The tariff is frozen here as canonical JSON; `free` = explicit zero tariff, no payment."""
+
+    session_id: str
+    connector: int
+    tariff: str
+    tariff_fingerprint: str
+    free: bool
+    language: str
+    plug_deadline_mono_ms: int
+
+
+class AuthorizationIntended(msgspec.Struct, frozen=True, tag="authorization_intended"):
+    """Committed before the gateway is asked: without it nothing is ever sent (I7)."""
+
+    session_id: str
+    hold: Hold
+    card: CardFacts
+
+
+class AuthorizationApproved(msgspec.Struct, frozen=True, tag="authorization_approved"):
+    hold_id: str
+    approved_minor: int
+    trace: dict[str, str]
+    capture_before_utc_ms: int | None
+    plug_deadline_mono_ms: int
+
+
+class AuthorizationDeclined(msgspec.Struct, frozen=True, tag="authorization_declined"):
+    hold_id: str
+    reason: DeclineReason
+    code: str
+
+
+class AuthorizationUnknown(msgspec.Struct, frozen=True, tag="authorization_unknown"):
+    """Nobody knows whether money is held: the session ends, the hold is reversed until answered."""
+
+    hold_id: str
+    why: str
+
+
+class StartRegistered(msgspec.Struct, frozen=True, tag="start_registered"):
+    """Two agreeing readings before the contactor; committed before the controller may close it."""
+
+    session_id: str
+    first: MeterValue
+    second: MeterValue
+    identity: MeterIdentity
+
+
+class EnergyCheckpoint(msgspec.Struct, frozen=True, tag="energy_checkpoint"):
+    """A committed reading while charging. `boundary`: a tariff boundary was crossed, a new charging period begins here."""
+
+    session_id: str
+    value: MeterValue
+    charging_ms: int
+    parking_ms: int
+    boundary: bool
+
+
+class StopIntended(msgspec.Struct, frozen=True, tag="stop_intended"):
+    session_id: str
+    reason: StopReason
+    at: Stamp
+    detail: str = ""
+    interrupted: bool = False
+    charging_ms: int = 0
+    parking_ms: int = 0
+
+
+class SessionAborted(msgspec.Struct, frozen=True, tag="session_aborted"):
+    """Ended before any contactor closed: nobody plugged in, cancelled, or a device failed. Nothing is billed."""
+
+    session_id: str
+    reason: StopReason
+    detail: str = ""
+
+
+class BillLine(msgspec.Struct, frozen=True):
+    """One line of the frozen bill. `quantity` and `price` are decimal texts in the unit of `kind` (PriceKind value)."""
+
+    kind: str
+    quantity: str
+    price: str
+    vat_percent: str
+    net_minor: int
+    vat_minor: int
+    gross_minor: int
+
+
+class BillFrozen(msgspec.Struct, frozen=True, tag="bill_frozen"):
+    """The bill: immutable from here (I10). `stop` is the final register; `ocmf` the signed readings ("" if none flowed)."""
+
+    session_id: str
+    stop: MeterValue
+    energy_wh: int
+    charging_ms: int
+    parking_ms: int
+    lines: tuple[BillLine, ...]
+    net_minor: int
+    vat_minor: int
+    total_minor: int
+    capture_minor: int  # what will be captured; below total only by `shortfall_minor`
+    shortfall_minor: int
+    ocmf: str
+    pagination: int
+    receipt_number: str
+    receipt_code: str
+    ended: Stamp
+    stop_source: str  # "meter" = two agreeing readings; "checkpoint" = last committed value, the meter never came back
+
+
+class CaptureIntended(msgspec.Struct, frozen=True, tag="capture_intended"):
+    hold_id: str
+    step: MoneyStep
+
+
+class VoidIntended(msgspec.Struct, frozen=True, tag="void_intended"):
+    hold_id: str
+    step: MoneyStep
+    reason: str
+
+
+class HoldEnded(msgspec.Struct, frozen=True, tag="hold_ended"):
+    """The end of a hold, exactly once: captured, voided, or manual (a person must look)."""
+
+    hold_id: str
+    how: Terminated
+    amount_minor: int
+    trace: dict[str, str]
+    detail: str
+
+
+class SealIntended(msgspec.Struct, frozen=True, tag="seal_intended"):
+    """A record is about to be signed: its number, its predecessor, and the exact bytes (JWS signing input)."""
+
+    record_seq: int
+    prev_sha256: str
+    record_type: str
+    subject: str  # session_id or hold_id
+    signing_input: str
+
+
+class Sealed(msgspec.Struct, frozen=True, tag="sealed"):
+    """Signed and queued for the office, in the same commit as its outbox row. The JWS stands in `records`."""
+
+    record_seq: int
+    record_type: str
+    subject: str
+    sha256: str
+
+
+class FaultRaised(msgspec.Struct, frozen=True, tag="fault_raised"):
+    fault: Fault
+
+
+class FaultCleared(msgspec.Struct, frozen=True, tag="fault_cleared"):
+    fault: Fault
+
+
+class ServiceAct(msgspec.Struct, frozen=True, tag="service_act"):
+    """A person did something: who (Unix user), what, on what, why."""
+
+    actor: str
+    act: str
+    target: str
+    reason: str
+
+
+class OfficeAcknowledged(msgspec.Struct, frozen=True, tag="office_acknowledged"):
+    """The office's countersigned watermark, verified. `jws` is kept as received."""
+
+    records_through: int
+    head_sha256: str
+    facts_through: int
+    quarantined: tuple[int, ...]
+    jws: str
+
+
+Fact = (
+    TerminalBooted
+    | SessionOpened
+    | AuthorizationIntended
+    | AuthorizationApproved
+    | AuthorizationDeclined
+    | AuthorizationUnknown
+    | StartRegistered
+    | EnergyCheckpoint
+    | StopIntended
+    | SessionAborted
+    | BillFrozen
+    | CaptureIntended
+    | VoidIntended
+    | HoldEnded
+    | SealIntended
+    | Sealed
+    | FaultRaised
+    | FaultCleared
+    | ServiceAct
+    | OfficeAcknowledged
+)
+
+PRIVATE = (SealIntended, Sealed, OfficeAcknowledged)
+"""Facts the office need not see: it gets the records themselves. All others travel (DESIGN section 12.4)."""
+
+
+def kind_of(fact: Fact) -> str:
+    """The fact's tag, as stored."""
+    tag = fact.__struct_config__.tag
+    assert isinstance(tag, str)
+    return tag
+
+
+def encode(fact: Fact) -> bytes:
+    """Stored form: JSON of the tagged struct. Deterministic for equal facts (field order of the struct)."""
+    return msgspec.json.encode(fact)
+
+
+_DECODER: msgspec.json.Decoder[Fact] = msgspec.json.Decoder(Fact)
+
+
+def decode(body: bytes | str) -> Fact:
+    """The fact of a stored body. msgspec.ValidationError if it is not one of this version's facts."""
+    return _DECODER.decode(body)

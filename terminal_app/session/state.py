@@ -1,0 +1,241 @@
+"""The state of one terminal: what replay rebuilds (sessions, settlements, the seal line, counters) and what is volatile
+(kiosk, telemetry, faults). Immutable structs; only `evolve` and the notes of a turn make new ones. PURE.
+"""
+
+import enum
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TypeVar
+
+import msgspec
+
+from terminal_app.billing.tariff import Tariff
+from terminal_app.config import Config
+from terminal_app.screens import DeclineWords
+from terminal_app.session.facts import BillFrozen, Mark, StopReason, Terminated
+from terminal_app.values import (
+    CardFacts,
+    CardRequest,
+    EvseStatus,
+    Fault,
+    Hold,
+    MeterIdentity,
+    MeterValue,
+    MoneyStep,
+    Stamp,
+)
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def with_item(items: Mapping[K, V], key: K, value: V) -> Mapping[K, V]:
+    """A copy with one item set."""
+    return MappingProxyType({**items, key: value})
+
+
+def without(items: Mapping[K, V], key: K) -> Mapping[K, V]:
+    """A copy without one key (absent is fine)."""
+    return MappingProxyType({k: v for k, v in items.items() if k != key})
+
+
+class Phase(enum.Enum):
+    """Session machine: where a charge on a connector is."""
+
+    NONE = "none"  # no session
+    AUTHORIZING = "authorizing"  # intent committed, the bank is asked
+    AUTHORIZED = "authorized"  # money held (or free): waiting for the plug
+    STARTING = "starting"  # plugged: two agreeing readings are wanted
+    CHARGING = "charging"  # start register committed: the contactor may close
+    STOPPING = "stopping"  # stop committed: contactor opens, two agreeing readings are wanted
+    SIGNING = "signing"  # stop register read: OCMF is being signed
+    SEALING = "sealing"  # bill frozen: the record is being signed
+
+
+class Session(msgspec.Struct, frozen=True):
+    """One driver's charge on a connector, as far as facts tell."""
+
+    session_id: str
+    connector: int
+    phase: Phase
+    tariff: str
+    tariff_fingerprint: str
+    free: bool
+    language: str
+    opened: Stamp
+    plug_deadline_mono_ms: int
+    hold_id: str = ""
+    card: CardFacts | None = None
+    start: MeterValue | None = None
+    identity: MeterIdentity | None = None
+    started: Stamp | None = None
+    marks: tuple[Mark, ...] = ()
+    committed: MeterValue | None = None  # newest reading in the ledger
+    charging_ms: int = 0  # committed with it
+    parking_ms: int = 0
+    stop_reason: StopReason | None = None
+    stop_at: Stamp | None = None
+    stop_detail: str = ""
+    interrupted: bool = False
+    stop: MeterValue | None = None  # volatile until BillFrozen: the reading whose OCMF is being signed
+    stop_source: str = ""
+    bill: BillFrozen | None = None
+
+
+class SettlementPhase(enum.Enum):
+    """Settlement machine: the money's own life."""
+
+    ASKED = "asked"  # authorization intended, no answer yet
+    HELD = "held"
+    CAPTURING = "capturing"
+    VOIDING = "voiding"
+    ENDED = "ended"  # captured, voided or manual; its record is not sealed yet
+
+
+class Settlement(msgspec.Struct, frozen=True):
+    """One hold, from intent to its sealed settlement record. `in_flight` and the pace are volatile."""
+
+    hold: Hold
+    session_id: str
+    card: CardFacts
+    phase: SettlementPhase
+    approved_minor: int = 0
+    step: MoneyStep | None = None
+    step_reason: str = ""
+    capture_before_utc_ms: int | None = None
+    how: Terminated | None = None
+    amount_minor: int = 0
+    detail: str = ""
+    in_flight: bool = False
+    next_try_mono_ms: int = 0
+    tries: int = 0
+
+
+class Seal(msgspec.Struct, frozen=True):
+    """The one outstanding seal (DESIGN section 5.6)."""
+
+    record_seq: int
+    record_type: str
+    subject: str
+    signing_input: str
+    asked: bool = False  # volatile: SignRecord handed out since start
+
+
+class Chain(msgspec.Struct, frozen=True):
+    """Counters and heads that facts move forward; never reset (a replaced board starts a new chain_id)."""
+
+    next_serial: int = 1
+    next_pagination: int = 1
+    next_receipt: int = 1
+    next_record_seq: int = 1
+    head_sha256: str = ""  # "" = genesis
+    acknowledged_through: int = 0
+    facts_acknowledged_through: int = 0
+
+
+class KioskPhase(enum.Enum):
+    """Kiosk machine: what the person at the screen is doing."""
+
+    OVERVIEW = "overview"  # choosing a connector (only with several)
+    FOCUSED = "focused"  # looking at one connector
+    READING = "reading"  # a card is in the field
+    DECLINED = "declined"  # reading why there is no charge
+
+
+class Kiosk(msgspec.Struct, frozen=True):
+    """Volatile. `request` is the armed card request, `arm_no` its number; `shown_no` the newest frame on the glass."""
+
+    phase: KioskPhase
+    connector: int
+    language: str
+    since_mono_ms: int = 0
+    shown_no: int = 0
+    arm_no: int = 0
+    request: CardRequest | None = None
+    declined: DeclineWords | None = None
+    declined_hold_minor: int = 0
+
+
+class Live(msgspec.Struct, frozen=True):
+    """Volatile telemetry of one connector. Time counters run from the committed ones of its session."""
+
+    evse: EvseStatus | None = None
+    meter: MeterValue | None = None
+    meter_seen_mono_ms: int = 0
+    charging_ms: int = 0
+    parking_ms: int = 0
+    counted_mono_ms: int = 0
+    asked_read: str = ""  # purpose of the outstanding ReadRegister
+    read_failures: int = 0
+    read_again_mono_ms: int = 0
+    car_idle_since_mono_ms: int = 0
+    ocmf_payload: bytes = b""
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """A charge whose receipt is (or may be) on the screen. Volatile: rebuilt for what replay finds sealed is not needed."""
+
+    session: Session
+    since_mono_ms: int
+    hold_minor: int
+    card: str
+
+
+class State(msgspec.Struct, frozen=True):
+    """Everything the rules know."""
+
+    sessions: Mapping[int, Session]
+    settlements: Mapping[str, Settlement]
+    chain: Chain
+    kiosk: Kiosk
+    seal: Seal | None = None
+    live: Mapping[int, Live] = MappingProxyType({})
+    faults: Mapping[str, Fault] = MappingProxyType({})
+    finished: Mapping[int, Finished] = MappingProxyType({})
+    now: Stamp | None = None  # time of the newest fact or turn
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What a turn may know besides state and event: time, chance and configuration come in as arguments.
+
+    `fresh_id` is a new random UUID, `receipt_code` a new unguessable code; each is used at most once.
+    """
+
+    now: Stamp
+    fresh_id: str
+    receipt_code: str
+    config: Config
+    tariffs: Mapping[int, Tariff]
+    chain_id: str
+    record_key_id: str
+    ocmf_spki: bytes
+    software: str
+    screen_no: int
+    out_of_service: bool = False
+
+
+def initial(config: Config) -> State:
+    """The state before any fact."""
+    first = config.connector[0].number
+    several = len(config.connector) > 1
+    return State(
+        sessions=MappingProxyType({}),
+        settlements=MappingProxyType({}),
+        chain=Chain(),
+        kiosk=Kiosk(
+            phase=KioskPhase.OVERVIEW if several else KioskPhase.FOCUSED,
+            connector=first,
+            language=config.terminal.languages[0],
+        ),
+        live=MappingProxyType({connector.number: Live() for connector in config.connector}),
+    )
+
+
+def fault_key(fault: Fault) -> str:
+    return f"{fault.device.value}/{fault.connector}/{fault.kind}"
+
+
+def amended_live(state: State, connector: int, **changes: object) -> State:
+    """State with telemetry of one connector changed."""
+    live = msgspec.structs.replace(state.live.get(connector, Live()), **changes)
+    return msgspec.structs.replace(state, live=with_item(state.live, connector, live))
