@@ -83,7 +83,11 @@ class Iso8583Gateway:
             "55": source.emv.hex().upper(),
         }
         try:
-            answer = self._exchange(question, "0110", deadline_s, source.track2)
+            encoded = message.encode(question, source.track2)
+        except ValueError:  # nothing was sent; the reason may not quote the card
+            return Declined(DeclineReason.CARD_INVALID, "unusable card content")
+        try:
+            answer = self._exchange(question, encoded, "0110", deadline_s)
         except NotSent:
             return Declined(DeclineReason.UNREACHABLE)
         except NoAnswer as error:
@@ -133,7 +137,7 @@ class Iso8583Gateway:
             "70": self._profile.echo_code,
         }
         try:
-            answer = self._exchange(question, "0810", deadline_s)
+            answer = self._exchange(question, message.encode(question), "0810", deadline_s)
         except (NotSent, NoAnswer) as error:
             return str(error)
         code = answer.get("39", "")
@@ -171,7 +175,7 @@ class Iso8583Gateway:
 
     def _follow_up(self, question: dict[str, str], expected: str, deadline_s: float) -> str | OutcomeUnknown:
         try:
-            answer = self._exchange(question, expected, deadline_s)
+            answer = self._exchange(question, message.encode(question), expected, deadline_s)
         except (NotSent, NoAnswer) as error:
             return OutcomeUnknown(str(error))
         code = answer.get("39", "")
@@ -179,9 +183,8 @@ class Iso8583Gateway:
             return OutcomeUnknown(f"the host did not decide (code {code!r})")
         return code
 
-    def _exchange(
-        self, question: dict[str, str], expected: str, deadline_s: float, track2: bytearray | None = None
-    ) -> dict[str, str]:
+    def _exchange(self, question: dict[str, str], encoded: bytearray, expected: str, deadline_s: float) -> dict[str, str]:
+        """Send and wipe `encoded`; the answer that echoes MTI, STAN, time, RRN and terminal. NotSent, NoAnswer."""
         must_echo = {name: question[name] for name in ("7", "11", "37", "41", "49") if name in question}
         found: dict[str, str] = {}
 
@@ -194,7 +197,6 @@ class Iso8583Gateway:
             found.update(fields)
             return True
 
-        encoded = message.encode(question, track2)
         try:
             self._wire.exchange(encoded, is_ours, deadline_s)
         finally:

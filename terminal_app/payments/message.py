@@ -42,7 +42,7 @@ def encode(fields: dict[str, str], track2: bytearray | None = None) -> bytearray
     try:
         message, parts = iso8583.encode({**fields, "35": _PLACEHOLDER * len(digits)}, SPEC)
         at = 0
-        for name in ["h", "t", "p", *sorted((n for n in parts if n.isdigit()), key=int)]:
+        for name in ["t", "p", *sorted((n for n in parts if n.isdigit()), key=int)]:
             part = parts[name]
             if name == "35":
                 at += len(part["len"])
