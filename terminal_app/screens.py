@@ -19,6 +19,7 @@ class PriceKind(enum.Enum):
     TIME = "time"  # per minute of charging
     FLAT = "flat"  # per session
     PARKING = "parking"  # per minute after charging
+    LIMIT = "limit"  # correction to the least or most a session costs; as a price line: notes "minimum", "maximum"
 
 
 class PriceLine(msgspec.Struct, frozen=True):

@@ -11,15 +11,26 @@ import msgspec
 
 from terminal_app import units
 from terminal_app.billing import canonical
-from terminal_app.billing.model import Dimension, OcpiTariff, PriceComponent, Tariff, TariffRestrictions, TaxIncluded, day_of, utc_ms_of
+from terminal_app.billing.model import (
+    Dimension,
+    OcpiTariff,
+    PriceComponent,
+    Tariff,
+    TariffRestrictions,
+    TaxIncluded,
+    day_of,
+    utc_ms_of,
+)
 from terminal_app.errors import TariffRefused
 from terminal_app.screens import PriceKind, PriceLine
 
 __all__ = ["KIND_OF", "Tariff", "dearest_second_price", "dearest_wh_price", "parse_tariff", "price_lines", "vat_percent_text"]
 
 MAX_TARIFF_BYTES = 64 * 1024
+_LIMITS = ("kwh", "current", "power")
 _NUMBERS = frozenset(
-    "price vat min_kwh max_kwh min_current max_current min_power max_power before_taxes after_taxes preauthorize_amount".split()
+    {"price", "vat", "before_taxes", "after_taxes", "preauthorize_amount"}
+    | {f"{end}_{what}" for end in ("min", "max") for what in _LIMITS}
 )
 KIND_OF = {
     Dimension.ENERGY: PriceKind.ENERGY,
