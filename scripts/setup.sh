@@ -25,9 +25,8 @@ CHARGE_APT_DEMO=(
     iproute2 util-linux procps                                        # ip, unshare, flock, ps
 )
 CHARGE_APT_TEST=(
-    git libglib2.0-0 libzbar0                                         # OpenCV reads the QR code off the screenshot
+    git
     systemd                                                           # systemd-analyze checks the units, offline
-    pcsc-tools
 )
 CHARGE_APT_FULL=(debootstrap systemd-container)                       # the install test boots a Debian in a container
 
