@@ -6,6 +6,7 @@ import argparse
 import importlib
 import json
 import sys
+import warnings
 from pathlib import Path
 
 from drivers.sim.control import SimulationError, ask, run
@@ -37,6 +38,7 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python -m drivers.sim {{{','.join(DEVICES)},ctl}} ...", file=sys.stderr)
         return 2
     device = importlib.import_module(f"drivers.sim.{name}")
+    warnings.filterwarnings("ignore", module="pyemv")  # it uses TripleDES from where cryptography has moved it
     parser = argparse.ArgumentParser(prog=f"python -m drivers.sim {name}", description=device.__doc__)
     parser.add_argument("--control", type=Path, required=True, help="Unix socket for commands")
     device.add_arguments(parser)

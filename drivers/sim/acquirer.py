@@ -57,6 +57,7 @@ THE BOOKS (`--books FILE`, SQLite, WAL, synchronous FULL; committed before the a
 `authorizations`: id, terminal, merchant, stan, rrn, transmitted_at (DE7), auth_code, amount_minor (held),
 requested_minor, currency (ISO 4217 number as text), pan_last4, aid, atc, arqc_ok (1, 0), response (DE39 sent), state
 ('authorized' | 'captured' | 'reversed' | 'declined'), captured_minor, created_at, changed_at (UTC, ISO 8601).
+An original that comes after its reversal is booked as 'reversed' with amount_minor 0.
 `captures`: id, authorization_id, terminal, stan, rrn, amount_minor, response, at.
 `reversals`: id, authorization_id or NULL while the original is not known, terminal, original_stan, original_rrn,
 original_transmitted_at, response, at.
@@ -64,3 +65,196 @@ original_transmitted_at, response, at.
 `cards`: card_key (SHA-256 of a secret of these books and PAN + sequence), last_atc.
 A table that is empty has seen nothing: there is no in-memory truth beside these.
 """
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ssl
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from drivers.sim.acquirer_books import Books
+from drivers.sim.acquirer_rules import ANSWER_MTI, Host, Wish
+from drivers.sim.control import Command, Reply, SimulationError, forever, ready, serve_control
+from drivers.sim.cryptogram import TEST_ISSUER_KEY
+from drivers.sim.flags import address, triple_des_key
+from drivers.sim.iso8583_codec import FormatError, Message, pack, unpack
+
+MESSAGE_LIMIT = 4096
+TASKS_LIMIT = 64  # messages in work on one connection
+LISTED = 100
+FAULTS = ("silent", "lost", "late", "hold", "decline", "partial", "close", "close_before", "garbage", "stranger", "twice")
+NOT_BOOKED = ("lost", "close_before")
+
+
+@dataclass(frozen=True)
+class Next:
+    """What happens to the next message (of one MTI, or of any)."""
+
+    answer: str
+    mti: str = ""
+    delay_s: float = 0.0
+    decline: str = ""
+    partial_minor: int = 0
+
+
+class Acquirer:
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._books = Books(options.books)
+        self._host = Host(self._books, options.imk, options.limit_minor)
+        self._nexts: list[Next] = []
+        self._unreadable = 0
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.StreamWriter] = set()
+        self._address: tuple[str, int] = options.listen
+
+    def _take_next(self, mti: str) -> Next:
+        for index, candidate in enumerate(self._nexts):
+            if candidate.mti in ("", mti):
+                return self._nexts.pop(index)
+        return Next("")
+
+    async def client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks: set[asyncio.Task[None]] = set()
+        self._clients.add(writer)
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
+            while True:
+                length = int.from_bytes(await reader.readexactly(2), "big")
+                if not 12 <= length <= MESSAGE_LIMIT or len(tasks) >= TASKS_LIMIT:
+                    break
+                try:
+                    message = unpack(await reader.readexactly(length))
+                    if message.mti not in ANSWER_MTI:
+                        raise FormatError(f"MTI {message.mti} is not for this host")
+                except FormatError as error:
+                    self._unreadable += 1
+                    print(f"drivers.sim acquirer: message refused: {error}", file=sys.stderr, flush=True)
+                    break
+                task = asyncio.create_task(self._serve(message, writer))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+        self._clients.discard(writer)
+        writer.close()
+
+    async def _serve(self, message: Message, writer: asyncio.StreamWriter) -> None:
+        ordered = self._take_next(message.mti)
+        if ordered.answer == "hold":  # the request is long on its way
+            await asyncio.sleep(ordered.delay_s)
+        if ordered.answer in NOT_BOOKED:
+            if ordered.answer == "close_before":
+                writer.close()
+            return
+        reply = self._host.answer(message, Wish(ordered.decline, ordered.partial_minor))
+        if ordered.answer == "late":  # the answer is long on its way
+            await asyncio.sleep(ordered.delay_s)
+        if ordered.answer == "close":
+            writer.close()
+        elif ordered.answer == "garbage":
+            self._send(writer, b"\xff" * 40)
+        elif ordered.answer != "silent":
+            if ordered.answer == "stranger":  # somebody else's answer comes first
+                other = {**reply.fields, 11: "999999", 37: "999999999999", 39: "00"}
+                self._send(writer, pack(Message(reply.mti, other)))
+            with self._books.atomic():
+                self._books.log("out", reply.mti, reply.fields)
+            for _ in range(2 if ordered.answer == "twice" else 1):
+                self._send(writer, pack(reply))
+
+    def _send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        if not writer.is_closing():
+            writer.write(len(data).to_bytes(2, "big") + data)
+
+    # --- commands ---
+
+    def next(self, command: Command) -> Reply:
+        """Order a fault for the next `times` messages."""
+        answer = command.text("answer")
+        if answer not in FAULTS:
+            raise SimulationError(f"answer: {answer!r} is unknown; there is {', '.join(FAULTS)}")
+        mti = command.text("mti", "")
+        if mti and mti not in ANSWER_MTI:
+            raise SimulationError(f"mti: {mti!r} is not taken here; there is {', '.join(ANSWER_MTI)}")
+        delay_s = command.integer("ms", high=3_600_000) / 1000 if answer in ("late", "hold") else 0.0
+        decline = command.text("code", "05") if answer == "decline" else ""
+        if decline and len(decline) != 2:
+            raise SimulationError(f"code: two characters are needed, got {decline!r}")
+        partial = command.integer("amount_minor", low=1) if answer == "partial" else 0
+        times = command.integer("times", 1, low=1, high=10_000)
+        self._nexts.extend([Next(answer, mti, delay_s, decline, partial)] * times)
+        return {"ordered": len(self._nexts)}
+
+    def clear(self, command: Command) -> None:
+        self._nexts.clear()
+
+    def limit(self, command: Command) -> None:
+        self._host.limit_minor = command.integer("amount_minor")
+
+    async def network(self, command: Command) -> None:
+        """Be unreachable (connections end, new ones are refused), or be there again under the same address."""
+        if not command.flag("on"):
+            if self._server is not None:
+                self._server.close()
+                self._server = None
+            for writer in list(self._clients):
+                writer.close()
+        elif self._server is None:
+            await self._listen()
+
+    def get(self, command: Command) -> Reply:
+        columns = "stan, rrn, auth_code, terminal, amount_minor, currency, arqc_ok, response, state, captured_minor"
+        rows = self._books.rows(f"SELECT {columns} FROM authorizations ORDER BY id DESC LIMIT {LISTED}")
+        return {"books": str(self._options.books), "authorizations": rows[::-1], "unreadable": self._unreadable}
+
+    def sums(self, command: Command) -> Reply:
+        return {"currencies": self._books.sums()}
+
+    async def _listen(self) -> None:
+        tls: ssl.SSLContext | None = None
+        if self._options.tls_cert is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            try:
+                tls.load_cert_chain(self._options.tls_cert, self._options.tls_key)
+            except (OSError, ssl.SSLError) as error:
+                raise SimulationError(f"--tls-cert {self._options.tls_cert}: {error}") from None
+        host, port = self._address
+        try:
+            self._server = await asyncio.start_server(self.client, host, port, ssl=tls)
+        except OSError as error:
+            raise SimulationError(f"--listen {host}:{port}: cannot listen: {error.strerror}") from None
+        self._address = self._server.sockets[0].getsockname()[:2]
+
+    async def serve(self) -> None:
+        await self._listen()
+        actions = {
+            "next": self.next,
+            "clear": self.clear,
+            "limit": self.limit,
+            "network": self.network,
+            "get": self.get,
+            "sums": self.sums,
+        }
+        await serve_control(self._options.control, actions)
+        host, port = self._address
+        books = str(self._options.books)
+        ready("acquirer", port=f"{host}:{port}", books=books, control=str(self._options.control))
+        try:
+            await forever()
+        finally:
+            self._books.close()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--listen", type=address, default=("127.0.0.1", 0), help="host:port (default 127.0.0.1:0)")
+    parser.add_argument("--books", type=Path, required=True, help="SQLite file")
+    parser.add_argument("--imk", type=triple_des_key, default=TEST_ISSUER_KEY, help="issuer master key, 32 hex digits")
+    parser.add_argument("--limit-minor", type=int, default=50_000, help="above it: 51 (default 50000)")
+    parser.add_argument("--tls-cert", type=Path, help="certificate chain (PEM): speak TLS")
+    parser.add_argument("--tls-key", type=Path, help="its key (PEM)")
+
+
+async def serve(options: argparse.Namespace) -> None:
+    await Acquirer(options).serve()

@@ -7,6 +7,7 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,8 @@ class Simulated:
         """Blocks until the device is ready. Raises SimulationError with its error text if it does not start."""
         self.control = control
         arguments = [sys.executable, "-m", "drivers.sim", name, "--control", control, *flags]
-        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the device; a pipe could fill
+        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=self._errors)
         self.facts: dict[str, Any] = self._wait(name, ready_within_s)
 
     def _wait(self, name: str, within_s: float) -> dict[str, Any]:
@@ -36,12 +38,17 @@ class Simulated:
             part = os.read(self.process.stdout.fileno(), 4096) if readable else b""
             if not part:
                 self.process.kill()
-                _, errors = self.process.communicate(timeout=ENDS_WITHIN_S)
-                raise SimulationError(f"{name} did not start: {errors.decode(errors='replace').strip() or 'no ready line'}")
+                self.process.communicate(timeout=ENDS_WITHIN_S)
+                raise SimulationError(f"{name} did not start: {self.errors().strip() or 'no ready line'}")
             line += part
         facts = json.loads(line)
         assert isinstance(facts, dict)
         return facts
+
+    def errors(self) -> str:
+        """What the device has written on stderr so far."""
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace")
 
     def ctl(self, do: str, **parameters: object) -> dict[str, Any]:
         """Send one command. Raises SimulationError if the device refuses it."""
