@@ -130,6 +130,7 @@ class Offer(msgspec.Struct, frozen=True, tag="offer"):
     """Price, hold and how to pay. Touches: START (only when free), BACK (several connectors).
 
     `hold_minor` 0 means the hold amount is not needed (free). `card_ready`: the reader is armed, "tap now" may be shown.
+    `several`: there are other connectors to go back to.
     """
 
     connector: int
@@ -140,12 +141,16 @@ class Offer(msgspec.Struct, frozen=True, tag="offer"):
     hold_minor: int
     plugged: bool
     card_ready: bool
+    several: bool = False
 
 
 class NotForSale(msgspec.Struct, frozen=True, tag="not_for_sale"):
+    """A connector that cannot be bought now, and why. Touch: BACK (`several` connectors)."""
+
     connector: int
     label: str
     reason: NotForSaleReason
+    several: bool = False
 
 
 class ReadingCard(msgspec.Struct, frozen=True, tag="reading_card"):
