@@ -104,6 +104,7 @@ class Cost:
     """What a session costs. `*_minor` are sums of lines; `net`, `gross` the unrounded totals (before price limits)."""
 
     currency: str
+    tax_included: TaxIncluded
     lines: tuple[CostLine, ...]
     energy_wh: int
     charging_ms: int
@@ -148,6 +149,7 @@ def cost_of(tariff: Tariff, periods: Sequence[ChargingPeriod], time_zone: str) -
             lines += _limit_lines(tariff, lines)
     return Cost(
         currency=tariff.currency,
+        tax_included=tariff.tax_included,
         lines=tuple(lines),
         energy_wh=sum(one.energy_wh for one in periods),
         charging_ms=sum(one.charging_ms for one in periods),

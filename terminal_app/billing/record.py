@@ -1,0 +1,373 @@
+"""Billing records: sealed, chained, never edited. Compact JWS (ES256) over RFC 8785 JSON. PURE; moves no money.
+
+A record's identity is (terminal, chain_id, seq); seq is gapless from 1; `prev` is the SHA-256 (hex) of the previous compact
+JWS, `GENESIS` for the first. Header {alg: ES256, kid: RFC 7638 thumbprint, typ: billing-record+jws}. The compact string is
+stored as signed and never made again. Types: session, settlement; reserved: credit, key-change, checkpoint.
+Times are UTC ms with the clock's state (S synchronised, I informative, U unknown). Money in minor units, energy in Wh.
+Prices and quantities are decimal texts. Frozen examples of every version stand in tests/vectors.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from terminal_app.billing.cost import ChargingPeriod, Cost, CostLine
+from terminal_app.billing.signature import PublicKey, jwk_of, jws_key_id, jws_open, jws_seal, jws_signing_input, thumbprint
+from terminal_app.billing.tariff import decimal_text
+from terminal_app.errors import SignatureInvalid
+from terminal_app.screens import PriceKind
+from terminal_app.values import CardFacts, MeterIdentity
+
+__all__ = [
+    "GENESIS",
+    "RECORD_TYPES",
+    "RECORD_VERSION",
+    "ChainHead",
+    "Moment",
+    "Payment",
+    "RecordHead",
+    "RecordLine",
+    "SessionBill",
+    "SettlementBill",
+    "jwk_of",
+    "open_record",
+    "record_lines",
+    "seal",
+    "session_payload",
+    "settlement_payload",
+    "sha256_of",
+    "signing_input",
+    "thumbprint",
+    "verify_chain",
+]
+
+RECORD_VERSION = 1
+RECORD_TYP = "billing-record+jws"
+RECORD_TYPES = ("session", "settlement", "credit", "key-change", "checkpoint")
+GENESIS = "0" * 64
+"""`prev` of the first record of a chain. The chain's identity stands in every record, so it need not be in here."""
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """UTC ms and how far the clock could be trusted: "S", "I" or "U"."""
+
+    utc_ms: int
+    clock: str
+
+
+class RecordHead(msgspec.Struct, frozen=True, kw_only=True):
+    """What every record says first. `created` is when it was sealed."""
+
+    terminal: str
+    chain_id: str
+    seq: int
+    prev: str
+    created: Moment
+    software: str
+    demo: bool
+
+
+class Payment(msgspec.Struct, frozen=True, kw_only=True):
+    """How a session was paid: `hold_id` is the authorization reference, `trace` what the gateway knows it by.
+
+    `card` None: not by card. Never more of a card than CardFacts.
+    """
+
+    gateway: str
+    hold_id: str
+    authorized_minor: int
+    capture_minor: int
+    shortfall_minor: int = 0
+    card: CardFacts | None = None
+    trace: dict[str, str] = {}
+
+
+_UNITS = {
+    PriceKind.ENERGY: ("Wh", "kWh"),
+    PriceKind.TIME: ("ms", "h"),
+    PriceKind.PARKING: ("ms", "h"),
+    PriceKind.FLAT: ("1", "session"),
+    PriceKind.LIMIT: ("1", "session"),
+}
+
+
+class RecordLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A bill line: the exact `amount` in `unit`, `price` as the tariff has it `per` kWh, h or session, rounded money, and which
+    rule applied: `element` of the tariff (-1: a price limit), `stepped` and `late` parts of the amount (see CostLine).
+
+    `quantity` is the amount as people read it: kWh, minutes, sessions.
+    """
+
+    kind: str
+    amount: int
+    unit: str
+    quantity: str
+    price: str
+    per: str
+    vat_percent: str
+    net_minor: int
+    vat_minor: int
+    gross_minor: int
+    element: int
+    stepped: int = 0
+    late: int = 0
+
+
+class SessionBill(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a session record says. `payment` None: a free session. `lines` from `record_lines(cost)`."""
+
+    session_id: str
+    connector: int
+    evse_id: str
+    operator: str
+    operator_address: str
+    vat_id: str
+    station: str
+    country: str
+    time_zone: str
+    begin: Moment
+    end: Moment
+    charging_ms: int
+    parking_ms: int
+    meter: MeterIdentity
+    start_wh: int
+    stop_wh: int
+    stop_source: str
+    energy_wh: int
+    tariff_id: str
+    tariff: str  # canonical JSON, as parse_tariff gave it
+    tariff_fingerprint: str
+    periods: tuple[ChargingPeriod, ...]
+    lines: tuple[RecordLine, ...]
+    currency: str
+    net_minor: int
+    vat_minor: int
+    total_minor: int
+    payment: Payment | None
+    stop_reason: str
+    interrupted: bool
+    receipt_number: str
+    receipt_code: str
+    ocmf: str
+    ocmf_key: str  # thumbprint of the OCMF key ("" without OCMF)
+
+
+class SettlementBill(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a hold: `how` is captured, voided, manual or refunded; `amount_minor` what really moved by it."""
+
+    session_id: str
+    hold_id: str
+    gateway: str
+    how: str
+    amount_minor: int
+    authorized_minor: int
+    currency: str
+    ended: Moment
+    trace: dict[str, str] = {}
+    detail: str = ""
+    receipt_number: str = ""
+
+
+def record_lines(cost: Cost) -> tuple[RecordLine, ...]:
+    """All lines of a cost as a record says them."""
+    return tuple(_record_line(line) for line in cost.lines)
+
+
+def _record_line(line: CostLine) -> RecordLine:
+    unit, per = _UNITS[line.kind]
+    return RecordLine(
+        kind=line.kind.value,
+        amount=line.amount,
+        unit=unit,
+        quantity=decimal_text(line.quantity, 0, 3),
+        price=decimal_text(line.price, 0, 15),
+        per=per,
+        vat_percent="" if line.vat_percent is None else decimal_text(line.vat_percent, 0),
+        net_minor=line.net_minor,
+        vat_minor=line.vat_minor,
+        gross_minor=line.gross_minor,
+        element=line.element,
+        stepped=line.stepped,
+        late=line.late,
+    )
+
+
+def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
+    """The session record as plain JSON values. ValueError if the bill contradicts itself (then nothing may be sealed)."""
+    if bill.energy_wh != bill.stop_wh - bill.start_wh:
+        raise ValueError(
+            f"session {bill.session_id}: {bill.energy_wh} Wh billed, but the register moved {bill.stop_wh - bill.start_wh}"
+        )
+    for name, total in (("net_minor", bill.net_minor), ("vat_minor", bill.vat_minor), ("gross_minor", bill.total_minor)):
+        if sum(getattr(line, name) for line in bill.lines) != total:
+            raise ValueError(f"session {bill.session_id}: the lines do not add up to the total ({name})")
+    return _head(head, "session") | {
+        "session_id": bill.session_id,
+        "authorization_reference": bill.payment.hold_id if bill.payment else "",
+        "connector": bill.connector,
+        "evse_id": bill.evse_id,
+        "seller": {"name": bill.operator, "address": bill.operator_address, "vat_id": bill.vat_id},
+        "site": {"station": bill.station, "country": bill.country, "time_zone": bill.time_zone},
+        "begin": msgspec.to_builtins(bill.begin),
+        "end": msgspec.to_builtins(bill.end),
+        "charging_ms": bill.charging_ms,
+        "parking_ms": bill.parking_ms,
+        "meter": msgspec.to_builtins(bill.meter),
+        "register": {"start_wh": bill.start_wh, "stop_wh": bill.stop_wh, "stop_source": bill.stop_source},
+        "energy_wh": bill.energy_wh,
+        "tariff": {"id": bill.tariff_id, "fingerprint": bill.tariff_fingerprint, "json": bill.tariff},
+        "periods": [_period(one) for one in bill.periods],
+        "lines": [msgspec.to_builtins(line) for line in bill.lines],
+        "totals": {
+            "currency": bill.currency,
+            "net_minor": bill.net_minor,
+            "vat_minor": bill.vat_minor,
+            "total_minor": bill.total_minor,
+        },
+        "payment": None if bill.payment is None else _payment(bill.payment),
+        "stop": {"reason": bill.stop_reason, "interrupted": bill.interrupted},
+        "receipt": {"number": bill.receipt_number, "code": bill.receipt_code},
+        "ocmf": {
+            "record": bill.ocmf,
+            "sha256": hashlib.sha256(bill.ocmf.encode()).hexdigest() if bill.ocmf else "",
+            "key": bill.ocmf_key,
+        },
+    }
+
+
+def settlement_payload(head: RecordHead, bill: SettlementBill) -> dict[str, Any]:
+    """The settlement record: what became of the money of one authorization."""
+    return _head(head, "settlement") | {
+        "session_id": bill.session_id,
+        "authorization_reference": bill.hold_id,
+        "gateway": bill.gateway,
+        "how": bill.how,
+        "amount_minor": bill.amount_minor,
+        "authorized_minor": bill.authorized_minor,
+        "currency": bill.currency,
+        "ended": msgspec.to_builtins(bill.ended),
+        "trace": dict(bill.trace),
+        "detail": bill.detail,
+        "receipt": {"number": bill.receipt_number},
+    }
+
+
+def _head(head: RecordHead, record_type: str) -> dict[str, Any]:
+    if head.seq < 1 or len(head.prev) != 64:
+        raise ValueError(f"record {head.seq}: seq begins at 1, prev is 64 hex digits")
+    return {"v": RECORD_VERSION, "type": record_type, **msgspec.to_builtins(head)}
+
+
+def _period(one: ChargingPeriod) -> dict[str, int]:
+    found = {name: getattr(one, name) for name in ("start_utc_ms", "energy_wh", "charging_ms", "parking_ms")}
+    flow = {name: getattr(one.flow, name) for name in ("min_power_w", "max_power_w", "min_current_ma", "max_current_ma")}
+    return found | {name: value for name, value in flow.items() if value is not None}
+
+
+def _payment(one: Payment) -> dict[str, Any]:
+    card = one.card
+    return {
+        "gateway": one.gateway,
+        "hold_id": one.hold_id,
+        "authorized_minor": one.authorized_minor,
+        "capture_minor": one.capture_minor,
+        "shortfall_minor": one.shortfall_minor,
+        "trace": dict(one.trace),
+        # The card token stays on the terminal: it links a person's sessions and no reader of a record needs it.
+        "card": None
+        if card is None
+        else {
+            "brand": card.brand,
+            "last4": card.last4,
+            "aid": card.aid,
+            "label": card.label,
+            "entry": card.entry.value,
+            "cvm": card.cvm,
+        },
+    }
+
+
+# --- sealing and opening -------------------------------------------------------------------------------------------
+
+
+def signing_input(payload: dict[str, Any], key_id: str) -> bytes:
+    """The bytes the signer signs; commit them before (SealIntended). ValueError if the payload has no canonical form."""
+    return jws_signing_input(RECORD_TYP, payload, key_id)
+
+
+def seal(signing_bytes: bytes, raw_signature: bytes) -> str:
+    """The compact JWS. From here on only this string counts."""
+    return jws_seal(signing_bytes, raw_signature)
+
+
+def open_record(jws: str, key: PublicKey) -> dict[str, Any]:
+    """Verify one record against a public key (JWK or SPKI) and give its payload. SignatureInvalid with the reason."""
+    payload = jws_open(jws, key, RECORD_TYP)
+    if payload.get("v") != RECORD_VERSION or payload.get("type") not in RECORD_TYPES:
+        raise SignatureInvalid(f"record version {payload.get('v')!r}, type {payload.get('type')!r} is unknown here")
+    return payload
+
+
+def sha256_of(jws: str) -> str:
+    """SHA-256 of the compact JWS as stored, hex: the chain's link and the record's name in acknowledgements."""
+    return hashlib.sha256(jws.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ChainHead:
+    """Where a chain stands: last seq (0 = empty) and the SHA-256 of its JWS. `key_id` must sign the next; "" = any known."""
+
+    seq: int = 0
+    sha256: str = GENESIS
+    key_id: str = ""
+
+
+START = ChainHead()
+
+
+def verify_chain(
+    records: Iterable[tuple[int, str]],
+    key_of: Callable[[str], PublicKey | None],
+    start: ChainHead = START,
+    terminal: str = "",
+    chain_id: str = "",
+) -> ChainHead:
+    """Verify records (seq, jws) following `start`; `key_of` gives the public key of a key id, None if unknown.
+
+    The key may only change by a `key-change` record signed with the old key. SignatureInvalid names the first bad entry.
+    """
+    head = start
+    for seq, jws in records:
+        try:
+            payload = _linked(head, seq, jws, key_of, (terminal, chain_id))
+        except SignatureInvalid as error:
+            raise SignatureInvalid(f"record {seq}: {error}") from error
+        terminal, chain_id = payload["terminal"], payload["chain_id"]
+        key_id = jws_key_id(jws)
+        if payload["type"] == "key-change":
+            key_id = str(payload.get("new_key_id", ""))
+        head = ChainHead(seq, sha256_of(jws), key_id)
+    return head
+
+
+def _linked(
+    head: ChainHead, seq: int, jws: str, key_of: Callable[[str], PublicKey | None], identity: tuple[str, str]
+) -> dict[str, Any]:
+    key_id = jws_key_id(jws)
+    if head.key_id and key_id != head.key_id:
+        raise SignatureInvalid(f"signed by key {key_id} without a key change")
+    key = key_of(key_id)
+    if key is None:
+        raise SignatureInvalid(f"signed by the unknown key {key_id}")
+    payload = open_record(jws, key)
+    if seq != head.seq + 1 or payload.get("seq") != seq:
+        raise SignatureInvalid(f"does not follow record {head.seq}: it calls itself {payload.get('seq')}")
+    if payload.get("prev") != head.sha256:
+        raise SignatureInvalid(f"is not linked to record {head.seq}")
+    for name, wanted in zip(("terminal", "chain_id"), identity, strict=True):
+        if not isinstance(payload.get(name), str) or (wanted and payload[name] != wanted):
+            raise SignatureInvalid(f"belongs to {name} {payload.get(name)!r}")
+    return payload
