@@ -8,6 +8,7 @@ import enum
 import io
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -27,7 +28,7 @@ from terminal_app.values import (
 )
 
 PAN = "5413330089020011"
-TRACK2 = bytes.fromhex("5413330089020011D2512201000000000F")
+TRACK2 = bytes.fromhex("5413330089020011D4912201000000000F")
 EMV = bytes.fromhex(
     "9F26080102030405060708" "9F270180" "9F100706010A03A0B000" "9F3704DEADBEEF" "9F36020001" "95050000000000" "9A03261123"
     "9C0100" "9F0206000000005000" "5F2A020978" "82021980" "9F1A020276" "8407A0000000041010"
@@ -65,6 +66,8 @@ class Bench:
     unreachable: PaymentGateway
     peer: Peer
     declines: tuple[DeclineReason, ...]
+    card: Callable[[], PaymentCard]
+    """A card fresh from the reader: its cryptogram is good for one authorization of 5000 minor units."""
 
 
 def a_hold(serial: int = 1000041, amount_minor: int = 5000, **more: Any) -> Hold:
@@ -87,14 +90,14 @@ def held(hold: Hold, outcome: object) -> Hold:
 
 class GatewayKit:
     def test_an_approval_holds_the_asked_amount(self, bench: Bench) -> None:
-        outcome = bench.gateway.authorize(a_hold(), a_card(), 5)
+        outcome = bench.gateway.authorize(a_hold(), bench.card(), 5)
         assert isinstance(outcome, Approved)
         assert outcome.amount_minor == 5000 == bench.peer.held_minor()
 
     def test_every_class_of_refusal_reaches_the_driver_as_its_own(self, bench: Bench) -> None:
         for n, reason in enumerate(bench.declines):
             bench.peer.next(reason)
-            outcome = bench.gateway.authorize(a_hold(2000 + n), a_card(), 5)
+            outcome = bench.gateway.authorize(a_hold(2000 + n), bench.card(), 5)
             assert isinstance(outcome, Declined), reason
             assert outcome.reason is reason
             assert outcome.code
@@ -103,19 +106,19 @@ class GatewayKit:
         if not bench.gateway.capabilities.partial_approval:
             pytest.skip("the gateway has no partial approval")
         bench.peer.next(Act.PARTIAL)
-        outcome = bench.gateway.authorize(a_hold(), a_card(), 5)
+        outcome = bench.gateway.authorize(a_hold(), bench.card(), 5)
         assert isinstance(outcome, Approved)
         assert outcome.amount_minor == 3000 == bench.peer.held_minor()
 
     def test_a_slow_answer_counts(self, bench: Bench) -> None:
         bench.peer.next(Act.SLOW)
-        assert isinstance(bench.gateway.authorize(a_hold(), a_card(), 10), Approved)
+        assert isinstance(bench.gateway.authorize(a_hold(), bench.card(), 10), Approved)
 
     @pytest.mark.parametrize("act", [Act.SILENT, Act.CLOSE, Act.GARBAGE, Act.UNDECIDED])
     def test_no_trustworthy_answer_is_unknown_and_the_reversal_releases(self, bench: Bench, act: Act) -> None:
         bench.peer.next(act)
         began = time.monotonic()
-        outcome = bench.gateway.authorize(a_hold(), a_card(), 1)
+        outcome = bench.gateway.authorize(a_hold(), bench.card(), 1)
         assert isinstance(outcome, OutcomeUnknown), act
         assert outcome.why
         assert time.monotonic() - began < 10
@@ -124,7 +127,7 @@ class GatewayKit:
 
     @pytest.mark.parametrize("act", [Act.SILENT, Act.CLOSE, Act.GARBAGE, Act.UNDECIDED])
     def test_a_capture_repeated_after_no_answer_takes_the_money_once(self, bench: Bench, act: Act) -> None:
-        hold = held(a_hold(), bench.gateway.authorize(a_hold(), a_card(), 5))
+        hold = held(a_hold(), bench.gateway.authorize(a_hold(), bench.card(), 5))
         bench.peer.next(act)
         assert isinstance(bench.gateway.capture(hold, a_step(1234), 1), OutcomeUnknown)
         again = bench.gateway.capture(hold, a_step(1234, attempt=2), 5)
@@ -134,7 +137,7 @@ class GatewayKit:
 
     @pytest.mark.parametrize("act", [Act.SILENT, Act.CLOSE, Act.GARBAGE, Act.UNDECIDED])
     def test_a_release_is_repeated_until_answered(self, bench: Bench, act: Act) -> None:
-        hold = held(a_hold(), bench.gateway.authorize(a_hold(), a_card(), 5))
+        hold = held(a_hold(), bench.gateway.authorize(a_hold(), bench.card(), 5))
         bench.peer.next(act)
         assert isinstance(bench.gateway.void(hold, a_step(5000), 1), OutcomeUnknown)
         assert isinstance(bench.gateway.void(hold, a_step(5000, attempt=2), 5), Approved)
@@ -143,27 +146,27 @@ class GatewayKit:
 
     def test_an_answer_to_somebody_else_is_never_taken_for_ours(self, bench: Bench) -> None:
         bench.peer.next(Act.LATE)
-        outcome = bench.gateway.authorize(a_hold(), a_card(), 5)
+        outcome = bench.gateway.authorize(a_hold(), bench.card(), 5)
         assert isinstance(outcome, Approved)
         assert outcome.amount_minor == 5000
 
     def test_a_doubled_answer_does_not_answer_the_next_question(self, bench: Bench) -> None:
         bench.peer.next(Act.DUPLICATE, DeclineReason.REFUSED)
-        assert isinstance(bench.gateway.authorize(a_hold(3001), a_card(), 5), Approved)
-        assert isinstance(bench.gateway.authorize(a_hold(3002), a_card(), 5), Declined)
+        assert isinstance(bench.gateway.authorize(a_hold(3001), bench.card(), 5), Approved)
+        assert isinstance(bench.gateway.authorize(a_hold(3002), bench.card(), 5), Declined)
 
     def test_releasing_what_the_host_never_saw_is_done(self, bench: Bench) -> None:
         assert isinstance(bench.gateway.void(a_hold(4001), a_step(5000), 5), Approved)
 
     def test_a_captured_hold_is_not_released_any_more(self, bench: Bench) -> None:
-        hold = held(a_hold(), bench.gateway.authorize(a_hold(), a_card(), 5))
+        hold = held(a_hold(), bench.gateway.authorize(a_hold(), bench.card(), 5))
         assert isinstance(bench.gateway.capture(hold, a_step(777), 5), Approved)
         outcome = bench.gateway.void(hold, a_step(5000, serial=1000043), 5)
         assert outcome == Declined(DeclineReason.ALREADY_DONE, outcome.code)  # type: ignore[union-attr]
         assert bench.peer.captures() == [777]
 
     def test_a_released_hold_is_not_captured_any_more(self, bench: Bench) -> None:
-        hold = held(a_hold(), bench.gateway.authorize(a_hold(), a_card(), 5))
+        hold = held(a_hold(), bench.gateway.authorize(a_hold(), bench.card(), 5))
         assert isinstance(bench.gateway.void(hold, a_step(5000), 5), Approved)
         outcome = bench.gateway.capture(hold, a_step(777, serial=1000043), 5)
         assert isinstance(outcome, Declined)
@@ -171,7 +174,7 @@ class GatewayKit:
         assert bench.peer.captures() == []
 
     def test_an_unreachable_host_certainly_holds_nothing(self, bench: Bench) -> None:
-        outcome = bench.unreachable.authorize(a_hold(), a_card(), 2)
+        outcome = bench.unreachable.authorize(a_hold(), bench.card(), 2)
         assert isinstance(outcome, Declined)
         assert outcome.reason is DeclineReason.UNREACHABLE
 
@@ -193,7 +196,7 @@ class GatewayKit:
             said = []
             for act in (Act.APPROVE, Act.GARBAGE, Act.CLOSE, DeclineReason.REFUSED):
                 bench.peer.next(act)
-                card = a_card()
+                card = bench.card()
                 said += [repr(bench.gateway.authorize(a_hold(), card, 2)), repr(card), repr(bench.gateway)]
         finally:
             logging.getLogger().removeHandler(listening)

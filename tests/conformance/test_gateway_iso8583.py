@@ -192,6 +192,7 @@ def bench(host: ScriptedHost) -> Bench:
         Iso8583Gateway("bank", section(closed_port()), True),
         host,
         tuple(CODE_FOR),
+        a_card,
     )
 
 
@@ -203,7 +204,7 @@ def test_the_fields_of_an_authorization(bench: Bench, host: ScriptedHost) -> Non
     bench.gateway.authorize(a_hold(), a_card(), 5)
     (sent,) = host.seen
     assert sent[0] == b"0100"
-    assert sent[35] == b"5413330089020011D2512201000000000"
+    assert sent[35] == b"5413330089020011D4912201000000000"
     assert 2 not in sent
     assert sent[4] == b"000000005000"
     assert sent[11] == b"000041"  # serial mod 10^6

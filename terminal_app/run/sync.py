@@ -1,0 +1,80 @@
+"""`charge-terminal-sync --config terminal.toml`: the process that talks to the office. One thread, no state of its own."""
+
+import argparse
+import logging
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from terminal_app import config
+from terminal_app.errors import ConfigError
+from terminal_app.http_client import HttpClient
+from terminal_app.sync.core_link import CoreLink
+from terminal_app.sync.push import MAX_ANSWER, Push
+from terminal_app.sync.watchdog import ServiceManager
+
+_SLICE_S = 5.0
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = argparse.ArgumentParser(prog="charge-terminal-sync", description="Carries billing records to the office.")
+    arguments.add_argument("--config", type=Path, required=True, help="terminal.toml")
+    path: Path = arguments.parse_args(argv).config
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, _end)
+    try:
+        settings = config.load(path)
+        push_forever(settings, path, ServiceManager())
+    except ConfigError as error:
+        print(f"charge-terminal-sync: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+def push_forever(settings: config.Config, path: Path, manager: ServiceManager) -> None:
+    """Runs until a signal ends it. The watchdog is fed by finished turns and by waiting, never during a call."""
+    office = settings.office
+    client = HttpClient(demo=settings.demo, ca_file=office.ca_file, max_body=MAX_ANSWER)
+    core = CoreLink(settings.terminal.runtime_dir / "sync.sock")
+    push = Push(
+        core,
+        client,
+        office_url=office.url,
+        token=_token(office.token_file, path),
+        deadline_s=office.deadline_s,
+        every_s=office.push_every_s,
+        chance=random.SystemRandom(),
+    )
+    manager.ready()
+    try:
+        while True:
+            wait_s = push.turn(time.monotonic())
+            manager.progress()
+            until = time.monotonic() + wait_s
+            while (left_s := until - time.monotonic()) > 0:
+                time.sleep(min(left_s, _SLICE_S))
+                manager.progress()
+    finally:
+        manager.stopping()
+        core.close()
+        client.close()
+
+
+def _token(file: Path, path: Path) -> str:
+    try:
+        token = file.read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(path.name, "[office] token_file", f"{file}: cannot be read: {error}") from error
+    if not token or not token.isprintable():
+        raise ConfigError(path.name, "[office] token_file", f"{file}: must hold one line with the token")
+    return token
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Whatever is under way is dropped: the core offers it again."""
+    raise SystemExit(0)

@@ -1,0 +1,57 @@
+"""Sync's end of the core's sync socket: asks for batches, hands back acknowledgements, tells trouble."""
+
+from pathlib import Path
+
+from terminal_app import wire
+from terminal_app.errors import WireError
+
+ANSWER_TIMEOUT_S = 10.0
+
+
+class CoreLink:
+    """Connects when first needed and again after the core was restarted. Every method: one question, one answer, at most
+    about ANSWER_TIMEOUT_S; WireError if there is no core. One thread. Moves no money."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._endpoint: wire.Endpoint[wire.ToSyncFromCore] | None = None
+
+    def next_batch(self, max_records: int, max_facts: int) -> wire.Batch:
+        answer = self._ask(wire.NextBatch(max_records=max_records, max_facts=max_facts))
+        if not isinstance(answer, wire.Batch):
+            self.close()
+            raise WireError("the core answered a question for a batch with something else")
+        return answer
+
+    def acknowledge(self, jws: str) -> str:
+        """Empty = the core verified and stored it; else why it did not believe it."""
+        return self._taken(wire.Acknowledge(jws))
+
+    def tell_trouble(self, trouble: str) -> None:
+        self._taken(wire.SyncTrouble(trouble))
+
+    def close(self) -> None:
+        if self._endpoint:
+            self._endpoint.close()
+            self._endpoint = None
+
+    def _taken(self, message: wire.ToCoreFromSync) -> str:
+        answer = self._ask(message)
+        if not isinstance(answer, wire.Taken):
+            self.close()
+            raise WireError("the core answered an acknowledgement with something else")
+        return answer.error
+
+    def _ask(self, message: wire.ToCoreFromSync) -> wire.ToSyncFromCore:
+        try:
+            if self._endpoint is None:
+                self._endpoint = wire.connect(self._path, wire.ToSyncFromCore)
+            self._endpoint.send(message)
+            answer = self._endpoint.receive(ANSWER_TIMEOUT_S)
+        except WireError:
+            self.close()
+            raise
+        if answer is None:
+            self.close()  # its answer, if it ever comes, must not be taken for the next one
+            raise WireError(f"the core did not answer within {ANSWER_TIMEOUT_S:g} s")
+        return answer
