@@ -1,0 +1,194 @@
+"""Sample screens for the gallery and the tests: every view in its usual and its hardest form, and a pseudo-language."""
+
+import re
+
+from terminal_app.screens import (
+    BankWait,
+    ChargePhase,
+    Charging,
+    ConnectorState,
+    ConnectorTile,
+    DeclinedView,
+    DeclineWords,
+    MoneyWords,
+    NotForSale,
+    NotForSaleReason,
+    Offer,
+    OutOfService,
+    OutOfServiceReason,
+    Overview,
+    PlugIn,
+    PriceKind,
+    PriceLine,
+    ReadingCard,
+    Receipt,
+    ReceiptLine,
+    Screen,
+    StopWords,
+    View,
+)
+from ui.words import Words, catalogue
+
+CARD = "Mastercard ···· 0011"
+LONG_CARD = "American Express ···· 0011"
+QR = "HTTPS://CHARGE.EXAMPLE/R/K7Q2M9X4T1B8ZC5V"
+LONG_QR = "https://receipts.charging.example/r/" + "0Ab9" * 16
+ENERGY = PriceLine(PriceKind.ENERGY, "0.59")
+PRICES = (ENERGY, PriceLine(PriceKind.TIME, "0.05", "from_min", {"minutes": "240"}), PriceLine(PriceKind.FLAT, "0.50"))
+MANY_PRICES = (
+    PriceLine(PriceKind.ENERGY, "0.4875", "between", {"from": "22:00", "to": "06:00"}),
+    PriceLine(PriceKind.ENERGY, "0.6475", "between", {"from": "06:00", "to": "22:00"}),
+    PriceLine(PriceKind.TIME, "0.125", "from_min", {"minutes": "240"}),
+    PriceLine(PriceKind.FLAT, "1.50"),
+    PriceLine(PriceKind.PARKING, "0.15", "from_min", {"minutes": "45"}),
+)
+
+
+def charging(**changes: object) -> Charging:
+    usual = {
+        "connector": 1,
+        "label": "1",
+        "phase": ChargePhase.CHARGING,
+        "energy_wh": 12345,
+        "cost_minor": 778,
+        "seconds": 4062,
+        "power_w": 10950,
+        "hold_minor": 8000,
+        "card": CARD,
+        "prices": PRICES,
+    }
+    return Charging(**(usual | changes))  # type: ignore[arg-type]
+
+
+def receipt(**changes: object) -> Receipt:
+    usual = {
+        "connector": 1,
+        "label": "1",
+        "number": "T0001-000042",
+        "lines": (
+            ReceiptLine(PriceKind.ENERGY, "12.345", "0.59", "19", 728),
+            ReceiptLine(PriceKind.FLAT, "1", "0.50", "19", 50),
+        ),
+        "total_minor": 778,
+        "vat_minor": 124,
+        "energy_wh": 12345,
+        "seconds": 4062,
+        "meter_start_wh": 1204500,
+        "meter_stop_wh": 1216845,
+        "meter_serial": "1EMH00 1234 5678",
+        "hold_minor": 8000,
+        "money": MoneyWords.CAPTURED,
+        "stop": StopWords.TOUCH,
+        "card": CARD,
+        "qr": QR,
+        "interrupted": False,
+    }
+    return Receipt(**(usual | changes))  # type: ignore[arg-type]
+
+
+LONG_RECEIPT = receipt(
+    number="DE-XYZ-T00000001-000000042",
+    lines=(
+        ReceiptLine(PriceKind.ENERGY, "1112.345", "0.4875", "19", 54227),
+        ReceiptLine(PriceKind.TIME, "1440", "0.125", "19", 18000),
+        ReceiptLine(PriceKind.FLAT, "1", "1.50", "19", 150),
+        ReceiptLine(PriceKind.PARKING, "1234", "0.15", "19", 18510),
+    ),
+    total_minor=90887,
+    vat_minor=14511,
+    energy_wh=1112345,
+    seconds=99 * 3600,
+    meter_start_wh=987654321,
+    meter_stop_wh=988766666,
+    meter_serial="1EMH00 1234 5678 9012",
+    hold_minor=150000,
+    stop=StopWords.CAR_FINISHED,
+    card=LONG_CARD,
+    qr=LONG_QR,
+    interrupted=True,
+)
+TILES = tuple(
+    ConnectorTile(number + 1, str(number + 1), state) for number, state in enumerate([*ConnectorState, *list(ConnectorState)[:3]])
+)
+
+USUAL: dict[str, View] = {
+    "overview": Overview(TILES[:2]),
+    "overview_4": Overview(TILES[1:5]),
+    "overview_8": Overview(TILES),
+    "offer": Offer(1, "1", PRICES, "19", False, 8000, False, True),
+    "offer_simple": Offer(1, "1", (ENERGY,), "19", False, 8000, True, True, True),
+    "offer_wait": Offer(1, "1", PRICES[:2], "19", False, 8000, True, False),
+    "offer_free": Offer(1, "1", (PriceLine(PriceKind.ENERGY, "0"),), "19", True, 0, True, False, True),
+    "not_for_sale": NotForSale(2, "2", NotForSaleReason.METER, True),
+    "reading_card": ReadingCard(1),
+    "bank_wait": BankWait(1, 8000, 4, 18),
+    "declined": DeclinedView(1, DeclineWords.BANK_SILENT, 8000, 25),
+    "plug_in": PlugIn(1, "1", 8000, CARD, 154),
+    "plug_in_free": PlugIn(1, "1", 0, "", 154),
+    "charging": charging(),
+    "charging_paused": charging(phase=ChargePhase.CAR_PAUSED, power_w=0),
+    "receipt": receipt(),
+    "receipt_no_qr": receipt(qr="", money=MoneyWords.SETTLING),
+    "out_of_service": OutOfService(OutOfServiceReason.NO_CORE),
+    "starting": OutOfService(OutOfServiceReason.STARTING),
+}
+HARDEST: dict[str, View] = {
+    "overview_named": Overview(tuple(ConnectorTile(t.connector, f"Parking bay {t.connector:02}", t.state) for t in TILES)),
+    "offer_many": Offer(1, "Parking bay 01", MANY_PRICES, "7.7", False, 150000, False, True, True),
+    "offer_long_wait": Offer(1, "Parking bay 01", MANY_PRICES, "7.7", False, 150000, True, False, True),
+    "charging_long": charging(
+        label="Parking bay 01",
+        phase=ChargePhase.METER_LOST,
+        energy_wh=1112345,
+        cost_minor=90887,
+        seconds=99 * 3600 + 59,
+        power_w=350000,
+        hold_minor=150000,
+        card=LONG_CARD,
+        prices=MANY_PRICES,
+    ),
+    "receipt_long": LONG_RECEIPT,
+    "plug_in_long": PlugIn(1, "Parking bay 01", 150000, LONG_CARD, 600),
+    "bank_wait_long": BankWait(1, 150000, 18, 18),
+}
+for _why in NotForSaleReason:
+    HARDEST[f"not_for_sale_{_why.value}"] = NotForSale(1, "Parking bay 01", _why, True)
+for _out in OutOfServiceReason:
+    HARDEST[f"out_{_out.value}"] = OutOfService(_out)
+for _words in DeclineWords:
+    HARDEST[f"declined_{_words.value}"] = DeclinedView(1, _words, 150000, 120)
+for _phase in ChargePhase:
+    HARDEST[f"charging_{_phase.value}"] = charging(phase=_phase, card=LONG_CARD)
+for _end in StopWords:
+    HARDEST[f"receipt_{_end.value}"] = receipt(stop=_end, interrupted=True)
+for _money in MoneyWords:
+    HARDEST[f"receipt_{_money.value}"] = receipt(money=_money, total_minor=90887, hold_minor=150000)
+
+
+def screen(view: View, language: str = "en", screen_no: int = 1, **changes: object) -> Screen:
+    usual = {
+        "screen_no": screen_no,
+        "revision": 1,
+        "view": view,
+        "language": language,
+        "languages": ("en", "de"),
+        "currency": "EUR",
+        "station": "Demo station",
+        "helpline": "+49 30 0000000",
+        "utc_ms": 1_763_869_000_000,
+        "time_zone": "Europe/Berlin",
+        "demo": True,
+    }
+    return Screen(**(usual | changes))  # type: ignore[arg-type]
+
+
+def pseudo_words() -> Words:
+    """English, marked and about 40 % longer: what a longer language would do to the layout."""
+    return Words("en", {key: _longer(text) for key, text in catalogue("en").items()})
+
+
+def _longer(text: str) -> str:
+    """Doubles vowels and accents them; figures in braces stay."""
+    accents = dict(zip("aeiouAEIOU", ("áa", "éë", "îi", "ôö", "ûü", "Áa", "Éë", "Îi", "Ôö", "Ûü"), strict=True))
+    parts = re.split(r"(\{[^}]*\})", text)
+    return "".join(part if part.startswith("{") else "".join(accents.get(letter, letter) for letter in part) for part in parts)

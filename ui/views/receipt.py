@@ -1,0 +1,125 @@
+"""The bill: total, lines, VAT, registers, where the money is, and the QR code of the receipt."""
+
+from terminal_app.screens import Button, MoneyWords, PriceKind, Receipt, ReceiptLine, Screen
+from ui.labels import FitGroup, FitLabel
+from ui.panels import Action, Panel, Press, Qr, Rule, column, row
+from ui.theme import Style
+from ui.views.base import ViewBox, set_present
+from ui.words import Words
+
+NAMES = {
+    PriceKind.ENERGY: "receipt.energy",
+    PriceKind.TIME: "receipt.time",
+    PriceKind.FLAT: "receipt.flat",
+    PriceKind.PARKING: "receipt.parking",
+}
+
+
+class BillRow(Panel):
+    """One bill line: name, quantity and price, amount."""
+
+    def __init__(self, style: Style, group: FitGroup) -> None:
+        super().__init__(style, fill="", radius=0, gap=8)
+        self.name = FitLabel(style, 18, group=group, size_hint_x=0.33)
+        self.sum = FitLabel(style, 18, role="muted", group=group, size_hint_x=0.43)
+        self.amount = FitLabel(style, 18, bold=True, align="right", group=group, size_hint_x=0.24)
+        for part in (self.name, self.sum, self.amount):
+            self.add_widget(part)
+
+    def show(self, line: ReceiptLine, currency: str, words: Words) -> None:
+        self.name.text = words.say(NAMES[line.kind])
+        price = words.unit_price(line.price, currency)
+        quantity = words.quantity(line.quantity)
+        if line.kind is PriceKind.ENERGY:
+            self.sum.text = f"{quantity} kWh × {price}"
+        elif line.kind is PriceKind.FLAT:
+            self.sum.text = f"{quantity} × {price}"
+        else:
+            self.sum.text = f"{quantity} {words.say('receipt.minutes')} × {price}"
+        self.amount.text = words.money(line.gross_minor, currency)
+
+
+class ReceiptBox(ViewBox):
+    shows = Receipt
+
+    def __init__(self, style: Style, press: Press) -> None:
+        super().__init__(style, press, orientation="vertical" if style.portrait else "horizontal")
+        self.bill = Panel(style, orientation="vertical", gap=4, pad=(20, 12), size_hint=(1, 0.6) if style.portrait else (0.65, 1))
+        self._build_bill()
+        self.side = column(style, gap=12, size_hint=(1, 0.4) if style.portrait else (0.35, 1))
+        self.code = Panel(style, orientation="horizontal" if style.portrait else "vertical", gap=4, pad=(10, 8))
+        self.qr = Qr(style)
+        texts = column(style, size_hint=(1, 1) if style.portrait else (1, None), height=style.px(44))
+        self.scan = FitLabel(style, 18, bold=True, align="center", wrap=True)
+        self.number = FitLabel(style, 15, role="muted", align="center")
+        texts.add_widget(self.scan)
+        texts.add_widget(self.number)
+        self.code.add_widget(self.qr)
+        self.code.add_widget(texts)
+        self.done = Action(style, press, Button.DONE, icon="check", size=28, size_hint_y=None, height=style.px(68))
+        self.side.add_widget(self.code)
+        self.side.add_widget(self.done)
+        self.add_widget(self.bill)
+        self.add_widget(self.side)
+
+    def _build_bill(self) -> None:
+        style = self.style
+        head = row(style, gap=10, size_hint_y=2.4)
+        left = column(style)
+        self.title = FitLabel(style, 22, bold=True, valign="bottom", wrap=True)
+        self.ended = FitLabel(style, 17, role="muted", valign="top", wrap=True)
+        left.add_widget(self.title)
+        left.add_widget(self.ended)
+        self.total = FitLabel(style, 56, bold=True, align="right", size_hint_x=0.8)
+        head.add_widget(left)
+        head.add_widget(self.total)
+        self.group = FitGroup()
+        self.lines = column(style)
+        self.rows: list[BillRow] = []
+        small = FitGroup()
+        foot = row(style, gap=8, size_hint_y=0.9)
+        self.vat = FitLabel(style, 16, role="muted", align="right", group=small)
+        self.duration = FitLabel(style, 16, role="muted", group=small)
+        foot.add_widget(self.duration)
+        foot.add_widget(self.vat)
+        meter = row(style, gap=8, size_hint_y=0.9)
+        self.meter = FitLabel(style, 16, role="muted", group=small)
+        self.registers = FitLabel(style, 16, role="muted", align="right", group=small, size_hint_x=1.3)
+        meter.add_widget(self.meter)
+        meter.add_widget(self.registers)
+        self.card = FitLabel(style, 17, bold=True, size_hint_y=0.9)
+        self.money = FitLabel(style, 17, wrap=True, valign="top", size_hint_y=1.8)
+        for part in (head, Rule(style), self.lines, foot, meter, Rule(style), self.card, self.money):
+            self.bill.add_widget(part)
+
+    def show(self, view: Receipt, screen: Screen, words: Words) -> None:
+        total = words.money(view.total_minor, screen.currency)
+        self.title.text = words.say("receipt.interrupted" if view.interrupted else "receipt.title")
+        self.ended.text = words.of(view.stop)
+        self.total.text = total
+        while len(self.rows) < len(view.lines):
+            self.rows.append(BillRow(self.style, self.group))
+        if len(self.lines.children) != len(view.lines):
+            self.lines.clear_widgets()
+            for each in self.rows[: len(view.lines)]:
+                self.lines.add_widget(each)
+            self.lines.size_hint_y = max(0.01, 1.0 * len(view.lines))
+        for each, line in zip(self.rows, view.lines, strict=False):
+            each.show(line, screen.currency, words)
+        self.vat.text = words.say("receipt.vat", amount=words.money(view.vat_minor, screen.currency))
+        self.duration.text = words.say("receipt.duration", time=words.duration(view.seconds))
+        self.meter.text = words.say("receipt.meter", serial=view.meter_serial)
+        self.registers.text = words.say(
+            "receipt.registers", start=words.kwh(view.meter_start_wh), stop=words.kwh(view.meter_stop_wh)
+        )
+        self.card.text = view.card
+        hold = words.money(view.hold_minor, screen.currency)
+        self.money.text = words.say("money.free") if view.money is MoneyWords.FREE else words.of(view.money, total=total, hold=hold)
+        self._show_code(view, words)
+        self.done.label.text = words.say("button.done")
+
+    def _show_code(self, view: Receipt, words: Words) -> None:
+        self.qr.content = view.qr
+        set_present(self.code, self.qr, bool(view.qr), index=1)
+        self.scan.text = words.say("receipt.scan" if view.qr else "receipt.no_qr")
+        self.number.text = words.say("receipt.number", number=view.number)
