@@ -58,7 +58,7 @@ class ConnectorSection(_Section, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class MeterSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """[meter.NAME] A Modbus meter: `profile` names a packaged model or a TOML file; either `port` or `host` + `tcp_port`."""
+    """[meter.NAME] A Modbus meter: `profile` is a model name or a TOML file's path; either `port` or `host` + `tcp_port`."""
 
     profile: Name
     unit: Annotated[int, Meta(ge=1, le=247)] = 1
@@ -66,6 +66,7 @@ class MeterSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     baud_rate: Literal[1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200] | None = None  # none = as the profile says
     host: str = ""
     tcp_port: Port = 502
+    framing: Literal["tcp", "rtu"] = "tcp"  # with host: Modbus TCP, or "rtu" = RTU frames through a serial server
 
 
 class EvseSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,6 +114,7 @@ class PolicySection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     declined_show_s: Seconds = 12
     receipt_show_s: Seconds = 60
     meter_lost_stop_s: Seconds = 60
+    meter_return_s: Seconds = 12 * 3600  # then the bill ends at the last committed reading
     car_start_window_s: Annotated[int, Meta(ge=10)] = 600  # plugged and authorised, but the car asks for nothing
     checkpoint_s: Annotated[int, Meta(ge=5)] = 180
     checkpoint_wh: Annotated[int, Meta(ge=100)] = 5000
@@ -203,6 +205,10 @@ def _check_relations(config: Config, path: Path) -> None:
         units.exponent(config.terminal.currency)
     except ValueError as error:
         refuse("[terminal] currency", str(error))
+    try:
+        units.numeric_country(config.terminal.country)
+    except ValueError as error:
+        refuse("[terminal] country", str(error))
     numbers = [connector.number for connector in config.connector]
     if len(set(numbers)) != len(numbers):
         refuse("[[connector]] number", "two connectors have the same number")

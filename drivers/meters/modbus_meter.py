@@ -1,0 +1,183 @@
+"""Any Modbus meter that a profile describes (`EnergyMeter`). The profile is the model; here is only the order of reading.
+
+Starting never fails for a missing port: `read` says DeviceUnavailable until the port is there, then works by itself.
+Only a wrong profile or line setting stops the start (ConfigError).
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from decimal import ROUND_CEILING, Decimal
+from functools import partial
+from pathlib import Path
+
+from drivers.meters import bus, decode, profile
+from drivers.meters.plan import Block, Planner
+from drivers.meters.profile import Point
+from terminal_app.config import MeterSection
+from terminal_app.errors import ConfigError, DeviceMisread, DeviceUnavailable, ModbusFaultKind
+from terminal_app.ports import Clock
+from terminal_app.values import MeterIdentity, MeterValue, Stamp
+
+READ_LIMIT_S = 2.0
+IDENTITY_LIMIT_S = 3.0
+SERIAL_AGE_MS = 10_000  # nobody changes a meter faster; after any fault the serial number is read again at once
+MAX_ENERGY_WH = 10**13
+MAX_POWER_W = 10**8
+REFUSED_CODES = (2, 3)  # illegal address, illegal value: the block may be too long or cross a hole
+
+
+def _undated(block: Block) -> None:
+    """For reads whose moment nobody needs."""
+
+
+class ModbusMeter:
+    """One meter on a shared line. One thread per object; several objects may share a port."""
+
+    def __init__(
+        self, section: MeterSection, device_name: str, clock: Clock, overrides_dir: Path | None = profile.OVERRIDES_DIR
+    ) -> None:
+        self.profile = profile.load(section.profile, overrides_dir)
+        self._device = device_name
+        self._clock = clock
+        self._unit = section.unit
+        self._planner = Planner(self.profile.bus)
+        self._serial = ""
+        self._serial_at: Stamp | None = None
+        line = self.profile.line
+        address = bus.Address(
+            port=section.port,
+            baud=section.baud_rate or line.baud,
+            parity=line.parity,
+            stop=line.stop,
+            host=section.host,
+            tcp_port=section.tcp_port,
+            rtu=bool(section.port) or section.framing == "rtu",
+        )
+        try:
+            self._bus = bus.shared(address)
+        except ValueError as error:
+            raise ConfigError("terminal.toml", f"[{device_name}] port", str(error)) from error
+
+    # --- EnergyMeter -------------------------------------------------------------------------------------------------
+
+    def identity(self) -> MeterIdentity:
+        """Reads serial number, identify points and the billed register. Blocks up to 3 s. DeviceUnavailable, DeviceMisread."""
+        deadline = time.monotonic() + IDENTITY_LIMIT_S
+        self._serial_at = None
+        self._read_serial(deadline)
+        billed = self.profile.points[self.profile.billing.register]
+        rules = self.profile.identify
+        words = self._words([billed, *(self.profile.points[rule.point] for rule in rules)], deadline)
+        for rule in rules:
+            value = self._number(self.profile.points[rule.point], words)
+            scaled = value if rule.alt_scale is None else value * rule.alt_scale
+            if not (rule.min <= value <= rule.max or rule.min <= scaled <= rule.max):
+                reason = f"is not a {self.profile.model}: {rule.point} is {value:f}, expected {rule.min} to {rule.max}"
+                raise self._misread(reason)
+        self._number(billed, words)  # no identity from a register without a value
+        step_wh = decode.step(words[billed.name], billed.type, billed.word_order, billed.scale)
+        return MeterIdentity(
+            vendor=self.profile.vendor,
+            model=self.profile.model,
+            serial=self._serial,
+            resolution_wh=max(1, int(step_wh.to_integral_value(ROUND_CEILING))),
+            profile_sha256=self.profile.sha256,
+        )
+
+    def read(self) -> MeterValue:
+        """Billed register (nearest Wh) and power (nearest W), stamped before they were asked for. Blocks up to 2 s.
+
+        The serial number is the one read within the last 10 s, and always one read after the last fault.
+        DeviceUnavailable (port, timeout, exception), DeviceMisread (mismatch: foreign answer, NaN, impossible value).
+        """
+        deadline = time.monotonic() + READ_LIMIT_S
+        now = self._clock.now()
+        if self._serial_at is None or not 0 <= now.mono_ms - self._serial_at.mono_ms < SERIAL_AGE_MS:
+            self._read_serial(deadline)
+        billed, power = self.profile.points[self.profile.billing.register], self.profile.points["power_w"]
+        stamps: dict[str, Stamp] = {}
+
+        def dated(block: Block) -> None:
+            stamps.update(dict.fromkeys((point.name for point in block.points), self._clock.now()))
+
+        words = self._words([billed, power], deadline, dated)
+        energy_wh = decode.whole(self._number(billed, words))
+        power_w = decode.whole(self._number(power, words))
+        if not 0 <= energy_wh <= MAX_ENERGY_WH:
+            raise self._misread(f"{billed.name} is {energy_wh} Wh, which no meter can show")
+        if abs(power_w) > MAX_POWER_W:
+            raise self._misread(f"power_w is {power_w} W, which is impossible")
+        raw = " ".join(f"{one.fc}:{one.addr:04X}={decode.hexadecimal(words[one.name])}" for one in (billed, power))
+        return MeterValue(energy_wh=energy_wh, power_w=power_w, serial=self._serial, stamp=stamps[billed.name], raw=raw)
+
+    def close(self) -> None:
+        """Give the line back; the last meter of a port closes it. Not to be used afterwards."""
+        bus.release(self._bus)
+
+    # --- for the technician ------------------------------------------------------------------------------------------
+
+    def points(self, names: Iterable[str]) -> dict[str, Decimal | str]:
+        """Exact values of any points of the profile. Blocks up to 3 s. DeviceUnavailable, DeviceMisread; KeyError."""
+        wanted = [self.profile.points[name] for name in names]
+        words = self._words(wanted, time.monotonic() + IDENTITY_LIMIT_S)
+        return {point.name: self._value(point, words) for point in wanted}
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def _read_serial(self, deadline: float) -> None:
+        point = self.profile.points.get("serial")
+        if point is not None:
+            value = self._value(point, self._words([point], deadline))
+            self._serial = value if isinstance(value, str) else f"{value:f}"
+        self._serial_at = self._clock.now()
+
+    def _words(
+        self, points: list[Point], deadline: float, sending: Callable[[Block], None] = _undated
+    ) -> dict[str, tuple[int, ...]]:
+        """The register words of each point, by as few questions as the meter stands."""
+        words: dict[str, tuple[int, ...]] = {}
+        unique = {point.name: point for point in points}
+        while missing := [point for point in unique.values() if point.name not in words]:
+            block = self._planner.blocks(missing)[0]
+            try:
+                answer = self._ask(block, deadline, partial(sending, block))
+            except bus.ModbusFault as fault:
+                if fault.code in REFUSED_CODES and self._planner.refused(block):
+                    continue
+                self._serial_at = None
+                if fault.kind is ModbusFaultKind.MISMATCH:
+                    raise self._misread(fault.reason) from fault
+                raise DeviceUnavailable(self._device, fault.kind.value, fault.reason) from fault
+            for point in block.points:
+                start = point.addr - block.addr
+                words[point.name] = answer[start : start + point.count]
+        return words
+
+    def _ask(self, block: Block, deadline: float, sending: Callable[[], None]) -> tuple[int, ...]:
+        pace = self.profile.bus
+        question = bus.Question(
+            unit=self._unit,
+            fc=block.fc,
+            addr=block.addr,
+            size=block.size,
+            timeout_s=pace.timeout_ms / 1000,
+            gap_s=pace.gap_ms / 1000,
+            quarantine_s=pace.quarantine_ms / 1000,
+        )
+        return self._bus.ask(question, deadline, sending)
+
+    def _value(self, point: Point, words: dict[str, tuple[int, ...]]) -> Decimal | str:
+        try:
+            return point.value(words[point.name])
+        except decode.NoReading as error:
+            raise self._misread(f"{point.name}: {error}") from error
+
+    def _number(self, point: Point, words: dict[str, tuple[int, ...]]) -> Decimal:
+        value = self._value(point, words)
+        if isinstance(value, str):
+            raise self._misread(f"{point.name} is text, not a number")
+        return value
+
+    def _misread(self, reason: str) -> DeviceMisread:
+        self._serial_at = None
+        return DeviceMisread(self._device, ModbusFaultKind.MISMATCH.value, reason)

@@ -1,0 +1,91 @@
+"""Which registers are read together. PURE but for what it learns from refused blocks.
+
+Blocks of one function code get different lengths, so a late reply to one block can never pass as the reply to another
+(meters.md section 1.6, rule 4). The function code itself is checked on the bus.
+"""
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import NamedTuple
+
+from drivers.meters.profile import Pace, Point
+
+
+class Block(NamedTuple):
+    """`size` registers from `addr` by function code `fc`, carrying `points`."""
+
+    fc: int
+    addr: int
+    size: int
+    points: tuple[Point, ...]
+
+    def __str__(self) -> str:
+        return f"FC{self.fc} 0x{self.addr:04X}+{self.size}"
+
+
+class Planner:
+    """The blocks of one meter. Holes up to `max_hole` are read over unless the meter refused that before."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._max_regs = pace.max_regs
+        self._cuts: set[tuple[int, int]] = set()  # (fc, address) where a block must begin
+        self._plain: set[tuple[int, int]] = set()  # blocks that must not be padded
+        self._lengths: dict[tuple[int, int, int], int] = {}
+
+    def blocks(self, points: Iterable[Point]) -> list[Block]:
+        """The reads for `points`, in the order of function code and address."""
+        groups: list[list[Point]] = []
+        for point in sorted(points, key=lambda one: (one.fc, one.addr)):
+            if groups and self._joins(groups[-1], point):
+                groups[-1].append(point)
+            else:
+                groups.append([point])
+        return [self._block(tuple(group)) for group in groups]
+
+    def refused(self, block: Block) -> bool:
+        """The meter answered exception 2 or 3. True if there is another way to read these points: plan again."""
+        if len(block.points) > 1:
+            holes = [(after.addr - before.end, after) for before, after in pairwise(block.points)]
+            widest = max(hole for hole, _ in holes)
+            candidates = [after for hole, after in holes if hole == widest]
+            self._cuts.add((block.fc, candidates[len(candidates) // 2].addr))
+            if block.size > self._pace.fallback_max_regs:
+                longest = max(point.count for point in block.points)
+                self._max_regs = max(self._pace.fallback_max_regs, longest)
+            return True
+        if block.size > block.points[0].count:
+            self._plain.add((block.fc, block.addr))
+            return True
+        return False
+
+    def _joins(self, group: list[Point], point: Point) -> bool:
+        first, last = group[0], group[-1]
+        return (
+            first.fc == point.fc
+            and point.addr - last.end <= self._pace.max_hole
+            and point.end - first.addr <= self._max_regs
+            and (point.fc, point.addr) not in self._cuts
+            and not self._forbidden(last.end, point.addr)
+        )
+
+    def _forbidden(self, start: int, end: int) -> bool:
+        return any(start <= last and first < end for first, last in self._pace.forbidden)
+
+    def _block(self, points: tuple[Point, ...]) -> Block:
+        fc, addr = points[0].fc, points[0].addr
+        need = points[-1].end - addr
+        if (fc, addr) in self._plain:
+            return Block(fc, addr, need, points)
+        taken = {length for (other_fc, *span), length in self._lengths.items() if other_fc == fc and span != [addr, need]}
+        count = need
+        while count in taken and self._may_grow(addr, need, count + self._pace.pad):
+            count += self._pace.pad
+        if count in taken:
+            count = need  # no room to differ: the quarantine alone guards this one
+        self._lengths[fc, addr, need] = count
+        return Block(fc, addr, count, points)
+
+    def _may_grow(self, addr: int, need: int, count: int) -> bool:
+        end = addr + count
+        return count <= self._pace.max_regs and end <= 0x10000 and not self._forbidden(addr + need, end)
