@@ -57,3 +57,19 @@ def major(minor: int, currency: str) -> Decimal:
 def kwh(energy_wh: int) -> Decimal:
     """Kilowatt-hours with three decimals: 12345 -> Decimal("12.345")."""
     return Decimal(energy_wh).scaleb(-3)
+
+
+def numeric_country(country: str) -> str:
+    """ISO 3166-1 numeric code for EMV tag 9F1A: DE -> "276". ValueError for a country this product has no rules for."""
+    try:
+        return COUNTRIES[country]
+    except KeyError:
+        raise ValueError(f"{country!r} is not one of {', '.join(sorted(COUNTRIES))}") from None
+
+
+COUNTRIES = {
+    "AT": "040", "BE": "056", "BG": "100", "CH": "756", "CY": "196", "CZ": "203", "DE": "276", "DK": "208", "EE": "233",
+    "ES": "724", "FI": "246", "FR": "250", "GB": "826", "GR": "300", "HR": "191", "HU": "348", "IE": "372", "IS": "352",
+    "IT": "380", "JP": "392", "KW": "414", "LI": "438", "LT": "440", "LU": "442", "LV": "428", "MT": "470", "NL": "528",
+    "NO": "578", "PL": "616", "PT": "620", "RO": "642", "SE": "752", "SI": "705", "SK": "703", "US": "840", "CA": "124",
+}  # fmt: skip

@@ -2,11 +2,9 @@
 
 import msgspec
 
-from terminal_app.screens import Button
+from terminal_app.screens import Button, DeclineWords
 from terminal_app.session.facts import StopReason
 from terminal_app.values import EvseStatus, Fault, MeterIdentity, MeterValue, Outcome, PaymentCard
-
-# `dict` attributes hold PaymentCard, which is no msgspec type on purpose; events are never encoded.
 
 
 class Booted(msgspec.Struct, frozen=True):
@@ -118,6 +116,14 @@ class StopCommanded(msgspec.Struct, frozen=True):
     why: str
 
 
+class SessionFailed(msgspec.Struct, frozen=True):
+    """From the session machine to the kiosk, within one turn: there will be no charge, tell the driver why."""
+
+    connector: int
+    words: DeclineWords
+    hold_id: str
+
+
 Event = (
     Booted
     | Ticked
@@ -136,6 +142,7 @@ Event = (
     | RecordSigned
     | FaultSeen
     | StopCommanded
+    | SessionFailed
 )
 EVENTS: tuple[type[Event], ...] = (
     Booted,
@@ -155,4 +162,5 @@ EVENTS: tuple[type[Event], ...] = (
     RecordSigned,
     FaultSeen,
     StopCommanded,
+    SessionFailed,
 )

@@ -8,6 +8,8 @@ import enum
 
 import msgspec
 
+from terminal_app.billing.record import RecordLine
+from terminal_app.screens import ReceiptLine
 from terminal_app.values import CardFacts, DeclineReason, Fault, Hold, MeterIdentity, MeterValue, MoneyStep, Stamp
 
 
@@ -127,18 +129,6 @@ class SessionAborted(msgspec.Struct, frozen=True, tag="session_aborted"):
     detail: str = ""
 
 
-class BillLine(msgspec.Struct, frozen=True):
-    """One line of the frozen bill. `quantity` and `price` are decimal texts in the unit of `kind` (PriceKind value)."""
-
-    kind: str
-    quantity: str
-    price: str
-    vat_percent: str
-    net_minor: int
-    vat_minor: int
-    gross_minor: int
-
-
 class BillFrozen(msgspec.Struct, frozen=True, tag="bill_frozen"):
     """The bill: immutable from here (I10). `stop` is the final register; `ocmf` the signed readings ("" if none flowed)."""
 
@@ -147,7 +137,8 @@ class BillFrozen(msgspec.Struct, frozen=True, tag="bill_frozen"):
     energy_wh: int
     charging_ms: int
     parking_ms: int
-    lines: tuple[BillLine, ...]
+    lines: tuple[RecordLine, ...]  # as they stand in the record
+    shown_lines: tuple[ReceiptLine, ...]  # as the driver saw them
     net_minor: int
     vat_minor: int
     total_minor: int

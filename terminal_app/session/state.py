@@ -119,6 +119,7 @@ class Seal(msgspec.Struct, frozen=True):
     subject: str
     signing_input: str
     asked: bool = False  # volatile: SignRecord handed out since start
+    asked_mono_ms: int = 0
 
 
 class Chain(msgspec.Struct, frozen=True):
@@ -143,13 +144,14 @@ class KioskPhase(enum.Enum):
 
 
 class Kiosk(msgspec.Struct, frozen=True):
-    """Volatile. `request` is the armed card request, `arm_no` its number; `shown_no` the newest frame on the glass."""
+    """Volatile. `request` is the armed card request, `arm_no` its number; `shown` the meaning of
+    the newest frame on the glass."""
 
     phase: KioskPhase
     connector: int
     language: str
     since_mono_ms: int = 0
-    shown_no: int = 0
+    shown: str = ""  # meaning of the newest frame on the glass
     arm_no: int = 0
     request: CardRequest | None = None
     declined: DeclineWords | None = None
@@ -169,7 +171,10 @@ class Live(msgspec.Struct, frozen=True):
     read_failures: int = 0
     read_again_mono_ms: int = 0
     car_idle_since_mono_ms: int = 0
+    granted: bool = False  # the controller was seen authorized since the start
     ocmf_payload: bytes = b""
+    stopping_since_mono_ms: int = 0
+    sign_asked_mono_ms: int = 0
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -179,6 +184,7 @@ class Finished(msgspec.Struct, frozen=True):
     since_mono_ms: int
     hold_minor: int
     card: str
+    settled: Terminated | None = None
 
 
 class State(msgspec.Struct, frozen=True):
@@ -209,6 +215,7 @@ class Terms(msgspec.Struct, frozen=True):
     chain_id: str
     record_key_id: str
     ocmf_spki: bytes
+    ocmf_key_id: str
     software: str
     screen_no: int
     out_of_service: bool = False

@@ -1,0 +1,310 @@
+"""Evolve: what a fact makes of the state. Total, never decides, never fails on a fact this version can read. PURE.
+
+Replay folds the ledger through this function only; so an upgrade of the rules cannot rewrite history.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from terminal_app.session import facts as f
+from terminal_app.session.state import (
+    Finished,
+    Live,
+    Phase,
+    Seal,
+    Session,
+    Settlement,
+    SettlementPhase,
+    State,
+    amended_live,
+    fault_key,
+    with_item,
+    without,
+)
+from terminal_app.values import CardFacts, Stamp
+
+replace = msgspec.structs.replace
+
+
+def evolve(state: State, fact: f.Fact, at: Stamp) -> State:
+    """The state after `fact`, committed at `at`."""
+    return _STEPS[type(fact)](state, fact, at)
+
+
+def _session_of(state: State, session_id: str) -> Session | None:
+    return next((one for one in state.sessions.values() if one.session_id == session_id), None)
+
+
+def _with_session(state: State, session: Session, **changes: Any) -> State:
+    return replace(state, sessions=with_item(state.sessions, session.connector, replace(session, **changes)))
+
+
+def _with_settlement(state: State, hold_id: str, **changes: Any) -> State:
+    return replace(state, settlements=with_item(state.settlements, hold_id, replace(state.settlements[hold_id], **changes)))
+
+
+def _fresh_live(state: State, connector: int) -> State:
+    """Session counters back to zero; telemetry stays."""
+    return amended_live(
+        state,
+        connector,
+        charging_ms=0,
+        parking_ms=0,
+        counted_mono_ms=0,
+        asked_read="",
+        read_failures=0,
+        read_again_mono_ms=0,
+        car_idle_since_mono_ms=0,
+        granted=False,
+        stopping_since_mono_ms=0,
+        ocmf_payload=b"",
+    )
+
+
+def _nothing(state: State, fact: Any, at: Stamp) -> State:
+    return state
+
+
+def _opened(state: State, fact: f.SessionOpened, at: Stamp) -> State:
+    session = Session(
+        session_id=fact.session_id,
+        connector=fact.connector,
+        phase=Phase.AUTHORIZED if fact.free else Phase.AUTHORIZING,
+        tariff=fact.tariff,
+        tariff_fingerprint=fact.tariff_fingerprint,
+        free=fact.free,
+        language=fact.language,
+        opened=at,
+        plug_deadline_mono_ms=fact.plug_deadline_mono_ms,
+    )
+    state = replace(
+        state,
+        sessions=with_item(state.sessions, fact.connector, session),
+        finished=without(state.finished, fact.connector),
+    )
+    return _fresh_live(state, fact.connector)
+
+
+def _authorization_intended(state: State, fact: f.AuthorizationIntended, at: Stamp) -> State:
+    session = _session_of(state, fact.session_id)
+    assert session is not None
+    state = _with_session(state, session, hold_id=fact.hold.hold_id, card=fact.card)
+    settlement = Settlement(hold=fact.hold, session_id=fact.session_id, card=fact.card, phase=SettlementPhase.ASKED)
+    return replace(
+        state,
+        settlements=with_item(state.settlements, fact.hold.hold_id, settlement),
+        chain=replace(state.chain, next_serial=max(state.chain.next_serial, fact.hold.serial + 1)),
+    )
+
+
+def _approved(state: State, fact: f.AuthorizationApproved, at: Stamp) -> State:
+    settlement = state.settlements[fact.hold_id]
+    state = _with_settlement(
+        state,
+        fact.hold_id,
+        phase=SettlementPhase.HELD,
+        approved_minor=fact.approved_minor,
+        hold=replace(settlement.hold, trace=fact.trace),
+        capture_before_utc_ms=fact.capture_before_utc_ms,
+    )
+    if session := _session_of(state, settlement.session_id):
+        return _with_session(state, session, phase=Phase.AUTHORIZED, plug_deadline_mono_ms=fact.plug_deadline_mono_ms)
+    return state
+
+
+def _declined(state: State, fact: f.AuthorizationDeclined, at: Stamp) -> State:
+    session = _session_of(state, state.settlements[fact.hold_id].session_id)
+    state = replace(state, settlements=without(state.settlements, fact.hold_id))
+    return state if session is None else replace(state, sessions=without(state.sessions, session.connector))
+
+
+def _unknown(state: State, fact: f.AuthorizationUnknown, at: Stamp) -> State:
+    session = _session_of(state, state.settlements[fact.hold_id].session_id)
+    return state if session is None else replace(state, sessions=without(state.sessions, session.connector))
+
+
+def _start(state: State, fact: f.StartRegistered, at: Stamp) -> State:
+    session = _session_of(state, fact.session_id)
+    assert session is not None
+    mark = f.Mark(utc_ms=fact.second.stamp.utc_ms, energy_wh=fact.second.energy_wh, charging_ms=0, parking_ms=0)
+    state = _with_session(
+        state,
+        session,
+        phase=Phase.CHARGING,
+        start=fact.second,
+        committed=fact.second,
+        identity=fact.identity,
+        started=at,
+        marks=(mark,),
+    )
+    state = _fresh_live(state, session.connector)
+    return amended_live(state, session.connector, meter=fact.second, meter_seen_mono_ms=at.mono_ms, counted_mono_ms=at.mono_ms)
+
+
+def _checkpoint(state: State, fact: f.EnergyCheckpoint, at: Stamp) -> State:
+    session = _session_of(state, fact.session_id)
+    assert session is not None
+    marks = session.marks
+    if fact.boundary:
+        marks = (*marks, f.Mark(fact.value.stamp.utc_ms, fact.value.energy_wh, fact.charging_ms, fact.parking_ms))
+    return _with_session(
+        state, session, committed=fact.value, charging_ms=fact.charging_ms, parking_ms=fact.parking_ms, marks=marks
+    )
+
+
+def _stop_intended(state: State, fact: f.StopIntended, at: Stamp) -> State:
+    session = _session_of(state, fact.session_id)
+    assert session is not None
+    state = _with_session(
+        state,
+        session,
+        phase=Phase.STOPPING,
+        stop_reason=fact.reason,
+        stop_at=fact.at,
+        stop_detail=fact.detail,
+        interrupted=session.interrupted or fact.interrupted,
+        charging_ms=fact.charging_ms,
+        parking_ms=fact.parking_ms,
+    )
+    return amended_live(
+        state, session.connector, asked_read="", read_failures=0, read_again_mono_ms=0, stopping_since_mono_ms=at.mono_ms
+    )
+
+
+def _aborted(state: State, fact: f.SessionAborted, at: Stamp) -> State:
+    session = _session_of(state, fact.session_id)
+    return state if session is None else replace(state, sessions=without(state.sessions, session.connector))
+
+
+def _frozen(state: State, fact: f.BillFrozen, at: Stamp) -> State:
+    session = _session_of(state, fact.session_id)
+    assert session is not None
+    state = _with_session(
+        state, session, phase=Phase.SEALING, bill=fact, stop=fact.stop, committed=fact.stop, stop_source=fact.stop_source
+    )
+    chain = state.chain
+    return replace(
+        state,
+        chain=replace(
+            chain,
+            next_pagination=max(chain.next_pagination, fact.pagination + 1),
+            next_receipt=chain.next_receipt + 1,
+        ),
+    )
+
+
+def _step_intended(state: State, fact: f.CaptureIntended | f.VoidIntended, at: Stamp) -> State:
+    capture = isinstance(fact, f.CaptureIntended)
+    state = _with_settlement(
+        state,
+        fact.hold_id,
+        phase=SettlementPhase.CAPTURING if capture else SettlementPhase.VOIDING,
+        step=fact.step,
+        step_reason="" if isinstance(fact, f.CaptureIntended) else fact.reason,
+        in_flight=False,
+        next_try_mono_ms=0,
+        tries=0,
+    )
+    return replace(state, chain=replace(state.chain, next_serial=max(state.chain.next_serial, fact.step.serial + 1)))
+
+
+def _hold_ended(state: State, fact: f.HoldEnded, at: Stamp) -> State:
+    settlement = state.settlements[fact.hold_id]
+    for connector, done in state.finished.items():
+        if done.session.hold_id == fact.hold_id:  # the receipt on the screen tells it
+            state = replace(state, finished=with_item(state.finished, connector, replace(done, settled=fact.how)))
+    return _with_settlement(
+        state,
+        fact.hold_id,
+        phase=SettlementPhase.ENDED,
+        how=fact.how,
+        amount_minor=fact.amount_minor,
+        detail=fact.detail,
+        hold=replace(settlement.hold, trace={**settlement.hold.trace, **fact.trace}),
+        in_flight=False,
+    )
+
+
+def _seal_intended(state: State, fact: f.SealIntended, at: Stamp) -> State:
+    return replace(state, seal=Seal(fact.record_seq, fact.record_type, fact.subject, fact.signing_input))
+
+
+def _sealed(state: State, fact: f.Sealed, at: Stamp) -> State:
+    chain = replace(state.chain, next_record_seq=fact.record_seq + 1, head_sha256=fact.sha256)
+    state = replace(state, seal=None, chain=chain)
+    if fact.record_type == "settlement":
+        return replace(state, settlements=without(state.settlements, fact.subject))
+    session = _session_of(state, fact.subject)
+    assert session is not None
+    hold = state.settlements.get(session.hold_id)
+    done = Finished(
+        session=session,
+        since_mono_ms=at.mono_ms,
+        hold_minor=hold.approved_minor if hold else 0,
+        card=card_text(session.card),
+        settled=hold.how if hold else None,
+    )
+    return replace(
+        state,
+        sessions=without(state.sessions, session.connector),
+        finished=with_item(state.finished, session.connector, done),
+    )
+
+
+def _fault_raised(state: State, fact: f.FaultRaised, at: Stamp) -> State:
+    return replace(state, faults=with_item(state.faults, fault_key(fact.fault), fact.fault))
+
+
+def _fault_cleared(state: State, fact: f.FaultCleared, at: Stamp) -> State:
+    return replace(state, faults=without(state.faults, fault_key(fact.fault)))
+
+
+def _acknowledged(state: State, fact: f.OfficeAcknowledged, at: Stamp) -> State:
+    chain = replace(
+        state.chain,
+        acknowledged_through=fact.records_through,
+        facts_acknowledged_through=fact.facts_through,
+    )
+    return replace(state, chain=chain)
+
+
+def _booted(state: State, fact: f.TerminalBooted, at: Stamp) -> State:
+    """A new process: telemetry, faults and receipts on the screen belong to the old one."""
+    fresh = {connector: Live() for connector in state.live}
+    state = replace(
+        state, faults={}, finished={}, live=fresh, seal=None if state.seal is None else replace(state.seal, asked=False)
+    )
+    for hold_id in state.settlements:
+        state = _with_settlement(state, hold_id, in_flight=False, next_try_mono_ms=0, tries=0)
+    return state
+
+
+def card_text(card: CardFacts | None) -> str:
+    """How a card is named to people: brand and last four digits only."""
+    return "" if card is None else f"{card.brand} ···· {card.last4}"
+
+
+_STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
+    f.TerminalBooted: _booted,
+    f.SessionOpened: _opened,
+    f.AuthorizationIntended: _authorization_intended,
+    f.AuthorizationApproved: _approved,
+    f.AuthorizationDeclined: _declined,
+    f.AuthorizationUnknown: _unknown,
+    f.StartRegistered: _start,
+    f.EnergyCheckpoint: _checkpoint,
+    f.StopIntended: _stop_intended,
+    f.SessionAborted: _aborted,
+    f.BillFrozen: _frozen,
+    f.CaptureIntended: _step_intended,
+    f.VoidIntended: _step_intended,
+    f.HoldEnded: _hold_ended,
+    f.SealIntended: _seal_intended,
+    f.Sealed: _sealed,
+    f.FaultRaised: _fault_raised,
+    f.FaultCleared: _fault_cleared,
+    f.ServiceAct: _nothing,
+    f.OfficeAcknowledged: _acknowledged,
+}

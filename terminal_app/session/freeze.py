@@ -1,0 +1,180 @@
+"""From the stop register to the frozen bill: read, sign, verify, then one commit. Part of the session machine. PURE.
+
+What cannot be read is waited for and never invented: the same meter is asked for up to `meter_return_s`; then the bill ends
+at the last committed reading, marked `checkpoint` (meters.md section 5, DE-4).
+"""
+
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from terminal_app.billing import ocmf, record
+from terminal_app.billing.receipt import to_receipt_lines
+from terminal_app.errors import SignatureInvalid
+from terminal_app.session import actions, events, gate, settlement
+from terminal_app.session import facts as f
+from terminal_app.session.bill import cost_until, frozen_tariff
+from terminal_app.session.state import Phase, Session
+from terminal_app.session.turn import Turn
+from terminal_app.values import Device, Fault, MeterValue
+
+OPEN_UNCONFIRMED_MS = 30_000
+READ_AGAIN_MS = 5_000
+SIGN_AGAIN_MS = 10_000
+EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+def stop_reading_due(turn: Turn, connector: int) -> bool:
+    """Whether the stop register shall be read now: the contactor is open, or nobody has confirmed it for 30 s."""
+    live, now = turn.live(connector), turn.terms.now.mono_ms
+    if live.stopping_since_mono_ms == 0:
+        turn.note_live(connector, stopping_since_mono_ms=now)
+        return False
+    if live.asked_read or now < live.read_again_mono_ms:
+        return False
+    evse = live.evse
+    fresh = evse is not None and evse.stamp.mono_ms >= live.stopping_since_mono_ms
+    if fresh and evse is not None and not evse.relay:
+        return True
+    if now - live.stopping_since_mono_ms <= OPEN_UNCONFIRMED_MS:
+        return False
+    if fresh:  # the controller says: still closed
+        turn.then(events.FaultSeen(Fault(Device.EVSE, connector, "welded", "the contactor did not open"), True))
+    return True
+
+
+def stop_read(turn: Turn, connector: int, event: events.Event) -> None:
+    """Two readings came: if they agree and follow the last committed one, their OCMF is signed."""
+    assert isinstance(event, events.RegisterRead)
+    session = turn.state.sessions[connector]
+    assert session.committed is not None
+    max_power_w = next(one.max_power_w for one in turn.terms.config.connector if one.number == connector)
+    why = gate.disagreement(event.first, event.second, max_power_w)
+    if not why and not gate.plausible(session.committed, event.first, max_power_w):
+        last = session.committed
+        why = f"{event.first.energy_wh} Wh on meter {event.first.serial} cannot follow {last.energy_wh} Wh on {last.serial}"
+    if why:
+        stop_unreadable(turn, connector, events.RegisterUnreadable(connector, event.session_id, "stop", why))
+    else:
+        _sign(turn, connector, event.second, "meter")
+
+
+def stop_unreadable(turn: Turn, connector: int, event: events.Event) -> None:
+    """Ask again every few seconds; after `meter_return_s` the last committed reading is the end."""
+    assert isinstance(event, events.RegisterUnreadable)
+    session, now = turn.state.sessions[connector], turn.terms.now
+    failures = turn.live(connector).read_failures + 1
+    turn.note_live(connector, asked_read="", read_failures=failures, read_again_mono_ms=now.mono_ms + READ_AGAIN_MS)
+    assert session.stop_at is not None and session.committed is not None
+    if now.utc_ms - session.stop_at.utc_ms > turn.terms.config.policy.meter_return_s * 1000:
+        _sign(turn, connector, session.committed, "checkpoint")
+
+
+def _sign(turn: Turn, connector: int, value: MeterValue, source: str) -> None:
+    session = turn.state.sessions[connector]
+    payload = _ocmf_payload(turn, session, value, source)
+    turn.note_session(connector, phase=Phase.SIGNING, stop=value, stop_source=source)
+    turn.note_live(connector, asked_read="", ocmf_payload=payload, sign_asked_mono_ms=turn.terms.now.mono_ms)
+    turn.do(actions.SignOcmf(session.session_id, payload))
+
+
+def sign_again_if_late(turn: Turn, connector: int, event: events.Event) -> None:
+    live, now = turn.live(connector), turn.terms.now.mono_ms
+    if now - live.sign_asked_mono_ms > SIGN_AGAIN_MS:
+        turn.note_live(connector, sign_asked_mono_ms=now)
+        turn.do(actions.SignOcmf(turn.state.sessions[connector].session_id, live.ocmf_payload))
+
+
+def ocmf_signed(turn: Turn, connector: int, event: events.Event) -> None:
+    """Verify what was signed, as anyone would; only then the bill is frozen. One commit: bill, money intent, seal intent."""
+    assert isinstance(event, events.OcmfSigned)
+    session, live = turn.state.sessions[connector], turn.live(connector)
+    assert session.start is not None and session.stop is not None
+    text = ocmf.assemble(live.ocmf_payload, ocmf.raw_to_der(event.signature))
+    try:
+        measured = ocmf.verify(text, turn.terms.ocmf_spki)
+        if measured.energy_wh != session.stop.energy_wh - session.start.energy_wh:
+            raise SignatureInvalid(f"OCMF: says {measured.energy_wh} Wh")
+    except SignatureInvalid as error:
+        # nothing is billed on it; the signer is out of order until a signature verifies
+        turn.then(events.FaultSeen(Fault(Device.SIGNER, 0, "ocmf", str(error)), True))
+        turn.note_live(connector, sign_asked_mono_ms=turn.terms.now.mono_ms)
+        return
+    _freeze(turn, connector, text)
+
+
+def _freeze(turn: Turn, connector: int, ocmf_text: str) -> None:
+    session, live, terms = turn.state.sessions[connector], turn.live(connector), turn.terms
+    assert session.start is not None and session.stop is not None
+    charging_ms, parking_ms = max(session.charging_ms, live.charging_ms), max(session.parking_ms, live.parking_ms)
+    cost = cost_until(session, session.stop.energy_wh, charging_ms, parking_ms, terms.config.terminal.time_zone)
+    hold = turn.state.settlements.get(session.hold_id)
+    held = hold.approved_minor if hold else 0
+    capture = min(cost.total_minor, held) if hold else 0
+    chain = turn.state.chain
+    turn.commit(
+        f.BillFrozen(
+            session_id=session.session_id,
+            stop=session.stop,
+            energy_wh=session.stop.energy_wh - session.start.energy_wh,
+            charging_ms=charging_ms,
+            parking_ms=parking_ms,
+            lines=record.record_lines(cost),
+            shown_lines=to_receipt_lines(cost),
+            net_minor=cost.net_minor,
+            vat_minor=cost.vat_minor,
+            total_minor=cost.total_minor,
+            capture_minor=capture,
+            shortfall_minor=cost.total_minor - capture if hold else 0,
+            ocmf=ocmf_text,
+            pagination=chain.next_pagination,
+            receipt_number=f"{terms.config.terminal.id}-{terms.chain_id[:4]}-{chain.next_receipt:06d}",
+            receipt_code=terms.receipt_code,
+            ended=terms.now,
+            stop_source=session.stop_source,
+        )
+    )
+    if hold is not None and capture > 0:
+        settlement.intend_capture(turn, hold.hold.hold_id, capture)
+    elif hold is not None:
+        settlement.intend_void(turn, hold.hold.hold_id, "nothing was delivered")
+
+
+def _ocmf_payload(turn: Turn, session: Session, value: MeterValue, source: str) -> bytes:
+    terms, identity = turn.terms, session.identity
+    assert session.start is not None and identity is not None
+    tariff = frozen_tariff(session.tariff)
+    evse_id = next(one.evse_id for one in terms.config.connector if one.number == session.connector)
+    context = ocmf.OcmfContext(
+        gateway_id="charge-terminal",
+        gateway_serial=terms.config.terminal.id,
+        gateway_version=terms.software,
+        pagination=turn.state.chain.next_pagination,
+        meter_vendor=identity.vendor,
+        meter_model=identity.model,
+        meter_serial=identity.serial,
+        meter_firmware=identity.firmware,
+        id_type="LOCAL" if session.free else "CARD_TXN_NR",
+        id_data=session.hold_id or session.session_id,
+        tariff_text=f"{tariff.id} {session.tariff_fingerprint[:16]}",
+        evse_id=evse_id,
+        resolution_wh=identity.resolution_wh,
+    )
+    end_mark = "P" if session.stop_reason is f.StopReason.POWER_CUT or source == "checkpoint" else "E"
+    return ocmf.payload(
+        context,
+        _reading(session.start, "B", identity.obis, terms.config.terminal.time_zone),
+        _reading(value, end_mark, identity.obis, terms.config.terminal.time_zone),
+    )
+
+
+def _reading(value: MeterValue, mark: str, obis: str, time_zone: str) -> ocmf.OcmfReading:
+    local = (EPOCH + timedelta(milliseconds=value.stamp.utc_ms)).astimezone(ZoneInfo(time_zone))
+    offset = local.utcoffset() or timedelta(0)
+    return ocmf.OcmfReading(
+        utc_ms=value.stamp.utc_ms,
+        clock=value.stamp.clock.value,
+        offset_min=int(offset.total_seconds()) // 60,
+        tx=mark,
+        energy_wh=value.energy_wh,
+        obis=obis,
+    )

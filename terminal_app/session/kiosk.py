@@ -1,0 +1,313 @@
+"""Kiosk machine: what the person at the screen is doing. Volatile; it never commits, except by opening a session. PURE.
+
+OVERVIEW (several connectors) -> FOCUSED on one -> READING a card -> FOCUSED (bank wait, charge, receipt) | DECLINED -> FOCUSED.
+The reader is armed for a payment only while the offer's own frame is on the glass (AF-12: price before authorization).
+"""
+
+import hashlib
+
+import msgspec
+
+from terminal_app.screens import Button, DeclineWords
+from terminal_app.session import actions, events, presenter, sale
+from terminal_app.session import facts as f
+from terminal_app.session.settlement import operation_key
+from terminal_app.session.state import KioskPhase, Phase, State, Terms, without
+from terminal_app.session.turn import Ignored, Impossible, Step, Turn, apply_rule
+from terminal_app.session.words import CARD_WORDS
+from terminal_app.units import numeric_country
+from terminal_app.values import CardRequest, Hold, PaymentCard
+
+READING_LONGEST_MS = 10_000
+SAME_CARD_AFTER_MS = 5_000
+IDLE_TO_OVERVIEW_MS = 45_000
+
+
+def decide(turn: Turn, event: events.Event) -> None:
+    """Let the kiosk react."""
+    phase = turn.state.kiosk.phase
+    apply_rule(RULES[phase, type(event)], f"kiosk {phase.value} + {type(event).__name__}", turn, event)
+
+
+# --- touches ---------------------------------------------------------------------------------------------------------
+
+
+def _touched(turn: Turn, event: events.Event) -> None:
+    """A touch on the meaning that is on the glass (older ones were refused by the engine)."""
+    assert isinstance(event, events.Touched)
+    kiosk, now = turn.state.kiosk, turn.terms.now.mono_ms
+    turn.note_kiosk(since_mono_ms=now)
+    connector, several = kiosk.connector, len(turn.terms.config.connector) > 1
+    session = turn.state.sessions.get(connector)
+    phase = session.phase if session else Phase.NONE
+    match event.button:
+        case Button.LANGUAGE if event.value in turn.terms.config.terminal.languages:
+            turn.note_kiosk(language=event.value)
+        case Button.SELECT if kiosk.phase is KioskPhase.OVERVIEW and event.value.isdecimal():
+            if int(event.value) in turn.state.live:
+                turn.note_kiosk(phase=KioskPhase.FOCUSED, connector=int(event.value))
+        case Button.BACK if several and kiosk.phase is KioskPhase.FOCUSED:
+            turn.note_kiosk(phase=KioskPhase.OVERVIEW)
+        case Button.START if kiosk.phase is KioskPhase.FOCUSED and _may_open(turn, connector):
+            if turn.terms.tariffs[connector].is_free:
+                open_session(turn, connector, None)
+        case Button.CANCEL if phase in (Phase.AUTHORIZED, Phase.STARTING):
+            turn.then(events.StopCommanded(connector, f.StopReason.TOUCH, "driver", ""))
+        case Button.STOP if phase in (Phase.CHARGING, Phase.STARTING):
+            turn.then(events.StopCommanded(connector, f.StopReason.TOUCH, "driver", ""))
+        case Button.OK if kiosk.phase is KioskPhase.DECLINED:
+            turn.note_kiosk(phase=KioskPhase.FOCUSED, declined=None)
+        case Button.DONE if connector in turn.state.finished:
+            _put_receipt_away(turn, connector)
+        case _:
+            pass  # a button this screen does not have
+
+
+def _put_receipt_away(turn: Turn, connector: int) -> None:
+    turn.state = msgspec.structs.replace(turn.state, finished=without(turn.state.finished, connector))
+    _back_to_start(turn)
+
+
+def _back_to_start(turn: Turn) -> None:
+    """The next driver: first language again, overview if there is one."""
+    several = len(turn.terms.config.connector) > 1
+    turn.note_kiosk(
+        phase=KioskPhase.OVERVIEW if several else KioskPhase.FOCUSED,
+        language=turn.terms.config.terminal.languages[0],
+        declined=None,
+        since_mono_ms=turn.terms.now.mono_ms,
+    )
+
+
+# --- cards -----------------------------------------------------------------------------------------------------------
+
+
+def _frame_shown(turn: Turn, event: events.Event) -> None:
+    assert isinstance(event, events.FrameShown)
+    if event.screen_no == turn.terms.screen_no:
+        turn.note_kiosk(shown=presenter.meaning(turn.state, turn.terms))
+
+
+def _card_seen(turn: Turn, event: events.Event) -> None:
+    assert isinstance(event, events.CardSeen)
+    request = turn.state.kiosk.request
+    if request is not None and request.pay and event.arm_no == turn.state.kiosk.arm_no:
+        turn.note_kiosk(phase=KioskPhase.READING, since_mono_ms=turn.terms.now.mono_ms)
+
+
+def _card_read(turn: Turn, event: events.Event) -> None:
+    assert isinstance(event, events.CardRead)
+    kiosk = turn.state.kiosk
+    if event.arm_no != kiosk.arm_no or kiosk.request is None or kiosk.request.pay != event.pay:
+        event.card.wipe()  # read for an offer that is no longer on the glass: nothing is sent anywhere
+        return
+    if not event.pay:
+        _same_card(turn, event.card)
+        return
+    turn.note_kiosk(phase=KioskPhase.FOCUSED, since_mono_ms=turn.terms.now.mono_ms)
+    if not _may_open(turn, kiosk.connector):
+        event.card.wipe()
+        return
+    open_session(turn, kiosk.connector, event.card)
+
+
+def _same_card(turn: Turn, card: PaymentCard) -> None:
+    """The card that pays for a running charge ends it."""
+    token = card.facts.token
+    card.wipe()
+    for connector, session in turn.state.sessions.items():
+        if session.phase is Phase.CHARGING and session.card is not None and session.card.token == token:
+            turn.note_kiosk(connector=connector)
+            turn.then(events.StopCommanded(connector, f.StopReason.SAME_CARD, "driver", ""))
+
+
+def _card_failed(turn: Turn, event: events.Event) -> None:
+    assert isinstance(event, events.CardFailed)
+    kiosk = turn.state.kiosk
+    if event.arm_no == kiosk.arm_no and kiosk.request is not None and kiosk.request.pay:
+        _decline(turn, CARD_WORDS.get(event.reason, DeclineWords.CARD_ERROR), 0)
+
+
+def _decline(turn: Turn, words: DeclineWords, held_minor: int) -> None:
+    turn.note_kiosk(
+        phase=KioskPhase.DECLINED,
+        declined=words,
+        declined_hold_minor=held_minor,
+        since_mono_ms=turn.terms.now.mono_ms,
+    )
+
+
+def _session_failed(turn: Turn, event: events.Event) -> None:
+    assert isinstance(event, events.SessionFailed)
+    if event.connector == turn.state.kiosk.connector:
+        hold = turn.state.settlements.get(event.hold_id)
+        held = (hold.approved_minor or hold.hold.amount_minor) if hold else 0
+        _decline(turn, event.words, held)
+
+
+def _may_open(turn: Turn, connector: int) -> bool:
+    return (
+        connector not in turn.state.sessions
+        and sale.out_of_service(turn.state, turn.terms) is None
+        and sale.not_for_sale(turn.state, turn.terms, connector) is None
+    )
+
+
+def open_session(turn: Turn, connector: int, card: PaymentCard | None) -> None:
+    """Commit the session (and the intent to ask for money), then ask the gateway."""
+    terms, now = turn.terms, turn.terms.now
+    tariff, policy = terms.tariffs[connector], terms.config.policy
+    turn.commit(
+        f.SessionOpened(
+            session_id=terms.fresh_id,
+            connector=connector,
+            tariff=tariff.raw,
+            tariff_fingerprint=tariff.fingerprint,
+            free=card is None,
+            language=turn.state.kiosk.language,
+            plug_deadline_mono_ms=now.mono_ms + policy.plug_window_s * 1000,
+        )
+    )
+    if card is None:
+        return
+    hold_id = hashlib.sha256(f"{terms.chain_id}/{terms.fresh_id}/hold".encode()).hexdigest()[:32]
+    hold = Hold(
+        hold_id=hold_id,
+        gateway=next(iter(terms.config.gateway)),
+        serial=turn.state.chain.next_serial,
+        utc_ms=now.utc_ms,
+        amount_minor=card.amount_minor,
+        currency=card.currency,
+        connector=connector,
+        key=operation_key(terms, hold_id, "authorize"),
+    )
+    turn.commit(f.AuthorizationIntended(terms.fresh_id, hold, card.facts))
+    turn.do(actions.Authorize(hold, card))
+
+
+# --- time ------------------------------------------------------------------------------------------------------------
+
+
+def _ticked(turn: Turn, event: events.Event) -> None:
+    policy, now = turn.terms.config.policy, turn.terms.now.mono_ms
+    for connector, done in turn.state.finished.items():
+        if now - done.since_mono_ms > policy.receipt_show_s * 1000:
+            _put_receipt_away(turn, connector)
+    kiosk = turn.state.kiosk
+    here_ms = now - kiosk.since_mono_ms
+    if kiosk.phase is KioskPhase.READING and here_ms > READING_LONGEST_MS:
+        _decline(turn, DeclineWords.CARD_ERROR, 0)
+    elif kiosk.phase is KioskPhase.DECLINED and here_ms > policy.declined_show_s * 1000:
+        turn.note_kiosk(phase=KioskPhase.FOCUSED, declined=None, since_mono_ms=now)
+    elif kiosk.phase is KioskPhase.FOCUSED and here_ms > IDLE_TO_OVERVIEW_MS and _nobody_acts(turn, kiosk.connector):
+        _back_to_start(turn)
+
+
+def _nobody_acts(turn: Turn, connector: int) -> bool:
+    session = turn.state.sessions.get(connector)
+    quiet = session is None or (session.phase is Phase.CHARGING and len(turn.terms.config.connector) > 1)
+    return quiet and connector not in turn.state.finished
+
+
+# --- arming the reader -----------------------------------------------------------------------------------------------
+
+
+def arm(turn: Turn) -> None:
+    """After every turn: does the reader want a payment, an identification, or rest? A change is a new arming."""
+    kiosk = turn.state.kiosk
+    if kiosk.phase is KioskPhase.READING:
+        return
+    wanted = _wanted_request(turn.state, turn.terms)
+    armed = kiosk.request
+    if (wanted is None) != (armed is None) or (
+        wanted is not None
+        and armed is not None
+        and (wanted.pay, wanted.amount_minor, wanted.serial) != (armed.pay, armed.amount_minor, armed.serial)
+    ):
+        turn.note_kiosk(request=wanted, arm_no=kiosk.arm_no + 1)
+
+
+def _wanted_request(state: State, terms: Terms) -> CardRequest | None:
+    kiosk = state.kiosk
+    if kiosk.phase is not KioskPhase.FOCUSED:
+        return None
+    connector = kiosk.connector
+    pay = _offer_is_on_the_glass(state, terms, connector)
+    identify = any(
+        one.phase is Phase.CHARGING
+        and one.card is not None
+        and one.started is not None
+        and terms.now.mono_ms - one.started.mono_ms > SAME_CARD_AFTER_MS
+        for one in state.sessions.values()
+    )
+    if not pay and not (identify and connector in state.sessions):
+        return None
+    terminal = terms.config.terminal
+    return CardRequest(
+        pay=pay,
+        amount_minor=terms.config.policy.hold_minor if pay else 0,
+        currency=terminal.currency,
+        country=numeric_country(terminal.country),
+        utc_ms=terms.now.utc_ms,
+        serial=state.chain.next_serial,
+    )
+
+
+def _offer_is_on_the_glass(state: State, terms: Terms, connector: int) -> bool:
+    return (
+        connector not in state.sessions
+        and connector not in state.finished
+        and sale.out_of_service(state, terms) is None
+        and sale.not_for_sale(state, terms, connector) is None
+        and not terms.tariffs[connector].is_free
+        and state.kiosk.shown == presenter.meaning(state, terms)
+    )
+
+
+P, E = KioskPhase, events
+_NO_CARD_HERE = Ignored("the reader is not armed for a payment here; what it still reports belongs to an earlier arming")
+
+RULES: dict[tuple[KioskPhase, type[events.Event]], Step | Ignored | Impossible] = {
+    (P.OVERVIEW, E.Booted): Ignored("nobody is here yet"),
+    (P.OVERVIEW, E.Ticked): _ticked,
+    (P.OVERVIEW, E.Touched): _touched,
+    (P.OVERVIEW, E.FrameShown): _frame_shown,
+    (P.OVERVIEW, E.CardSeen): _NO_CARD_HERE,
+    (P.OVERVIEW, E.CardRead): _card_read,
+    (P.OVERVIEW, E.CardFailed): _NO_CARD_HERE,
+    (P.OVERVIEW, E.SessionFailed): _session_failed,
+    (P.FOCUSED, E.Booted): Ignored("nobody is here yet"),
+    (P.FOCUSED, E.Ticked): _ticked,
+    (P.FOCUSED, E.Touched): _touched,
+    (P.FOCUSED, E.FrameShown): _frame_shown,
+    (P.FOCUSED, E.CardSeen): _card_seen,
+    (P.FOCUSED, E.CardRead): _card_read,
+    (P.FOCUSED, E.CardFailed): _card_failed,
+    (P.FOCUSED, E.SessionFailed): _session_failed,
+    (P.READING, E.Booted): Impossible("a volatile state cannot be found after replay"),
+    (P.READING, E.Ticked): _ticked,
+    (P.READING, E.Touched): _touched,
+    (P.READING, E.FrameShown): _frame_shown,
+    (P.READING, E.CardSeen): Ignored("a card is being read already"),
+    (P.READING, E.CardRead): _card_read,
+    (P.READING, E.CardFailed): _card_failed,
+    (P.READING, E.SessionFailed): _session_failed,
+    (P.DECLINED, E.Booted): Impossible("a volatile state cannot be found after replay"),
+    (P.DECLINED, E.Ticked): _ticked,
+    (P.DECLINED, E.Touched): _touched,
+    (P.DECLINED, E.FrameShown): _frame_shown,
+    (P.DECLINED, E.CardSeen): _NO_CARD_HERE,
+    (P.DECLINED, E.CardRead): _card_read,
+    (P.DECLINED, E.CardFailed): _NO_CARD_HERE,
+    (P.DECLINED, E.SessionFailed): _session_failed,
+}
+HANDLED: tuple[type[events.Event], ...] = (
+    E.Booted,
+    E.Ticked,
+    E.Touched,
+    E.FrameShown,
+    E.CardSeen,
+    E.CardRead,
+    E.CardFailed,
+    E.SessionFailed,
+)

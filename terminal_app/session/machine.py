@@ -1,0 +1,113 @@
+"""How the machines are coupled: `decide` lets each that is concerned react, in a fixed order, within one turn. PURE.
+
+1. telemetry is noted  2. the session machine(s)  3. the settlements  4. the kiosk  5. follow-ons, the same way
+6. the seal line is filled  7. the reader is armed for what is now on the glass.
+"""
+
+from terminal_app.session import charge, events, kiosk, sealing, settlement
+from terminal_app.session import facts as f
+from terminal_app.session.actions import EvseWish, ReaderWish
+from terminal_app.session.evolve import evolve
+from terminal_app.session.state import Phase, SettlementPhase, State, Terms, fault_key
+from terminal_app.session.turn import Turn
+
+__all__ = ["decide", "evolve", "evse_wishes", "reader_wish"]
+
+
+def decide(state: State, event: events.Event, terms: Terms) -> Turn:
+    """Facts, actions and the state after them. ImpossibleEvent if the event cannot happen here."""
+    turn = Turn(state, terms)
+    _react(turn, event)
+    while turn.follow_ons:
+        _react(turn, turn.follow_ons.popleft())
+    sealing.fill(turn)
+    kiosk.arm(turn)
+    return turn
+
+
+def _react(turn: Turn, event: events.Event) -> None:
+    _note_telemetry(turn, event)
+    kind = type(event)
+    connectors, holds = _connectors(turn.state, event), _holds(turn.state, event)
+    if kind in charge.HANDLED:
+        for connector in connectors:
+            charge.decide(turn, connector, event)
+    if kind in settlement.HANDLED:
+        for hold_id in holds:
+            settlement.decide(turn, hold_id, event)
+    if kind in kiosk.HANDLED:
+        kiosk.decide(turn, event)
+    if kind in sealing.HANDLED:
+        sealing.decide(turn, event)
+
+
+def _note_telemetry(turn: Turn, event: events.Event) -> None:
+    match event:
+        case events.EvseReported(connector=connector, status=status):
+            turn.note_live(connector, evse=status)
+        case events.MeterReported(connector=connector, value=value):
+            session = turn.state.sessions.get(connector)
+            if session is None or session.start is None:  # in a charge the plausibility gate decides
+                turn.note_live(connector, meter=value, meter_seen_mono_ms=turn.terms.now.mono_ms)
+        case events.FaultSeen(fault=fault, raised=raised):
+            known = fault_key(fault) in turn.state.faults
+            if raised and not known:
+                turn.commit(f.FaultRaised(fault))
+            elif not raised and known:
+                turn.commit(f.FaultCleared(turn.state.faults[fault_key(fault)]))
+        case _:
+            pass
+
+
+def _connectors(state: State, event: events.Event) -> tuple[int, ...]:
+    """Which connectors' sessions an event concerns."""
+    match event:
+        case events.Booted() | events.Ticked():
+            return tuple(state.live)
+        case events.AuthorizationAnswered(hold_id=hold_id):
+            hold = state.settlements.get(hold_id)
+            return (hold.hold.connector,) if hold is not None and hold.phase is SettlementPhase.ASKED else ()
+        case (
+            events.RegisterRead(connector=connector, session_id=session_id)
+            | events.RegisterUnreadable(connector=connector, session_id=session_id)
+        ):
+            session = state.sessions.get(connector)
+            return (connector,) if session is not None and session.session_id == session_id else ()
+        case events.OcmfSigned(session_id=session_id):
+            return tuple(one.connector for one in state.sessions.values() if one.session_id == session_id)
+        case events.EvseReported(connector=connector) | events.MeterReported(connector=connector):
+            return (connector,)
+        case events.StopCommanded(connector=connector):
+            return (connector,) if connector in state.live else ()
+    return ()
+
+
+def _holds(state: State, event: events.Event) -> tuple[str, ...]:
+    """Which settlements an event concerns; answers for holds that are sealed and gone concern none."""
+    match event:
+        case events.Booted() | events.Ticked():
+            return tuple(state.settlements)
+        case events.AuthorizationAnswered(hold_id=hold_id):
+            hold = state.settlements.get(hold_id)
+            return (hold_id,) if hold is not None and hold.phase is not SettlementPhase.ASKED else ()
+        case events.SettlementAnswered(hold_id=hold_id):
+            return (hold_id,) if hold_id in state.settlements else ()
+    return ()
+
+
+def evse_wishes(state: State, terms: Terms) -> dict[int, EvseWish]:
+    """Which contactors may close: exactly those of sessions in CHARGING, which is committed before (I6)."""
+    limits = {one.number: one.max_current_a for one in terms.config.connector}
+    return {
+        connector: EvseWish(
+            authorized=(session := state.sessions.get(connector)) is not None and session.phase is Phase.CHARGING,
+            limit_a=limits[connector],
+        )
+        for connector in state.live
+    }
+
+
+def reader_wish(state: State) -> ReaderWish | None:
+    """What the reader shall do with the next card; None = rest."""
+    request = state.kiosk.request
+    return None if request is None else ReaderWish(state.kiosk.arm_no, request)

@@ -1,0 +1,196 @@
+"""Presenter: what the driver sees, as data. Numbers, enums and message ids; no prose, no pixels. PURE."""
+
+import msgspec
+
+from terminal_app import screens as s
+from terminal_app.billing.tariff import price_lines, vat_percent_text
+from terminal_app.session import sale
+from terminal_app.session.bill import cost_until, frozen_tariff
+from terminal_app.session.evolve import card_text
+from terminal_app.session.facts import Terminated
+from terminal_app.session.state import Finished, KioskPhase, Phase, Session, State, Terms
+from terminal_app.values import Pilot
+
+METER_LOST_AFTER_MS = 5_000
+MONEY = {
+    None: s.MoneyWords.SETTLING,
+    Terminated.CAPTURED: s.MoneyWords.CAPTURED,
+    Terminated.VOIDED: s.MoneyWords.RELEASED,
+    Terminated.MANUAL: s.MoneyWords.MANUAL,
+}
+
+
+def present(state: State, terms: Terms, screen_no: int, revision: int) -> s.Screen:
+    """The whole screen for this state."""
+    terminal = terms.config.terminal
+    return s.Screen(
+        screen_no=screen_no,
+        revision=revision,
+        view=view_of(state, terms),
+        language=state.kiosk.language,
+        languages=terminal.languages,
+        currency=terminal.currency,
+        station=terminal.station,
+        helpline=terminal.helpline,
+        utc_ms=terms.now.utc_ms,
+        time_zone=terminal.time_zone,
+        demo=terms.config.demo,
+    )
+
+
+def meaning(state: State, terms: Terms) -> str:
+    """What the screen means, without its figures: equal text = the same `screen_no`. A changed price is a new meaning."""
+    view = view_of(state, terms)
+    name = type(view).__name__
+    match view:
+        case s.Offer():
+            parts: object = (view.connector, view.free, view.hold_minor, view.vat_percent, view.prices)
+        case s.Overview():
+            parts = tuple(tile.connector for tile in view.tiles)
+        case s.NotForSale() | s.OutOfService():
+            parts = view.reason
+        case s.DeclinedView():
+            parts = (view.connector, view.reason)
+        case s.BankWait() | s.PlugIn() | s.ReadingCard():
+            parts = view.connector
+        case s.Charging():
+            session = state.sessions[view.connector]
+            parts = (session.session_id, view.phase is s.ChargePhase.STOPPING)
+        case s.Receipt():
+            parts = view.number
+    return f"{name}/{state.kiosk.language}/{msgspec.json.encode(parts).decode()}"
+
+
+def view_of(state: State, terms: Terms) -> s.View:
+    """What is shown. A running charge on the focused connector is shown even when nothing is for sale."""
+    kiosk, connector = state.kiosk, state.kiosk.connector
+    label = _label(terms, connector)
+    if kiosk.phase is KioskPhase.DECLINED and kiosk.declined is not None:
+        left_ms = terms.config.policy.declined_show_s * 1000 - (terms.now.mono_ms - kiosk.since_mono_ms)
+        return s.DeclinedView(connector, kiosk.declined, kiosk.declined_hold_minor, max(0, left_ms // 1000))
+    if kiosk.phase is KioskPhase.READING:
+        return s.ReadingCard(connector)
+    if kiosk.phase is KioskPhase.OVERVIEW and sale.out_of_service(state, terms) is None:
+        return s.Overview(tuple(_tile(state, terms, one.number) for one in terms.config.connector))
+    if session := state.sessions.get(connector):
+        return _of_session(state, terms, session, label)
+    if done := state.finished.get(connector):
+        return _receipt(terms, done, label)
+    if out := sale.out_of_service(state, terms):
+        return s.OutOfService(out)
+    if reason := sale.not_for_sale(state, terms, connector):
+        return s.NotForSale(connector, label, reason)
+    return _offer(state, terms, connector, label)
+
+
+def _label(terms: Terms, connector: int) -> str:
+    return next(one.label for one in terms.config.connector if one.number == connector)
+
+
+def _tile(state: State, terms: Terms, connector: int) -> s.ConnectorTile:
+    live = state.live[connector]
+    if connector in state.sessions:
+        what = s.ConnectorState.BUSY
+    elif connector in state.finished:
+        what = s.ConnectorState.FINISHED
+    elif sale.not_for_sale(state, terms, connector):
+        what = s.ConnectorState.NOT_FOR_SALE
+    elif live.evse is not None and live.evse.pilot is not Pilot.A:
+        what = s.ConnectorState.PLUGGED
+    else:
+        what = s.ConnectorState.FREE
+    return s.ConnectorTile(connector, _label(terms, connector), what)
+
+
+def _offer(state: State, terms: Terms, connector: int, label: str) -> s.Offer:
+    tariff, live = terms.tariffs[connector], state.live[connector]
+    request = state.kiosk.request
+    return s.Offer(
+        connector=connector,
+        label=label,
+        prices=price_lines(tariff),
+        vat_percent=vat_percent_text(tariff),
+        free=tariff.is_free,
+        hold_minor=0 if tariff.is_free else terms.config.policy.hold_minor,
+        plugged=live.evse is not None and live.evse.pilot is not Pilot.A,
+        card_ready=request is not None and request.pay,
+    )
+
+
+def _of_session(state: State, terms: Terms, session: Session, label: str) -> s.View:
+    hold = state.settlements.get(session.hold_id)
+    now, policy = terms.now.mono_ms, terms.config.policy
+    match session.phase:
+        case Phase.AUTHORIZING:
+            waited_s = max(0, now - session.opened.mono_ms) // 1000
+            asked = hold.hold.amount_minor if hold else 0
+            return s.BankWait(session.connector, asked, waited_s, policy.authorize_deadline_s)
+        case Phase.AUTHORIZED:
+            left_s = max(0, session.plug_deadline_mono_ms - now) // 1000
+            held = hold.approved_minor if hold else 0
+            return s.PlugIn(session.connector, label, held, card_text(session.card), left_s)
+        case _:
+            return _charging(state, terms, session, label)
+
+
+def _charging(state: State, terms: Terms, session: Session, label: str) -> s.Charging:
+    live, hold = state.live[session.connector], state.settlements.get(session.hold_id)
+    newest = session.stop or live.meter or session.committed
+    zone = terms.config.terminal.time_zone
+    energy_wh = cost_minor = 0
+    if session.start is not None and newest is not None and newest.serial == session.start.serial:
+        register = max(newest.energy_wh, session.start.energy_wh)
+        energy_wh = register - session.start.energy_wh
+        charging_ms = max(live.charging_ms, session.charging_ms)
+        parking_ms = max(live.parking_ms, session.parking_ms)
+        cost_minor = cost_until(session, register, charging_ms, parking_ms, zone).total_minor
+    seconds_ms = max(live.charging_ms + live.parking_ms, session.charging_ms + session.parking_ms)
+    return s.Charging(
+        connector=session.connector,
+        label=label,
+        phase=_phase(state, terms, session),
+        energy_wh=energy_wh,
+        cost_minor=cost_minor,
+        seconds=seconds_ms // 1000,
+        power_w=live.meter.power_w if live.meter is not None and session.phase is Phase.CHARGING else 0,
+        hold_minor=hold.approved_minor if hold else 0,
+        card=card_text(session.card),
+        prices=price_lines(frozen_tariff(session.tariff)),
+    )
+
+
+def _phase(state: State, terms: Terms, session: Session) -> s.ChargePhase:
+    live = state.live[session.connector]
+    if session.phase is Phase.STARTING:
+        return s.ChargePhase.STARTING
+    if session.phase is not Phase.CHARGING:
+        return s.ChargePhase.STOPPING
+    if terms.now.mono_ms - live.meter_seen_mono_ms > METER_LOST_AFTER_MS:
+        return s.ChargePhase.METER_LOST
+    if live.evse is not None and live.granted and not live.evse.relay:
+        return s.ChargePhase.CAR_PAUSED
+    return s.ChargePhase.CHARGING if live.granted else s.ChargePhase.STARTING
+
+
+def _receipt(terms: Terms, done: Finished, label: str) -> s.Receipt:
+    session, bill = done.session, done.session.bill
+    assert bill is not None and session.start is not None and session.stop_reason is not None
+    return s.Receipt(
+        connector=session.connector,
+        label=label,
+        number=bill.receipt_number,
+        lines=bill.shown_lines,
+        total_minor=bill.total_minor,
+        vat_minor=bill.vat_minor,
+        energy_wh=bill.energy_wh,
+        seconds=(bill.charging_ms + bill.parking_ms) // 1000,
+        meter_start_wh=session.start.energy_wh,
+        meter_stop_wh=bill.stop.energy_wh,
+        meter_serial=bill.stop.serial,
+        hold_minor=done.hold_minor,
+        money=s.MoneyWords.FREE if session.free else MONEY[done.settled],
+        stop=s.StopWords(session.stop_reason.value),
+        card=done.card,
+        qr=f"{terms.config.office.receipt_url.rstrip('/')}/r/{bill.receipt_code}",
+        interrupted=session.interrupted,
+    )

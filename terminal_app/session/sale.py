@@ -1,0 +1,40 @@
+"""What a connector can be sold as right now, and what is out of order. One place answers, for rules and screens. PURE."""
+
+from terminal_app.screens import NotForSaleReason, OutOfServiceReason
+from terminal_app.session.state import State, Terms
+from terminal_app.values import Device
+
+_OUT_OF_SERVICE = {
+    Device.LEDGER: OutOfServiceReason.LEDGER,
+    Device.SIGNER: OutOfServiceReason.SIGNER,
+    Device.DISK: OutOfServiceReason.DISK,
+}
+_NOT_FOR_SALE = {
+    Device.METER: NotForSaleReason.METER,
+    Device.EVSE: NotForSaleReason.EVSE,
+}
+
+
+def out_of_service(state: State, terms: Terms) -> OutOfServiceReason | None:
+    """Why the whole terminal sells nothing; None if it may."""
+    for fault in state.faults.values():
+        if fault.device in _OUT_OF_SERVICE:
+            return _OUT_OF_SERVICE[fault.device]
+    return OutOfServiceReason.REPEATED_CRASH if terms.out_of_service else None
+
+
+def not_for_sale(state: State, terms: Terms, connector: int) -> NotForSaleReason | None:
+    """Why this connector is not sold; None if it is. No tariff is not for sale; an explicit zero tariff is free."""
+    if connector not in terms.tariffs:
+        return NotForSaleReason.NO_TARIFF
+    for fault in state.faults.values():
+        if fault.connector == connector and fault.device in _NOT_FOR_SALE:
+            return _NOT_FOR_SALE[fault.device]
+    live = state.live[connector]
+    if live.evse is None:
+        return NotForSaleReason.EVSE
+    if live.meter is None:
+        return NotForSaleReason.METER
+    if not terms.tariffs[connector].is_free and any(fault.device is Device.READER for fault in state.faults.values()):
+        return NotForSaleReason.READER
+    return None

@@ -1,0 +1,169 @@
+"""The seal line: one outstanding seal per terminal; what is sealed is never signed again. PURE.
+
+A record is intended with its exact bytes (number, predecessor, content) in the same commit as what it tells; the signer
+signs; `Sealed` and the outbox row are the next commit. After a crash the same bytes are signed, for nothing was published.
+"""
+
+from terminal_app.billing import record
+from terminal_app.session import actions, events
+from terminal_app.session import facts as f
+from terminal_app.session.bill import frozen_tariff, periods_of
+from terminal_app.session.state import Phase, Session, Settlement, SettlementPhase
+from terminal_app.session.turn import Turn
+from terminal_app.values import Stamp
+
+SIGN_AGAIN_MS = 10_000
+HANDLED: tuple[type[events.Event], ...] = (events.RecordSigned, events.Ticked, events.Booted)
+
+
+def decide(turn: Turn, event: events.Event) -> None:
+    """A signature came, or none came in time."""
+    seal = turn.state.seal
+    if seal is None:
+        return
+    if isinstance(event, events.RecordSigned):
+        if event.record_seq == seal.record_seq:
+            jws = record.seal(seal.signing_input.encode(), event.signature)
+            turn.sealed_jws = jws
+            turn.commit(f.Sealed(seal.record_seq, seal.record_type, seal.subject, record.sha256_of(jws)))
+        return
+    now = turn.terms.now.mono_ms
+    if not seal.asked or now - seal.asked_mono_ms > SIGN_AGAIN_MS:
+        _ask(turn)
+
+
+def fill(turn: Turn) -> None:
+    """If the line is free, intend the next record: bills first, then ends of holds."""
+    if turn.state.seal is not None:
+        if not turn.state.seal.asked:
+            _ask(turn)
+        return
+    for session in turn.state.sessions.values():
+        if session.phase is Phase.SEALING:
+            _intend(turn, "session", session.session_id, _session_payload(turn, session))
+            return
+    for settlement in turn.state.settlements.values():
+        if settlement.phase is SettlementPhase.ENDED and settlement.hold.connector not in _still_sealing(turn, settlement):
+            _intend(turn, "settlement", settlement.hold.hold_id, _settlement_payload(turn, settlement))
+            return
+
+
+def _still_sealing(turn: Turn, settlement: Settlement) -> tuple[int, ...]:
+    """The bill's record comes before the record of its money."""
+    return tuple(one.connector for one in turn.state.sessions.values() if one.session_id == settlement.session_id)
+
+
+def _intend(turn: Turn, record_type: str, subject: str, payload: dict[str, object]) -> None:
+    chain = turn.state.chain
+    turn.commit(
+        f.SealIntended(
+            record_seq=chain.next_record_seq,
+            prev_sha256=chain.head_sha256 or record.GENESIS,
+            record_type=record_type,
+            subject=subject,
+            signing_input=record.signing_input(payload, turn.terms.record_key_id).decode("ascii"),
+        )
+    )
+    _ask(turn)
+
+
+def _ask(turn: Turn) -> None:
+    seal = turn.state.seal
+    assert seal is not None
+    turn.note_seal(asked=True, asked_mono_ms=turn.terms.now.mono_ms)
+    turn.do(actions.SignRecord(seal.record_seq, seal.signing_input.encode()))
+
+
+def _head(turn: Turn) -> record.RecordHead:
+    chain, terms = turn.state.chain, turn.terms
+    return record.RecordHead(
+        terminal=terms.config.terminal.id,
+        chain_id=terms.chain_id,
+        seq=chain.next_record_seq,
+        prev=chain.head_sha256 or record.GENESIS,
+        created=moment(terms.now),
+        software=terms.software,
+        demo=terms.config.demo,
+    )
+
+
+def moment(stamp: Stamp) -> record.Moment:
+    return record.Moment(stamp.utc_ms, stamp.clock.value)
+
+
+def _session_payload(turn: Turn, session: Session) -> dict[str, object]:
+    bill, terminal = session.bill, turn.terms.config.terminal
+    assert bill is not None and session.start is not None and session.started is not None
+    assert session.identity is not None and session.stop_reason is not None
+    tariff = frozen_tariff(session.tariff)
+    evse_id = next(one.evse_id for one in turn.terms.config.connector if one.number == session.connector)
+    hold = turn.state.settlements.get(session.hold_id)
+    payment = None
+    if hold is not None:
+        payment = record.Payment(
+            gateway=hold.hold.gateway,
+            hold_id=hold.hold.hold_id,
+            authorized_minor=hold.approved_minor,
+            capture_minor=bill.capture_minor,
+            shortfall_minor=bill.shortfall_minor,
+            card=hold.card,
+            trace=hold.hold.trace,
+        )
+    return record.session_payload(
+        _head(turn),
+        record.SessionBill(
+            session_id=session.session_id,
+            connector=session.connector,
+            evse_id=evse_id,
+            operator=terminal.operator,
+            operator_address=terminal.operator_address,
+            vat_id=terminal.vat_id,
+            station=terminal.station,
+            country=terminal.country,
+            time_zone=terminal.time_zone,
+            begin=moment(session.start.stamp),
+            end=moment(bill.stop.stamp),
+            charging_ms=bill.charging_ms,
+            parking_ms=bill.parking_ms,
+            meter=session.identity,
+            start_wh=session.start.energy_wh,
+            stop_wh=bill.stop.energy_wh,
+            stop_source=bill.stop_source,
+            energy_wh=bill.energy_wh,
+            tariff_id=tariff.id,
+            tariff=session.tariff,
+            tariff_fingerprint=session.tariff_fingerprint,
+            periods=periods_of(session, bill.stop.energy_wh, bill.charging_ms, bill.parking_ms) if bill.energy_wh else (),
+            lines=bill.lines,
+            currency=tariff.currency,
+            net_minor=bill.net_minor,
+            vat_minor=bill.vat_minor,
+            total_minor=bill.total_minor,
+            payment=payment,
+            stop_reason=session.stop_reason.value,
+            interrupted=session.interrupted,
+            receipt_number=bill.receipt_number,
+            receipt_code=bill.receipt_code,
+            ocmf=bill.ocmf,
+            ocmf_key=turn.terms.ocmf_key_id,
+        ),
+    )
+
+
+def _settlement_payload(turn: Turn, one: Settlement) -> dict[str, object]:
+    assert one.how is not None
+    return record.settlement_payload(
+        _head(turn),
+        record.SettlementBill(
+            session_id=one.session_id,
+            hold_id=one.hold.hold_id,
+            gateway=one.hold.gateway,
+            how=one.how.value,
+            amount_minor=one.amount_minor,
+            authorized_minor=one.approved_minor,
+            currency=one.hold.currency,
+            ended=moment(turn.terms.now),
+            trace=one.hold.trace,
+            detail=one.detail,
+        ),
+    )
