@@ -174,8 +174,7 @@ class _Tally:
 
     def __init__(self) -> None:
         self.volumes: dict[tuple[Dimension, int], _Volume] = {}
-        self.last_energy: _Volume | None = None
-        self.last_time: _Volume | None = None
+        self.last: dict[Dimension, _Volume] = {}
         self.flat_billed = False
 
     def add(self, dimension: Dimension, choices: list[tuple[int, PriceComponent] | None], amount: int) -> None:
@@ -187,10 +186,7 @@ class _Tally:
         volume = self.volumes.setdefault((dimension, index), _Volume(dimension, index, component))
         volume.amount += amount
         volume.late += amount if len(distinct) > 1 else 0
-        if dimension is Dimension.ENERGY:
-            self.last_energy = volume
-        elif dimension is not Dimension.FLAT:
-            self.last_time = volume
+        self.last[dimension] = volume
 
 
 def _volumes(tariff: Tariff, periods: Sequence[ChargingPeriod], zone: ZoneInfo) -> list[_Volume]:
@@ -237,16 +233,17 @@ def _volumes(tariff: Tariff, periods: Sequence[ChargingPeriod], zone: ZoneInfo) 
 
 
 def _apply_steps(tally: _Tally) -> None:
-    """step_size: once for the energy and once for the time of a session, by the last component in use (OCPI 2.2.1+).
+    """step_size: once for the energy and once for the time of a session, each by the last component in use (OCPI mod_cdrs).
 
-    Charging followed by paid parking: only the parking is stepped.
+    As soon as a session has paid parking, only the parking is stepped, never the charging time. 0 means no steps.
     """
-    for last in (tally.last_energy, tally.last_time):
-        if last is None:
+    timed = Dimension.PARKING_TIME if Dimension.PARKING_TIME in tally.last else Dimension.TIME
+    for dimension in (Dimension.ENERGY, timed):
+        last = tally.last.get(dimension)
+        if last is None or last.component.step_size == 0:
             continue
-        step = max(last.component.step_size, 1) * _STEP[last.dimension]
-        total = sum(one.amount for one in tally.volumes.values() if one.dimension is last.dimension)
-        last.stepped = -total % step
+        total = sum(one.amount for one in tally.volumes.values() if one.dimension is dimension)
+        last.stepped = -total % (last.component.step_size * _STEP[dimension])
         last.amount += last.stepped
 
 

@@ -81,7 +81,7 @@ class PriceLimit(_Ocpi, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class PriceComponent(_Ocpi, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`vat` None: no VAT is applicable, which is different from 0 %."""
+    """`vat` None: no VAT is applicable, which is different from 0 %. `step_size` 0 (as in OCPI's own free tariff): no steps."""
 
     type: Dimension
     price: Decimal

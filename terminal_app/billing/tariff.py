@@ -122,8 +122,6 @@ def _check_component(tariff: Tariff, one: PriceComponent, where: str) -> None:
         raise TariffRefused(f"{where}.vat: {one.vat} is not a percentage")
     if one.vat and tariff.tax_included is TaxIncluded.NOT_APPLICABLE:
         raise TariffRefused(f"{where}.vat: {one.vat} although tax_included says N/A")
-    if one.step_size == 0 and one.type is not Dimension.FLAT:
-        raise TariffRefused(f"{where}.step_size: must be at least 1")
 
 
 def _check_restrictions(one: TariffRestrictions, kinds: list[Dimension], where: str) -> None:
