@@ -1,4 +1,63 @@
-"""Simulated devices, each its own process: `python -m drivers.sim NAME ...` (see `drivers/sim/__main__.py`)."""
+"""Simulated devices, each its own process: `python -m drivers.sim NAME --control SOCKET ...`
+
+Each prints one JSON line when it is ready, runs in the foreground, ends on SIGTERM with exit code 0, and takes commands at
+its control socket: one JSON object per line, `{"do": COMMAND, PARAMETER: ...}`, answered by `{"ok": true, ...}` or
+`{"ok": false, "error": "..."}`. `python -m drivers.sim ctl SOCKET COMMAND_OR_JSON` sends one (exit code 0; 1 refused).
+Exit code 2: could not start; the reason is one line on stderr. Unix socket paths stay under 100 bytes.
+Nothing here shares code with the product. From Python: `drivers.sim.launch.Simulated`.
+
+| name     | flags (all take --control SOCKET)                                    | ready line                        |
+|----------|----------------------------------------------------------------------|-----------------------------------|
+| meter    | --link PORT --load SOCKET [--state FILE] [--register-wh 1234500]     | port, load, control,              |
+|          | [--serial N] [--unit 1] [--baud N] [--tcp HOST:PORT]                 | tcp (if asked for)                |
+| evse     | --link PORT --load SOCKET --cable SOCKET [--max-power-w N]           | port, cable, control              |
+|          | [--max-a 12] [--hw-max-a 16] [--millivolts 120000] [--reboot-s 3]    |                                   |
+|          | [--post-s 0.5] [--transition-ms 200]                                 |                                   |
+| car      | --cable SOCKET [--power-w 11000] [--want-wh N] [--plugged]           | control                           |
+| pcscd    | --run-dir DIR --card-control SOCKET and the card's flags             | socket (PCSCLITE_CSOCK_NAME),     |
+|          |                                                                      | reader, control, card_control     |
+| card     | [--vpcd 127.0.0.1:35963] [--profile mastercard|visa|both] [--pan N]  | control                           |
+|          | [--expiry YYMM] [--imk HEX] [--uid HEX] [--slow-ms N] [--state FILE] |                                   |
+| acquirer | --books FILE [--listen 127.0.0.1:0] [--imk HEX] [--limit-minor N]    | port (HOST:PORT), books, control  |
+|          | [--tls-cert PEM --tls-key PEM]                                       |                                   |
+
+| name     | command            | parameters and meaning                                                                  |
+|----------|--------------------|-----------------------------------------------------------------------------------------|
+| meter    | get                | register_wh, register_mwh (true), shown_mwh, power_w, serial, fault                     |
+|          | fault              | kind: none, silent, garbage_before, crc, late (ms), wrong_unit, truncated, exception;   |
+|          |                    | times: so many replies (default: until `none`). TCP knows silent, late, exception       |
+|          | freeze, nan        | on: the register stands still though power flows; all floats are NaN                    |
+|          | set_register, swap | register_wh (default 0); swap also serial                                               |
+|          | unplug, plug       | the serial port disappears and comes back                                               |
+| evse     | get                | state, mode, relay, contacts_closed, auth_locked, pilot_a, plugged, power_w, energy_mwh,|
+|          |                    | elapsed_s, safety_checks_off, meter_wired, fault, orders, relay_closings, boots         |
+|          | fault              | kind: none, silent (deaf), mute (obeys, answers nothing), nak, noise                    |
+|          | weld, gfci         | on: contacts stick together; ground fault                                               |
+|          | reboot             | deaf_ms: as FR, or a supply that failed. It boots ENABLED                               |
+|          | unplug, plug       | the serial port disappears and comes back                                               |
+| car      | plug, unplug       | the cable; unplug answers as get does                                                   |
+|          | want               | wh (null: all it gets), power_w                                                         |
+|          | pause, rogue       | on: takes a rest; draws without being offered anything                                  |
+|          | get                | plugged, connected, pilot_a, relay, evse_state, power_w, energy_wh, energy_mwh (since   |
+|          |                    | plug), lifetime_mwh, full                                                               |
+| pcscd    | get                | running, starts, socket                                                                 |
+|          | stop_pcscd, start_pcscd, restart_pcscd, kill_pcscd (SIGKILL; back after half a second)                       |
+| card     | insert, remove     | insert answers connected once it lies on the reader (at most after 2 s)                 |
+|          | remove_after_apdus | n: answers n more APDUs and is pulled during the next                                   |
+|          | hang, slow         | on: no answer until off; ms per APDU                                                    |
+|          | set                | profile, pan, expiry, cdcvm: become another card                                        |
+|          | get                | inserted, connected, profile, pan_last4, apdus, atc                                     |
+| acquirer | next               | answer: silent, late (ms), decline (code), partial (amount_minor), close, garbage,      |
+|          |                    | stranger (a foreign answer first), twice: booked all the same; lost, close_before:      |
+|          |                    | not booked; hold (ms): arrives late. mti: only for this one; times                      |
+|          | clear, limit       | forget what was ordered; amount_minor above which 51 is answered                        |
+|          | network            | on: false = unreachable                                                                 |
+|          | get, sums          | books (path), authorizations (last 100), unreadable; sums per currency                  |
+
+Wires between them: the outlet tells the meter's load socket `{"power_w", "at_ns"}`; the car tells the outlet's cable
+socket `{"want_w", "ready"}` and hears `{"pilot_a", "relay", "state", "power_w", "at_ns"}`. `at_ns` is CLOCK_MONOTONIC: all
+integrate by it, so they agree exactly. The meter's registers show what was true 0.2 s ago, as real ones lag.
+"""
 
 from __future__ import annotations
 

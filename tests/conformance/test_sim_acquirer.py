@@ -6,6 +6,8 @@ import copy
 import shutil
 import socket
 import sqlite3
+import ssl
+import subprocess
 import tempfile
 import threading
 import time
@@ -304,3 +306,18 @@ def test_books_survive_a_kill_and_hold_no_card_number(host: Simulated, terminal:
     with Simulated("acquirer", place / "c", "--books", place / "books.db") as again:
         assert code(Terminal(again).send(terminal.follow("0220", request, 100, auth_code))) == "00"
         assert again.ctl("sums")["currencies"]["978"] == {"held_minor": 0, "captured_minor": 100, "captured": 1}
+
+
+def test_tls_when_asked_for(place: Path) -> None:
+    certificate, key = place / "cert.pem", place / "key.pem"
+    words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    words += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-out", certificate, "-keyout", key]
+    subprocess.run(words, check=True, capture_output=True)
+    flags = ("--books", place / "books.db", "--tls-cert", certificate, "--tls-key", key)
+    with Simulated("acquirer", place / "c", *flags) as host:
+        data, _ = iso8583.encode({"t": "0800", "7": "0102120304", "11": "000001", "70": "301"}, SPEC)
+        address, port = host.facts["port"].rsplit(":", 1)
+        plain = socket.create_connection((address, int(port)), timeout=ANSWER_S)
+        with ssl.create_default_context(cafile=certificate).wrap_socket(plain, server_hostname=address) as link:
+            link.sendall(len(data).to_bytes(2, "big") + data)
+            assert iso8583.decode(link.recv(4096)[2:], SPEC)[0]["39"] == "00"

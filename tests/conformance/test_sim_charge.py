@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -142,3 +145,21 @@ def test_meter_keeps_its_register_over_a_restart(site: Site) -> None:
     place = site.place
     site.meter = Simulated("meter", place / "mc", "--link", place / "m", "--load", place / "l", "--state", place / "s")
     assert site.meter.ctl("get")["register_mwh"] == before
+
+
+def test_commands_from_the_shell(site: Site) -> None:
+    def ctl(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "drivers.sim", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    socket = str(site.car.control)
+    plugged = ctl("ctl", socket, '{"do":"plug"}')
+    assert (plugged.returncode, json.loads(plugged.stdout)) == (0, {"ok": True})
+    assert json.loads(ctl("ctl", socket, "get").stdout)["plugged"] is True
+    refused = ctl("ctl", socket, '{"do":"fly"}')
+    assert refused.returncode == 1 and "there is get, pause, plug" in json.loads(refused.stdout)["error"]
+    assert json.loads(ctl("ctl", socket, '{"do":"want","wh":-1}').stdout)["error"].startswith("wh: a whole number")
+    nobody = ctl("ctl", socket + "x", "get")
+    assert nobody.returncode == 1 and "No such file" in nobody.stderr
+    assert ctl("toaster").returncode == 2
+    assert [device.stop() for device in (site.car, site.evse, site.meter)] == [0, 0, 0]
