@@ -212,6 +212,8 @@ def _object(section: bytes, name: str) -> dict[str, Any]:
 
 
 def _check_signature(signed: bytes, section: dict[str, Any], spki: bytes) -> None:
+    if strange := [key for key in section if key not in ("SA", "SE", "SM", "SD") and key[:1] not in "UVWXYZABCDEF"]:
+        raise SignatureInvalid(f"OCMF: signature section: {strange[0][:20]!r} is unknown")
     algorithm = section.get("SA", "ECDSA-secp256r1-SHA256")
     curve = load_public_key(spki).curve.name
     if _CURVES.get(algorithm) != curve:
