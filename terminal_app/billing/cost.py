@@ -41,7 +41,6 @@ __all__ = [
 
 _PRECISION = 50
 _UNIT = {Dimension.ENERGY: 1000, Dimension.TIME: 3_600_000, Dimension.PARKING_TIME: 3_600_000, Dimension.FLAT: 1}
-_STEP = {Dimension.ENERGY: 1, Dimension.TIME: 1000, Dimension.PARKING_TIME: 1000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,7 @@ def cost_of(tariff: Tariff, periods: Sequence[ChargingPeriod], time_zone: str) -
     """
     with localcontext() as context:
         context.prec = _PRECISION
-        volumes = _volumes(tariff, periods, ZoneInfo(time_zone))
+        volumes = volumes_of(tariff, periods, ZoneInfo(time_zone))
         lines = [_line(tariff, one) for one in volumes]
         if periods:
             lines += _limit_lines(tariff, lines)
@@ -158,8 +157,8 @@ def cost_of(tariff: Tariff, periods: Sequence[ChargingPeriod], time_zone: str) -
 
 
 @dataclass(slots=True)
-class _Volume:
-    """Everything of one session that one price component prices."""
+class Volume:
+    """Everything of one session that one price component prices, steps included."""
 
     dimension: Dimension
     element: int
@@ -168,13 +167,18 @@ class _Volume:
     late: int = 0
     stepped: int = 0
 
+    def value(self, included: TaxIncluded, per_wh: int = 1) -> dict[str, Decimal]:
+        """Exact `net` and `gross` in major units (call with a decimal context of 50 digits)."""
+        unit = _UNIT[self.dimension] * (per_wh if self.dimension is Dimension.ENERGY else 1)
+        return net_and_gross(self.component.price * self.amount / unit, self.component.vat_percent, included)
+
 
 class _Tally:
     """Adds up amounts per (dimension, element), so that no rounding depends on how often the meter was read."""
 
     def __init__(self) -> None:
-        self.volumes: dict[tuple[Dimension, int], _Volume] = {}
-        self.last: dict[Dimension, _Volume] = {}
+        self.volumes: dict[tuple[Dimension, int], Volume] = {}
+        self.last: dict[Dimension, Volume] = {}
         self.flat_billed = False
 
     def add(self, dimension: Dimension, choices: list[tuple[int, PriceComponent] | None], amount: int) -> None:
@@ -183,17 +187,26 @@ class _Tally:
         if None in distinct:
             return  # free on one side
         index, component = min((one for one in choices if one is not None), key=lambda one: one[1].price)
-        volume = self.volumes.setdefault((dimension, index), _Volume(dimension, index, component))
+        volume = self.volumes.setdefault((dimension, index), Volume(dimension, index, component))
         volume.amount += amount
         volume.late += amount if len(distinct) > 1 else 0
         self.last[dimension] = volume
 
 
-def _volumes(tariff: Tariff, periods: Sequence[ChargingPeriod], zone: ZoneInfo) -> list[_Volume]:
+def volumes_of(
+    tariff: Tariff, periods: Sequence[ChargingPeriod], zone: ZoneInfo, per_wh: int = 1, by_utc: bool = False
+) -> list[Volume]:
+    """What each price component prices. The engine under `cost_of`; others' CDRs come in here with finer energy.
+
+    `per_wh`: how many units of `energy_wh` make a Wh. `by_utc`: the session's duration follows the time stamps where the
+    periods do not tell it (a CDR without TIME); our own sessions only ever use monotonic durations.
+    """
     tally = _Tally()
     energy_wh = duration_ms = 0
-    energy_cuts, duration_cuts = energy_thresholds(tariff), duration_thresholds(tariff)
+    energy_cuts, duration_cuts = [one * per_wh for one in energy_thresholds(tariff)], duration_thresholds(tariff)
     for period in periods:
+        if by_utc:
+            duration_ms = max(duration_ms, period.start_utc_ms - periods[0].start_utc_ms)
         length_ms = period.charging_ms + period.parking_ms
         # Where time may be cut: (ms since period start), always at the change from charging to parking.
         cuts = {
@@ -207,7 +220,9 @@ def _volumes(tariff: Tariff, periods: Sequence[ChargingPeriod], zone: ZoneInfo) 
         energies = [energy_wh, *inside, energy_wh + period.energy_wh]
 
         def at(offset_ms: int, wh: int, period: ChargingPeriod = period, before_ms: int = duration_ms) -> Point:
-            return Point(period.start_utc_ms + offset_ms, wh, before_ms + offset_ms, period.flow)
+            return Point(
+                period.start_utc_ms + offset_ms, wh if per_wh == 1 else Decimal(wh) / per_wh, before_ms + offset_ms, period.flow
+            )
 
         if not tally.flat_billed:
             # One start fee per session: the first that is active (OCPI is silent; so does the best known open engine).
@@ -227,12 +242,12 @@ def _volumes(tariff: Tariff, periods: Sequence[ChargingPeriod], zone: ZoneInfo) 
                 tally.add(dimension, [active(tariff, dimension, at(begin, wh), zone) for wh in levels], end - begin)
         energy_wh += period.energy_wh
         duration_ms += length_ms
-    _apply_steps(tally)
+    _apply_steps(tally, per_wh)
     order = list(_UNIT)
     return sorted(tally.volumes.values(), key=lambda one: (order.index(one.dimension), one.element))
 
 
-def _apply_steps(tally: _Tally) -> None:
+def _apply_steps(tally: _Tally, per_wh: int) -> None:
     """step_size: once for the energy and once for the time of a session, each by the last component in use (OCPI mod_cdrs).
 
     As soon as a session has paid parking, only the parking is stepped, never the charging time. 0 means no steps.
@@ -243,12 +258,12 @@ def _apply_steps(tally: _Tally) -> None:
         if last is None or last.component.step_size == 0:
             continue
         total = sum(one.amount for one in tally.volumes.values() if one.dimension is dimension)
-        last.stepped = -total % (last.component.step_size * _STEP[dimension])
+        step = last.component.step_size * (per_wh if dimension is Dimension.ENERGY else 1000)
+        last.stepped = -total % step
         last.amount += last.stepped
 
 
-def _line(tariff: Tariff, one: _Volume) -> CostLine:
-    value = one.component.price * one.amount / _UNIT[one.dimension]
+def _line(tariff: Tariff, one: Volume) -> CostLine:
     return _rounded(
         CostLine(
             kind=KIND_OF[one.dimension],
@@ -256,7 +271,7 @@ def _line(tariff: Tariff, one: _Volume) -> CostLine:
             price=one.component.price,
             vat_percent=one.component.vat,
             element=one.element,
-            **_both(value, one.component.vat_percent, tariff.tax_included),
+            **one.value(tariff.tax_included),
             net_minor=0,
             vat_minor=0,
             gross_minor=0,
@@ -267,7 +282,8 @@ def _line(tariff: Tariff, one: _Volume) -> CostLine:
     )
 
 
-def _both(value: Decimal, vat_percent: Decimal, included: TaxIncluded) -> dict[str, Decimal]:
+def net_and_gross(value: Decimal, vat_percent: Decimal, included: TaxIncluded) -> dict[str, Decimal]:
+    """A value as the tariff writes it, without and with VAT, exact in the context's precision."""
     if included is TaxIncluded.YES:
         return {"net": value * 100 / (100 + vat_percent), "gross": value}
     return {"net": value, "gross": value * (100 + vat_percent) / 100}
@@ -301,7 +317,7 @@ def _limit_lines(tariff: Tariff, lines: list[CostLine]) -> list[CostLine]:
         if gross == 0:
             rate = tariff.components[0].vat
             rates = {rate: Decimal(1)}
-            asked = _both(tariff.min_price.before_taxes, rate or Decimal(0), TaxIncluded.NO)["gross"]
+            asked = net_and_gross(tariff.min_price.before_taxes, rate or Decimal(0), TaxIncluded.NO)["gross"]
             target = max(asked, tariff.min_price.after_taxes or Decimal(0))
         else:
             target = gross * _factor(tariff.min_price, net, gross, most=False)

@@ -33,7 +33,7 @@ class Point:
     """A point of a session: UTC ms, energy and duration since the session's start, and how the energy flows there."""
 
     utc_ms: int
-    energy_wh: int
+    energy_wh: int | Decimal
     duration_ms: int
     flow: Flow = UNMEASURED
 
@@ -92,10 +92,10 @@ def _clock_holds(one: TariffRestrictions, local: datetime) -> bool:
 def _flow_holds(one: TariffRestrictions, flow: Flow, where: str) -> bool:
     """min_*: the smallest value of the period must reach it; max_*: the largest must stay below (instantaneous, OCPI)."""
     for key, limit, measured, below in (
-        ("min_power", one.min_power, flow.min_power_w, False),
-        ("max_power", one.max_power, flow.max_power_w, True),
-        ("min_current", one.min_current, flow.min_current_ma, False),
-        ("max_current", one.max_current, flow.max_current_ma, True),
+        ("min_power", one.min_power, _either(flow.min_power_w, flow.max_power_w), False),
+        ("max_power", one.max_power, _either(flow.max_power_w, flow.min_power_w), True),
+        ("min_current", one.min_current, _either(flow.min_current_ma, flow.max_current_ma), False),
+        ("max_current", one.max_current, _either(flow.max_current_ma, flow.min_current_ma), True),
     ):
         if limit is None:
             continue
@@ -104,6 +104,11 @@ def _flow_holds(one: TariffRestrictions, flow: Flow, where: str) -> bool:
         if (measured >= limit * 1000) is below:
             return False
     return True
+
+
+def _either(first: int | None, second: int | None) -> int | None:
+    """A period that tells only its largest (or smallest) value had that one throughout."""
+    return second if first is None else first
 
 
 def energy_thresholds(tariff: Tariff) -> tuple[int, ...]:

@@ -115,6 +115,10 @@ class Ledger:
                     self._db.execute("INSERT INTO outbox (record_seq) VALUES (?)", (fact.record_seq,))
                 elif isinstance(fact, OfficeAcknowledged):
                     self._db.execute("DELETE FROM outbox WHERE record_seq <= ?", (fact.records_through,))
+                    self._db.execute(  # the office may know less than it did: what it lost is sent again
+                        "INSERT OR IGNORE INTO outbox (record_seq) SELECT seq FROM records WHERE seq > ?",
+                        (fact.records_through,),
+                    )
         return entries
 
     # --- reading -----------------------------------------------------------------------------------------------------

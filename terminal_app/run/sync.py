@@ -12,9 +12,9 @@ from types import FrameType
 from terminal_app import config
 from terminal_app.errors import ConfigError
 from terminal_app.http_client import HttpClient
+from terminal_app.run.watchdog import ServiceManager
 from terminal_app.sync.core_link import CoreLink
 from terminal_app.sync.push import MAX_ANSWER, Push
-from terminal_app.sync.watchdog import ServiceManager
 
 _SLICE_S = 5.0
 

@@ -99,6 +99,7 @@ def ocmf_signed(turn: Turn, connector: int, event: events.Event) -> None:
         turn.then(events.FaultSeen(Fault(Device.SIGNER, 0, "ocmf", str(error)), True))
         turn.note_live(connector, sign_asked_mono_ms=turn.terms.now.mono_ms)
         return
+    turn.then(events.FaultSeen(Fault(Device.SIGNER, 0, "ocmf"), False))
     _freeze(turn, connector, text)
 
 

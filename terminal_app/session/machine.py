@@ -10,6 +10,7 @@ from terminal_app.session.actions import EvseWish, ReaderWish
 from terminal_app.session.evolve import evolve
 from terminal_app.session.state import Phase, SettlementPhase, State, Terms, fault_key
 from terminal_app.session.turn import Turn
+from terminal_app.values import Device, Fault
 
 __all__ = ["decide", "evolve", "evse_wishes", "reader_wish"]
 
@@ -45,6 +46,9 @@ def _note_telemetry(turn: Turn, event: events.Event) -> None:
     match event:
         case events.EvseReported(connector=connector, status=status):
             turn.note_live(connector, evse=status)
+            welded = turn.state.faults.get(fault_key(Fault(Device.EVSE, connector, "welded")))
+            if welded is not None and not status.relay:
+                turn.commit(f.FaultCleared(welded))
         case events.MeterReported(connector=connector, value=value):
             session = turn.state.sessions.get(connector)
             if session is None or session.start is None:  # in a charge the plausibility gate decides

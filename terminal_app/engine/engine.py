@@ -1,0 +1,213 @@
+"""The engine: take an event, decide, commit, evolve, hand out, publish. The only place that changes state and writes.
+
+One thread runs it. A turn that decides nothing durable commits nothing. If the commit fails the turn has not happened:
+nothing is handed out, all contactors are wished open, and the process ends (its restart tells what is true).
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from terminal_app.billing.tariff import Tariff
+from terminal_app.config import Config
+from terminal_app.engine.inbox import Inbox, Job
+from terminal_app.errors import LedgerBroken
+from terminal_app.ledger.store import Ledger
+from terminal_app.ports import Clock
+from terminal_app.screens import Screen
+from terminal_app.session import events, machine, presenter
+from terminal_app.session.actions import Action, EvseWish, ReaderWish
+from terminal_app.session.facts import Fact, OfficeAcknowledged, ServiceAct, TerminalBooted
+from terminal_app.session.state import Terms, initial
+from terminal_app.values import Stamp
+
+log = logging.getLogger("charge.engine")
+TICK_MS = 1000
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What the engine hands to: all return at once and never raise."""
+
+    act: Callable[[Action], None]
+    wish_evse: Callable[[int, EvseWish], None]
+    wish_reader: Callable[[ReaderWish | None], None]
+    publish: Callable[[Screen], None]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What does not change while the process lives."""
+
+    config: Config
+    tariffs: Mapping[int, Tariff]
+    record_key_id: str
+    ocmf_spki: bytes
+    ocmf_key_id: str
+    software: str
+    config_sha256: str
+    out_of_service: bool = False
+
+
+class Engine:
+    """See the module. `chance` gives a fresh UUID text and a fresh receipt code; clock and chance are arguments."""
+
+    def __init__(
+        self,
+        standing: Standing,
+        ledger: Ledger,
+        clock: Clock,
+        chance: Callable[[], tuple[str, str]],
+        outside: Outside,
+    ) -> None:
+        self.standing, self.ledger = standing, ledger
+        self.inbox = Inbox()
+        self.state = initial(standing.config)
+        self.screen: Screen | None = None
+        self.turns = 0
+        self._clock, self._chance, self._out = clock, chance, outside
+        self._meaning = ""
+        self._screen_no = 0
+        self._revision = 0
+        self._evse: dict[int, EvseWish] = {}
+        self._reader: ReaderWish | None = None
+        self._stopping = False
+        self._next_tick_ms = 0
+
+    # --- start -------------------------------------------------------------------------------------------------------
+
+    def start(self, resumed_after_crash: bool) -> None:
+        """Replay the verified ledger, commit the start, resolve what a crash left open. LedgerBroken."""
+        for entry in self.ledger.verified_entries():
+            self.state = machine.evolve(self.state, entry.fact, entry.stamp)
+        booted = TerminalBooted(
+            software=self.standing.software,
+            config_sha256=self.standing.config_sha256,
+            tariffs={str(number): tariff.fingerprint for number, tariff in self.standing.tariffs.items()},
+            resumed_after_crash=resumed_after_crash,
+        )
+        self.commit_outside_a_turn(booted)
+        self.turn(events.Booted())
+
+    def commit_outside_a_turn(self, fact: TerminalBooted | OfficeAcknowledged | ServiceAct) -> None:
+        """For facts no machine decides: start, acknowledgement, service act. Engine's thread."""
+        now = self._clock.now()
+        self.ledger.append([fact], now)
+        self.state = machine.evolve(self.state, fact, now)
+
+    # --- turns -------------------------------------------------------------------------------------------------------
+
+    def turn(self, event: events.Event) -> None:
+        """One event, start to finish. LedgerBroken ends the process; ImpossibleEvent too (never appended)."""
+        terms = self.terms()
+        turn = machine.decide(self.state, event, terms)
+        if turn.facts:
+            self._commit(turn.facts, terms.now, turn.sealed_jws)
+        self.state = turn.state
+        self.turns += 1
+        self._hand_out(terms, turn.actions)
+        self.present(force=isinstance(event, events.Ticked))
+
+    def terms(self) -> Terms:
+        """Time, chance and configuration for one turn."""
+        fresh_id, receipt_code = self._chance()
+        standing = self.standing
+        return Terms(
+            now=self._clock.now(),
+            fresh_id=fresh_id,
+            receipt_code=receipt_code,
+            config=standing.config,
+            tariffs=standing.tariffs,
+            chain_id=self.ledger.chain_id,
+            record_key_id=standing.record_key_id,
+            ocmf_spki=standing.ocmf_spki,
+            ocmf_key_id=standing.ocmf_key_id,
+            software=standing.software,
+            screen_no=self._screen_no,
+            out_of_service=standing.out_of_service,
+        )
+
+    def _commit(self, facts: list[Fact], at: Stamp, sealed_jws: str) -> None:
+        try:
+            self.ledger.append(facts, at, sealed_jws)
+        except LedgerBroken:
+            self.open_everything()
+            raise
+
+    def open_everything(self) -> None:
+        """Wish every contactor open and the reader at rest, whatever the state says."""
+        for connector in self.standing.config.connector:
+            self._out.wish_evse(connector.number, EvseWish(False, connector.max_current_a))
+        self._out.wish_reader(None)
+
+    def _hand_out(self, terms: Terms, actions: list[Action]) -> None:
+        for connector, wish in machine.evse_wishes(self.state, terms).items():
+            if self._evse.get(connector) != wish:
+                self._evse[connector] = wish
+                self._out.wish_evse(connector, wish)
+        reader = machine.reader_wish(self.state)
+        if reader != self._reader:
+            self._reader = reader
+            self._out.wish_reader(reader)
+        for action in actions:
+            self._out.act(action)
+
+    def present(self, force: bool = False) -> None:
+        """Publish the screen if anything on it changed; at least once a second (`force`), so that the UI knows we live."""
+        terms = self.terms()
+        meaning = presenter.meaning(self.state, terms)
+        if meaning != self._meaning:
+            self._meaning = meaning
+            self._screen_no += 1
+            self._revision = 0
+        screen = presenter.present(self.state, terms, self._screen_no, self._revision)
+        if self.screen is not None and not force and _same(screen, self.screen):
+            return
+        self._revision += 1
+        self.screen = msgspec.structs.replace(screen, revision=self._revision)
+        self._out.publish(self.screen)
+
+    # --- loop --------------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until `stop`. Ticks once a second between events."""
+        self._next_tick_ms = self._clock.now().mono_ms
+        while not self._stopping:
+            now_ms = self._clock.now().mono_ms
+            if now_ms >= self._next_tick_ms:
+                self._next_tick_ms = max(self._next_tick_ms + TICK_MS, now_ms + TICK_MS // 2)
+                self.turn(events.Ticked())
+                continue
+            item = self.inbox.take((self._next_tick_ms - now_ms) / 1000)
+            if isinstance(item, Job):
+                item.run()
+            elif item is not None:
+                self.turn(item)
+
+    def stop(self) -> None:
+        """From any thread: end `run` after the present turn."""
+        self._stopping = True
+        self.inbox.post(Job(lambda: None))
+
+    def ask(self, question: Callable[[], object], timeout_s: float = 5.0) -> object:
+        """Run `question` on the engine's thread and wait for its answer; for sockets and tools."""
+        job = Job(question)
+        self.inbox.post(job)
+        return job.wait(timeout_s)
+
+    # --- what the UI says --------------------------------------------------------------------------------------------
+
+    def touched(self, touch: events.Touched, screen_no: int) -> bool:
+        """A touch made on `screen_no`: refused (False) if the meaning has changed since. Engine's thread."""
+        if screen_no != self._screen_no:
+            log.info("touch %s on screen %d refused: now %d", touch.button.value, screen_no, self._screen_no)
+            return False
+        self.turn(touch)
+        return True
+
+
+def _same(one: Screen, other: Screen) -> bool:
+    replace = msgspec.structs.replace
+    return replace(one, revision=0, utc_ms=0) == replace(other, revision=0, utc_ms=0)

@@ -1,0 +1,125 @@
+"""The sync socket: hands out batches, takes the office's countersigned acknowledgements. Verified here, by the core."""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from terminal_app.billing.acknowledgement import Ack, open_ack
+from terminal_app.billing.record import GENESIS
+from terminal_app.engine.engine import Engine
+from terminal_app.errors import ChargeError, SignatureInvalid, WireError
+from terminal_app.session import events
+from terminal_app.session.facts import OfficeAcknowledged
+from terminal_app.values import Device, Fault
+from terminal_app.wire import (
+    SYNC_PROTOCOL,
+    Acknowledge,
+    Batch,
+    Endpoint,
+    FactRow,
+    Listener,
+    NextBatch,
+    RecordRow,
+    SyncTrouble,
+    Taken,
+    ToCoreFromSync,
+)
+
+log = logging.getLogger("charge.sync_link")
+MAX_RECORDS = 500
+MAX_FACTS = 2000
+
+
+class SyncLink:
+    """One sync process is expected; several do no harm."""
+
+    def __init__(self, path: Path, engine: Engine, office_spki: bytes) -> None:
+        self._engine, self._office_spki = engine, office_spki
+        self._acknowledging = threading.Lock()
+        self._listener = Listener(path, ToCoreFromSync, self._serve)
+
+    def _serve(self, endpoint: Endpoint[Any]) -> None:
+        answers: dict[type, Callable[[Any], object]] = {
+            NextBatch: self.next_batch,
+            Acknowledge: self.acknowledge,
+            SyncTrouble: self.trouble,
+        }
+        while True:
+            message = endpoint.receive(None)
+            if isinstance(message, NextBatch) and message.protocol != SYNC_PROTOCOL:
+                raise WireError(f"sync speaks protocol {message.protocol}, we {SYNC_PROTOCOL}")
+            endpoint.send(answers[type(message)](message))
+
+    def next_batch(self, wanted: NextBatch) -> Batch:
+        """What the office has not acknowledged, oldest first. Any thread."""
+        ledger, chain = self._engine.ledger, self._engine.state.chain
+        through, _ = ledger.head
+        records = ledger.records(chain.acknowledged_through, min(max(wanted.max_records, 1), MAX_RECORDS))
+        limit = min(max(wanted.max_facts, 1), MAX_FACTS)
+        facts = ledger.public_entries(chain.facts_acknowledged_through, limit)
+        if len(facts) == limit:
+            through = facts[-1].seq
+        facts = [one for one in facts if one.seq <= through]
+        return Batch(
+            terminal=self._engine.standing.config.terminal.id,
+            chain_id=ledger.chain_id,
+            records_after=chain.acknowledged_through,
+            facts_after=chain.facts_acknowledged_through,
+            facts_through=through,
+            head_seq=chain.next_record_seq - 1,
+            head_sha256=chain.head_sha256 or GENESIS,
+            records=tuple(RecordRow(seq, jws) for seq, _, _, jws, _ in records),
+            facts=tuple(FactRow(one.seq, one.stamp.utc_ms, one.kind, one.session_id, one.body) for one in facts),
+        )
+
+    def acknowledge(self, message: Acknowledge) -> Taken:
+        """Verify, then commit. An acknowledgement that changes nothing is not committed."""
+        with self._acknowledging:
+            try:
+                ack = open_ack(message.jws, self._office_spki)
+                self._check(ack)
+                chain = self._engine.state.chain
+                if (ack.through_seq, ack.facts_through) == (chain.acknowledged_through, chain.facts_acknowledged_through):
+                    return Taken()
+                fact = OfficeAcknowledged(
+                    records_through=ack.through_seq,
+                    head_sha256=ack.head_sha256,
+                    facts_through=ack.facts_through,
+                    quarantined=ack.quarantined,
+                    jws=message.jws,
+                )
+                if ack.through_seq < chain.acknowledged_through:
+                    log.warning(
+                        "the office knows only up to record %d of %d: sent again", ack.through_seq, chain.acknowledged_through
+                    )
+                self._engine.ask(lambda: self._engine.commit_outside_a_turn(fact))
+            except ChargeError as error:
+                return Taken(f"acknowledgement refused: {error}")
+            return Taken()
+
+    def _check(self, ack: Ack) -> None:
+        """Whether it speaks of our chain: the hash at its watermark must be ours."""
+        ledger = self._engine.ledger
+        if (ack.terminal, ack.chain_id) != (self._engine.standing.config.terminal.id, ledger.chain_id):
+            raise SignatureInvalid(f"it is for terminal {ack.terminal}, chain {ack.chain_id}")
+        if ack.facts_through > ledger.head[0]:
+            raise SignatureInvalid(f"it covers entry {ack.facts_through}, ours end at {ledger.head[0]}")
+        if ack.through_seq:
+            found = ledger.records(ack.through_seq - 1, 1)
+            if not found or found[0][0] != ack.through_seq:
+                raise SignatureInvalid(
+                    f"it covers record {ack.through_seq}, which was never sealed here: an older copy of this ledger?"
+                )
+            if found[0][4] != ack.head_sha256:
+                raise SignatureInvalid(f"it names another record {ack.through_seq} than ours")
+
+    def trouble(self, message: SyncTrouble) -> Taken:
+        """The link to the office as a fault: raised and cleared, never blocking a sale."""
+        fault = Fault(Device.OFFICE, 0, "unreachable", message.trouble)
+        self._engine.inbox.post(events.FaultSeen(fault, bool(message.trouble)))
+        return Taken()
+
+    def close(self) -> None:
+        self._listener.close()

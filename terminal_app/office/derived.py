@@ -1,0 +1,196 @@
+"""What the pages show, made from records and facts as they arrive: sessions, settlements, live charges, holds, faults.
+
+Facts are read leniently: a newer terminal may say more, and what is not understood is still stored verbatim.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from terminal_app.office import store
+
+OPEN_HOLDS = ("asked", "held", "unknown", "capturing", "voiding", "manual")
+LIVE_STATES = ("opened", "charging", "stopping")
+
+
+def put(db: Connection, table: sa.Table, key: dict[str, Any], values: dict[str, Any]) -> None:
+    """Insert or update by primary key, portable over databases; the caller's block makes it atomic."""
+    where = sa.and_(*(table.c[name] == value for name, value in key.items()))
+    if db.execute(sa.select(sa.literal(1)).where(where).select_from(table)).first() is None:
+        db.execute(table.insert().values(**key, **values))
+    elif values:
+        db.execute(table.update().where(where).values(**values))
+
+
+def index_record(db: Connection, terminal: str, chain_id: str, seq: int, payload: dict[str, Any]) -> None:
+    """Raises KeyError or TypeError for a payload that lacks what its type must say."""
+    key = {"terminal": terminal, "chain_id": chain_id, "seq": seq}
+    if payload["type"] == "session":
+        put(db, store.sessions, key, _session_row(payload))
+        _end_live(db, terminal, chain_id, payload["session_id"], payload["end"]["utc_ms"])
+    elif payload["type"] == "settlement":
+        row = {
+            "session_id": payload["session_id"],
+            "hold_id": payload["authorization_reference"],
+            "how": payload["how"],
+            "amount_minor": payload["amount_minor"],
+            "currency": payload["currency"],
+            "ended_utc_ms": payload["ended"]["utc_ms"],
+        }
+        put(db, store.settlements, key, row)
+        hold = {"terminal": terminal, "chain_id": chain_id, "hold_id": row["hold_id"]}
+        where = sa.and_(*(store.holds.c[name] == value for name, value in hold.items()))
+        db.execute(store.holds.update().where(where).values(state=row["how"], changed_utc_ms=row["ended_utc_ms"]))
+
+
+def _session_row(payload: dict[str, Any]) -> dict[str, Any]:
+    payment = payload["payment"] or {}
+    return {
+        "session_id": payload["session_id"],
+        "connector": payload["connector"],
+        "evse_id": payload["evse_id"],
+        "begin_utc_ms": payload["begin"]["utc_ms"],
+        "end_utc_ms": payload["end"]["utc_ms"],
+        "energy_wh": payload["energy_wh"],
+        "net_minor": payload["totals"]["net_minor"],
+        "vat_minor": payload["totals"]["vat_minor"],
+        "total_minor": payload["totals"]["total_minor"],
+        "currency": payload["totals"]["currency"],
+        "hold_id": payload["authorization_reference"],
+        "authorized_minor": payment.get("authorized_minor", 0),
+        "capture_minor": payment.get("capture_minor", 0),
+        "card": _card(payment.get("card")),
+        "stop_reason": payload["stop"]["reason"],
+        "receipt_number": payload["receipt"]["number"],
+        "receipt_code": payload["receipt"]["code"],
+    }
+
+
+def apply_fact(db: Connection, terminal: str, chain_id: str, utc_ms: int, kind: str, session_id: str, body: str) -> None:
+    """Facts of one chain come in order and once each. A fact this version does not know changes nothing here."""
+    step = _STEPS.get(kind)
+    if step is None:
+        return
+    try:
+        fact = json.loads(body)
+        step(db, {"terminal": terminal, "chain_id": chain_id}, utc_ms, session_id, fact)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return  # said differently by another version: stored, not shown
+
+
+Step = Callable[[Connection, dict[str, Any], int, str, dict[str, Any]], None]
+
+
+def _opened(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    key = chain | {"session_id": str(fact["session_id"])}
+    put(db, store.live, key, {"connector": int(fact["connector"]), "state": "opened", "changed_utc_ms": utc_ms})
+
+
+def _started(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    start_wh = int(fact["second"]["energy_wh"])
+    _live(db, chain, fact["session_id"], state="charging", start_wh=start_wh, energy_wh=0, changed_utc_ms=utc_ms)
+
+
+def _checkpoint(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    energy_wh = int(fact["value"]["energy_wh"])
+    _live(db, chain, fact["session_id"], energy_wh=energy_wh - store.live.c.start_wh, changed_utc_ms=utc_ms)
+
+
+def _stopping(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    _live(db, chain, fact["session_id"], state="stopping", changed_utc_ms=utc_ms)
+
+
+def _aborted(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    _live(db, chain, fact["session_id"], state="aborted", changed_utc_ms=utc_ms)
+
+
+def _billed(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    _live(db, chain, fact["session_id"], state="ended", energy_wh=int(fact["energy_wh"]), changed_utc_ms=utc_ms)
+
+
+def _asked(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    hold = fact["hold"]
+    row = {
+        "session_id": str(fact["session_id"]),
+        "gateway": str(hold["gateway"]),
+        "state": "asked",
+        "amount_minor": int(hold["amount_minor"]),
+        "currency": str(hold["currency"]),
+        "card": _card(fact["card"]),
+        "opened_utc_ms": int(hold["utc_ms"]),
+        "changed_utc_ms": utc_ms,
+    }
+    put(db, store.holds, chain | {"hold_id": str(hold["hold_id"])}, row)
+
+
+def _hold_becomes(state: str) -> Step:
+    def step(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+        amount = {"amount_minor": int(fact["approved_minor"])} if "approved_minor" in fact else {}
+        _hold(db, chain, fact["hold_id"], state=state, changed_utc_ms=utc_ms, **amount)
+
+    return step
+
+
+def _hold_ended(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    _hold(db, chain, fact["hold_id"], state=str(fact["how"]), changed_utc_ms=utc_ms)
+
+
+def _fault_raised(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    fault = fact["fault"]
+    put(db, store.faults, _fault_key(chain, fault), {"detail": str(fault.get("detail", "")), "raised_utc_ms": utc_ms})
+
+
+def _fault_cleared(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    key = _fault_key(chain, fact["fault"])
+    db.execute(store.faults.delete().where(sa.and_(*(store.faults.c[name] == value for name, value in key.items()))))
+
+
+_STEPS: dict[str, Step] = {
+    "session_opened": _opened,
+    "start_registered": _started,
+    "energy_checkpoint": _checkpoint,
+    "stop_intended": _stopping,
+    "session_aborted": _aborted,
+    "bill_frozen": _billed,
+    "authorization_intended": _asked,
+    "authorization_approved": _hold_becomes("held"),
+    "authorization_declined": _hold_becomes("declined"),
+    "authorization_unknown": _hold_becomes("unknown"),
+    "capture_intended": _hold_becomes("capturing"),
+    "void_intended": _hold_becomes("voiding"),
+    "hold_ended": _hold_ended,
+    "fault_raised": _fault_raised,
+    "fault_cleared": _fault_cleared,
+}
+
+
+def _fault_key(chain: dict[str, Any], fault: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "terminal": chain["terminal"],
+        "device": str(fault["device"]),
+        "connector": int(fault["connector"]),
+        "kind": str(fault["kind"]),
+    }
+
+
+def _live(db: Connection, chain: dict[str, Any], session_id: str, **values: Any) -> None:
+    table = store.live
+    where = (table.c.terminal == chain["terminal"]) & (table.c.chain_id == chain["chain_id"]) & (table.c.session_id == session_id)
+    db.execute(table.update().where(where).values(**values))
+
+
+def _end_live(db: Connection, terminal: str, chain_id: str, session_id: str, utc_ms: int) -> None:
+    _live(db, {"terminal": terminal, "chain_id": chain_id}, session_id, state="ended", changed_utc_ms=utc_ms)
+
+
+def _hold(db: Connection, chain: dict[str, Any], hold_id: str, **values: Any) -> None:
+    table = store.holds
+    where = (table.c.terminal == chain["terminal"]) & (table.c.chain_id == chain["chain_id"]) & (table.c.hold_id == hold_id)
+    db.execute(table.update().where(where).values(**values))
+
+
+def _card(card: dict[str, Any] | None) -> str:
+    return f"{card.get('brand', '')} ···· {card.get('last4', '')}".strip() if card else ""

@@ -1,0 +1,199 @@
+"""Pages for people: the operator's live overview and the driver's receipt. Rendered here, no script in the browser."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from terminal_app import units
+from terminal_app.billing.receipt import receipt_of
+from terminal_app.billing.record import open_record
+from terminal_app.billing.signature import jws_key_id, spki_of
+from terminal_app.errors import SignatureInvalid
+from terminal_app.office import queries, store
+from terminal_app.office.access import Access
+
+CODE = re.compile(r"^[a-z2-7]{32}$", re.ASCII)
+_HERE = Path(__file__).parent
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Robots-Tag": "noindex, nofollow",
+    "Cache-Control": "no-store",
+}
+LINE_WORDS = {
+    "energy": "Energy",
+    "time": "Charging time",
+    "flat": "Session",
+    "parking": "Time after charging",
+    "limit": "Price limit",
+}
+LINE_UNITS = {"energy": "kWh", "time": "min", "flat": "", "parking": "min", "limit": ""}
+STOP_WORDS = {
+    "touch": "stopped at the charger",
+    "same_card": "stopped with the card",
+    "unplugged": "car unplugged",
+    "hold_limit": "reserved amount used up",
+    "car_finished": "car finished",
+    "not_plugged": "no car was plugged in",
+    "fault": "ended by a fault",
+    "power_cut": "ended by a power cut",
+    "remote": "stopped remotely",
+}
+
+
+class Pages:
+    """Routes for people. Blocking handlers; Starlette runs them in its thread pool."""
+
+    def __init__(self, database: store.Store, access: Access, public_url: str, demo: bool) -> None:
+        self._database, self._access, self._public_url, self._demo = database, access, public_url.rstrip("/"), demo
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined
+        )
+        self._templates.filters |= {"money": money, "kwh": kwh_text, "clock": clock_text, "ago": ago, "hms": duration_text}
+        self.routes = [
+            Route("/", self.overview),
+            Route("/r/{code}", self.receipt),
+            Route("/r/{code}/ocmf", self.ocmf),
+            Route("/r/{code}/key", self.ocmf_key),
+            Route("/r/{code}/record", self.record),
+            Mount("/static", StaticFiles(directory=_HERE / "static")),
+        ]
+
+    def overview(self, request: Request) -> Response:
+        if not self._access.is_operator(request):
+            ask = {"WWW-Authenticate": 'Basic realm="charge-office", charset="UTF-8"'}
+            return PlainTextResponse("operators only: the password is the operator token", 401, _HEADERS | ask)
+        with self._database.read() as db:
+            shown: dict[str, Any] = {
+                "terminals": queries.terminals(db),
+                "live": queries.live_sessions(db),
+                "holds": queries.open_holds(db),
+                "faults": queries.raised_faults(db),
+                "sessions": queries.sessions(db, 25),
+                "quarantine": queries.quarantine(db),
+                "alarms": queries.alarms(db),
+                "totals": queries.totals(db),
+            }
+        return self._page("overview.html", now_ms=store.now_ms(), **shown)
+
+    def receipt(self, request: Request) -> Response:
+        code = request.path_params["code"]
+        if not CODE.match(code):
+            return self._page("no_receipt.html", 404)
+        found = self._found(code)
+        if found is None:
+            return self._page("waiting.html", 202)
+        session, settlement, row = found
+        document = receipt_of(session, settlement)
+        return self._page(
+            "receipt.html",
+            r=document,
+            refresh=settlement is None and session["payment"] is not None,
+            under_review=bool(row["quarantine"]),
+            url=f"{self._public_url}/r/{code}",
+            code=code,
+            sha256=row["sha256"],
+            words=LINE_WORDS,
+            units=LINE_UNITS,
+            stop=STOP_WORDS.get(document.stop_reason, document.stop_reason),
+        )
+
+    def ocmf(self, request: Request) -> Response:
+        found = self._found(request.path_params["code"])
+        if found is None or not found[0]["ocmf"]["record"]:
+            return PlainTextResponse("no measurement record", 404, _HEADERS)
+        return _download(found[0]["ocmf"]["record"], f"{_plain(found[0])}.ocmf", "text/plain; charset=us-ascii")
+
+    def ocmf_key(self, request: Request) -> Response:
+        """The meter key as hex SPKI, the form the transparency software takes."""
+        found = self._found(request.path_params["code"])
+        if found is None:
+            return PlainTextResponse("no measurement record", 404, _HEADERS)
+        pem = self._key(found[0]["terminal"], found[0]["ocmf"]["key"], "ocmf")
+        if pem is None:
+            return PlainTextResponse("the key is not registered", 404, _HEADERS)
+        return _download(spki_of(pem).hex(), f"{_plain(found[0])}.pub", "text/plain; charset=us-ascii")
+
+    def record(self, request: Request) -> Response:
+        found = self._found(request.path_params["code"])
+        if found is None:
+            return PlainTextResponse("no record", 404, _HEADERS)
+        return _download(found[2]["jws"], f"{_plain(found[0])}.jws", "application/jose")
+
+    def _found(self, code: str) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]] | None:
+        """Session payload, settlement payload if it is known, and the session's row; from the signed bytes."""
+        if not CODE.match(code):
+            return None
+        with self._database.read() as db:
+            rows = queries.sessions(db, 1, code)
+            if not rows:
+                return None
+            session_row = queries.record(db, rows[0]["terminal"], rows[0]["seq"], rows[0]["chain_id"])
+            settlement_row = queries.settlement_of(db, rows[0])
+        if session_row is None or (session := self._opened(session_row)) is None:
+            return None
+        return session, self._opened(settlement_row) if settlement_row else None, session_row
+
+    def _opened(self, row: dict[str, Any]) -> dict[str, Any] | None:
+        try:
+            pem = self._key(row["terminal"], jws_key_id(row["jws"]), "record")
+            return open_record(row["jws"], pem) if pem else None
+        except SignatureInvalid:
+            return None
+
+    def _key(self, terminal: str, key_id: str, purpose: str) -> bytes | None:
+        with self._database.read() as db:
+            pem = queries.key(db, terminal, key_id, purpose)
+        return pem.encode() if pem else None
+
+    def _page(self, name: str, status: int = 200, **values: Any) -> Response:
+        page = self._templates.get_template(name).render(demo=self._demo, **values)
+        return HTMLResponse(page, status, _HEADERS)
+
+
+def money(minor: int | None, currency: str) -> str:
+    return "" if minor is None else f"{units.major(minor, currency)} {currency}"
+
+
+def kwh_text(energy_wh: int | None) -> str:
+    return "" if energy_wh is None else f"{units.kwh(energy_wh)} kWh"
+
+
+def clock_text(utc_ms: int | None, zone: str = "UTC") -> str:
+    if utc_ms is None:
+        return "never"
+    moment = datetime.fromtimestamp(utc_ms // 1000, UTC).astimezone(ZoneInfo(zone))
+    return moment.strftime("%Y-%m-%d %H:%M:%S") + (" UTC" if zone == "UTC" else moment.strftime(" %Z"))
+
+
+def duration_text(milliseconds: int) -> str:
+    minutes, seconds = divmod(milliseconds // 1000, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+
+def ago(utc_ms: int | None, now_ms: int) -> str:
+    if utc_ms is None:
+        return "never"
+    seconds = max(0, (now_ms - utc_ms) // 1000)
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def _plain(session: dict[str, Any]) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "_", f"{session['terminal']}-{session['seq']}")
+
+
+def _download(text: str, name: str, media_type: str) -> Response:
+    return Response(text, media_type=media_type, headers=_HEADERS | {"Content-Disposition": f'attachment; filename="{name}"'})

@@ -1,0 +1,129 @@
+"""What is read from the database: plain dictionaries for pages, JSON and the command line."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from terminal_app.office import store
+from terminal_app.office.derived import LIVE_STATES, OPEN_HOLDS
+
+Rows = list[dict[str, Any]]
+
+
+def _rows(db: Connection, question: sa.Select[Any]) -> Rows:
+    return [dict(row) for row in db.execute(question).mappings()]
+
+
+def sessions(db: Connection, limit: int, receipt_code: str = "") -> Rows:
+    """Newest first, each with its settlement (how "" = still under way) and the verdict on its record."""
+    s, r, m = store.sessions, store.records, store.settlements
+    same = (r.c.terminal == s.c.terminal) & (r.c.chain_id == s.c.chain_id) & (r.c.seq == s.c.seq)
+    settled = (m.c.terminal == s.c.terminal) & (m.c.chain_id == s.c.chain_id) & (m.c.hold_id == s.c.hold_id) & (s.c.hold_id != "")
+    question = (
+        sa.select(
+            s,
+            r.c.sha256,
+            r.c.quarantine,
+            r.c.stored_utc_ms,
+            sa.func.coalesce(m.c.how, "").label("settled"),
+            m.c.amount_minor.label("settled_minor"),
+            m.c.seq.label("settlement_seq"),
+        )
+        .select_from(s.join(r, same).outerjoin(m, settled))
+        .order_by(s.c.end_utc_ms.desc(), s.c.seq.desc())
+        .limit(limit)
+    )
+    if receipt_code:
+        question = question.where(s.c.receipt_code == receipt_code)
+    return _rows(db, question)
+
+
+def records(db: Connection, terminal: str, after: int, limit: int) -> Rows:
+    r = store.records
+    columns = (
+        r.c.terminal,
+        r.c.chain_id,
+        r.c.seq,
+        r.c.type,
+        r.c.session_id,
+        r.c.sha256,
+        r.c.stored_utc_ms,
+        r.c.quarantine,
+        r.c.jws,
+    )
+    question = sa.select(*columns).where(r.c.seq > after).order_by(r.c.terminal, r.c.chain_id, r.c.seq).limit(limit)
+    return _rows(db, question.where(r.c.terminal == terminal) if terminal else question)
+
+
+def record(db: Connection, terminal: str, seq: int, chain_id: str = "") -> dict[str, Any] | None:
+    r, t = store.records, store.terminals
+    chain = sa.literal(chain_id) if chain_id else sa.select(t.c.chain_id).where(t.c.terminal == terminal).scalar_subquery()
+    found = _rows(db, sa.select(r).where((r.c.terminal == terminal) & (r.c.seq == seq) & (r.c.chain_id == chain)))
+    return found[0] if found else None
+
+
+def settlement_of(db: Connection, session: dict[str, Any]) -> dict[str, Any] | None:
+    """The record row of the settlement that belongs to a row of `sessions`."""
+    if session["settlement_seq"] is None:
+        return None
+    return record(db, session["terminal"], session["settlement_seq"], session["chain_id"])
+
+
+def terminals(db: Connection) -> Rows:
+    t, c = store.terminals, store.chains
+    same = (c.c.terminal == t.c.terminal) & (c.c.chain_id == t.c.chain_id)
+    chain = (c.c.through_seq, c.c.through_sha256, c.c.facts_through, c.c.claimed_seq)
+    columns = (t.c.terminal, t.c.seen_utc_ms, t.c.chain_id, *chain)
+    return _rows(db, sa.select(*columns).select_from(t.outerjoin(c, same)).order_by(t.c.terminal))
+
+
+def live_sessions(db: Connection) -> Rows:
+    table = store.live
+    return _rows(db, sa.select(table).where(table.c.state.in_(LIVE_STATES)).order_by(table.c.changed_utc_ms.desc()).limit(200))
+
+
+def open_holds(db: Connection) -> Rows:
+    """Oldest first: an old hold is the one to look at."""
+    table = store.holds
+    return _rows(db, sa.select(table).where(table.c.state.in_(OPEN_HOLDS)).order_by(table.c.opened_utc_ms).limit(200))
+
+
+def raised_faults(db: Connection) -> Rows:
+    return _rows(db, sa.select(store.faults).order_by(store.faults.c.raised_utc_ms).limit(200))
+
+
+def quarantine(db: Connection) -> Rows:
+    r, c = store.records, store.conflicts
+    columns = ("terminal", "chain_id", "seq", "sha256", "stored_utc_ms")
+    first = sa.select(*(r.c[name] for name in columns), r.c.quarantine.label("reason")).where(r.c.quarantine != "")
+    second = sa.select(*(c.c[name] for name in columns), c.c.reason)
+    both = sa.union_all(first, second).subquery()
+    return _rows(db, sa.select(both).order_by(both.c.stored_utc_ms.desc()).limit(200))
+
+
+def alarms(db: Connection) -> Rows:
+    return _rows(db, sa.select(store.alarms).order_by(store.alarms.c.id.desc()).limit(50))
+
+
+def totals(db: Connection) -> Rows:
+    """Per currency: sessions, energy, billed, captured."""
+    s, m = store.sessions, store.settlements
+    taken = sa.select(m.c.currency, sa.func.sum(m.c.amount_minor).label("captured")).where(m.c.how == "captured")
+    captured = taken.group_by(m.c.currency).subquery()
+    billed = sa.select(
+        s.c.currency,
+        sa.func.count().label("sessions"),
+        sa.func.sum(s.c.energy_wh).label("energy_wh"),
+        sa.func.sum(s.c.total_minor).label("billed_minor"),
+    ).group_by(s.c.currency)
+    sums = billed.subquery()
+    question = sa.select(sums, sa.func.coalesce(captured.c.captured, 0).label("captured_minor"))
+    return _rows(db, question.select_from(sums.outerjoin(captured, captured.c.currency == sums.c.currency)))
+
+
+def key(db: Connection, terminal: str, key_id: str, purpose: str) -> str | None:
+    """SPKI PEM of a registered key."""
+    k = store.keys
+    where = (k.c.terminal == terminal) & (k.c.key_id == key_id) & (k.c.purpose == purpose)
+    return db.execute(sa.select(k.c.spki_pem).where(where)).scalar()

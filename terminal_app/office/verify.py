@@ -1,0 +1,132 @@
+"""Is this record what it claims to be? Signature, chain link, measurement, and every cent computed again.
+
+The same code that made the bill on the charger (terminal_app.billing) recomputes it here, from the record alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from terminal_app.billing import ocmf
+from terminal_app.billing.cost import UNMEASURED, ChargingPeriod, Flow, cost_of
+from terminal_app.billing.record import open_record, record_lines, sha256_of
+from terminal_app.billing.signature import jws_key_id
+from terminal_app.billing.tariff import parse_tariff
+from terminal_app.errors import SignatureInvalid, TariffRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the record must fit to. `prev` is the SHA-256 of the stored record before it. Keys: key id -> SPKI PEM."""
+
+    terminal: str
+    chain_id: str
+    seq: int
+    prev: str
+    record_keys: Mapping[str, bytes]
+    ocmf_keys: Mapping[str, bytes]
+    demo: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`reason` empty = accepted. `payload` None: the signature does not hold, nothing in it can be believed."""
+
+    reason: str
+    payload: dict[str, Any] | None = field(default=None)
+
+
+def judge(jws: str, expected: Expected) -> Verdict:
+    """Never raises for anything a record may contain."""
+    try:
+        key = expected.record_keys.get(jws_key_id(jws))
+        if key is None:
+            return Verdict("signed by a key that is not registered for this terminal")
+        payload = open_record(jws, key)
+    except SignatureInvalid as error:
+        return Verdict(str(error))
+    try:
+        return Verdict(_identity(payload, expected) or _content(payload, expected), payload)
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        return Verdict(f"malformed: {type(error).__name__}: {error}", None)
+    except (SignatureInvalid, TariffRefused) as error:
+        return Verdict(str(error), payload)
+
+
+def _identity(payload: dict[str, Any], expected: Expected) -> str:
+    for name in ("terminal", "chain_id", "seq"):
+        if payload[name] != getattr(expected, name):
+            return f"{name} in the record is {payload[name]!r}, sent as {getattr(expected, name)!r}"
+    if payload["prev"] != expected.prev:
+        return f"does not follow the stored record {expected.seq - 1}: prev is {str(payload['prev'])[:16]}..."
+    if payload["demo"] is not False and not expected.demo:
+        return "a demo record sent to an office that is not in demo mode"
+    return ""
+
+
+def _content(payload: dict[str, Any], expected: Expected) -> str:
+    if payload["type"] == "session":
+        return _money(payload) or _measurement(payload, expected)
+    if payload["type"] == "settlement":
+        return _settlement(payload)
+    return ""
+
+
+def _money(session: dict[str, Any]) -> str:
+    """The bill again, from tariff and periods, line by line."""
+    tariff = parse_tariff(session["tariff"]["json"].encode())
+    if tariff.fingerprint != session["tariff"]["fingerprint"]:
+        return "the tariff is not the one its fingerprint names"
+    periods = [_period(one) for one in session["periods"]]
+    cost = cost_of(tariff, periods, session["site"]["time_zone"])
+    totals = session["totals"]
+    if cost.energy_wh != session["energy_wh"]:
+        return f"the periods hold {cost.energy_wh} Wh, billed are {session['energy_wh']} Wh"
+    if [msgspec.to_builtins(line) for line in record_lines(cost)] != session["lines"]:
+        return "recomputed lines differ from the lines billed"
+    recomputed = (cost.currency, cost.net_minor, cost.vat_minor, cost.total_minor)
+    if recomputed != (totals["currency"], totals["net_minor"], totals["vat_minor"], totals["total_minor"]):
+        return f"recomputed total {cost.total_minor} {cost.currency}, billed {totals['total_minor']} {totals['currency']}"
+    payment = session["payment"]
+    if payment is None:
+        return "" if cost.total_minor == 0 else "a total without a payment"
+    if payment["capture_minor"] > payment["authorized_minor"]:
+        return f"captures {payment['capture_minor']}, authorized were {payment['authorized_minor']}"
+    if payment["capture_minor"] + payment["shortfall_minor"] != cost.total_minor:
+        return "capture and shortfall do not add up to the total"
+    return ""
+
+
+def _measurement(session: dict[str, Any], expected: Expected) -> str:
+    register, signed = session["register"], session["ocmf"]["record"]
+    if register["stop_wh"] - register["start_wh"] != session["energy_wh"]:
+        return "the register difference is not the energy billed"
+    if not signed:
+        return "" if session["energy_wh"] == 0 else "energy is billed without a signed measurement"
+    if sha256_of(signed) != session["ocmf"]["sha256"]:
+        return "the OCMF record is not the one its hash names"
+    key = expected.ocmf_keys.get(session["ocmf"]["key"])
+    if key is None:
+        return "OCMF signed by a key that is not registered for this terminal"
+    measured = ocmf.verify(signed, key)
+    if measured.energy_wh != session["energy_wh"]:
+        return f"OCMF says {measured.energy_wh} Wh, billed are {session['energy_wh']} Wh"
+    if measured.meter_serial != session["meter"]["serial"]:
+        return f"OCMF is of meter {measured.meter_serial}, the session of meter {session['meter']['serial']}"
+    if (measured.begin_wh, measured.end_wh) != (register["start_wh"], register["stop_wh"]):
+        return "OCMF readings are not the registers billed"
+    return ""
+
+
+def _settlement(settlement: dict[str, Any]) -> str:
+    if not 0 <= settlement["amount_minor"] <= settlement["authorized_minor"]:
+        return f"settles {settlement['amount_minor']}, authorized were {settlement['authorized_minor']}"
+    return ""
+
+
+def _period(one: dict[str, Any]) -> ChargingPeriod:
+    flow = {name: one[name] for name in ("min_power_w", "max_power_w", "min_current_ma", "max_current_ma") if name in one}
+    plain = {name: one[name] for name in ("start_utc_ms", "energy_wh", "charging_ms", "parking_ms")}
+    return ChargingPeriod(**plain, flow=Flow(**flow) if flow else UNMEASURED)

@@ -1,0 +1,59 @@
+"""Out of service: a ledger that cannot be trusted or written. Nothing is sold; the screen says so, and export still works."""
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from terminal_app.config import Config
+from terminal_app.engine.control_link import Answering
+from terminal_app.engine.ui_link import UiLink
+from terminal_app.ledger.store import Ledger
+from terminal_app.run.watchdog import ServiceManager
+from terminal_app.screens import OutOfService, OutOfServiceReason, Screen
+
+log = logging.getLogger("charge.closed")
+TRY_AGAIN_S = 300.0
+
+
+def run_closed(
+    settings: Config, ui: UiLink, manager: ServiceManager, stopped: threading.Event, why: str, ledger: Ledger | None
+) -> int:
+    """Until a signal (0), or for five minutes (1: the restart tries again; a full disk may have been cleared)."""
+    log.critical("out of service: %s", why)
+    terminal = settings.terminal
+    ui.open(None)
+
+    def status(arguments: Mapping[str, Any], actor: str) -> dict[str, Any]:
+        return {"terminal": terminal.id, "mode": terminal.mode, "out_of_service": "ledger", "why": why, "connectors": []}
+
+    control = Answering(terminal.runtime_dir / "control.sock", {"status": status}, None)
+    manager.ready()
+    until, revision = time.monotonic() + TRY_AGAIN_S, 0
+    try:
+        while time.monotonic() < until:
+            revision += 1
+            ui.publish(
+                Screen(
+                    screen_no=1,
+                    revision=revision,
+                    view=OutOfService(OutOfServiceReason.LEDGER),
+                    language=terminal.languages[0],
+                    languages=terminal.languages,
+                    currency=terminal.currency,
+                    station=terminal.station,
+                    helpline=terminal.helpline,
+                    utc_ms=time.time_ns() // 1_000_000,
+                    time_zone=terminal.time_zone,
+                    demo=settings.demo,
+                )
+            )
+            manager.progress(f"out of service: {why}"[:200])
+            if stopped.wait(1.0):
+                return 0
+        return 1
+    finally:
+        manager.stopping()
+        control.close()
+        ui.close()

@@ -1,0 +1,294 @@
+"""`charge-terminal --config terminal.toml`: the core. Engine, devices, payments, ledger; no network port, no Kivy.
+
+Start: configuration, keys, ledger (verified and replayed), devices, sockets, then ready. A wrong configuration ends it with
+exit code 2 and one sentence; a ledger that cannot be trusted leaves it out of service with the screen and export alive.
+"""
+
+import argparse
+import contextlib
+import grp
+import hashlib
+import logging
+import os
+import pwd
+import resource
+import secrets
+import signal
+import sys
+import threading
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from cryptography.hazmat.primitives import serialization
+
+from drivers.cards.pcsc_reader import PcscReader
+from drivers.evse.openevse import OpenEvse
+from drivers.meters.modbus_meter import ModbusMeter
+from drivers.signers.keyfile import KeyFileSigner
+from drivers.system import SystemClock, disk_space
+from terminal_app import __version__, config
+from terminal_app.billing.receipt import CODE_BYTES, receipt_code
+from terminal_app.billing.tariff import Tariff, parse_tariff
+from terminal_app.engine.control_link import Answering
+from terminal_app.engine.engine import Engine, Outside, Standing
+from terminal_app.engine.operations import operations
+from terminal_app.engine.sync_link import SyncLink
+from terminal_app.engine.ui_link import UiLink
+from terminal_app.errors import ChargeError, ConfigError, DeviceUnavailable, LedgerBroken, TariffRefused
+from terminal_app.ledger.store import CommitProbe, Ledger
+from terminal_app.payments.iso8583 import Iso8583Gateway
+from terminal_app.run.closed import run_closed
+from terminal_app.run.starts import Starts
+from terminal_app.run.watchdog import ServiceManager
+from terminal_app.session import actions
+from terminal_app.workers.base import Worker
+from terminal_app.workers.evse import EvseWorker
+from terminal_app.workers.health import HealthWorker
+from terminal_app.workers.meter import MeterWorker
+from terminal_app.workers.payment import SETTLE_DEADLINE_S, PaymentWorker
+from terminal_app.workers.reader import ReaderWorker
+from terminal_app.workers.signer import SignerWorker
+
+log = logging.getLogger("charge.core")
+WATCH_S = 2.0
+CONTROL_GROUP = "charge-service"
+CRASH_AT = "CHARGE_TERMINAL_CRASH_AT"
+"""Demo mode only: "before:N" or "after:N" ends the process at its N-th commit as a power cut would."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit codes: 0 stopped by a signal, 1 broken while running (the service manager restarts it), 2 wrong configuration."""
+    parser = argparse.ArgumentParser(prog="charge-terminal", description="The payment terminal's core.")
+    parser.add_argument("--config", type=Path, required=True, help="terminal.toml")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # card data may be in memory
+    try:
+        return run(options.config)
+    except ConfigError as error:
+        print(f"charge-terminal: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+
+
+def run(path: Path) -> int:
+    """Build everything, run until a signal."""
+    settings = config.load(path)
+    manager, stopped = ServiceManager(), threading.Event()
+    keys = Keys(signer(settings.keys.record, path, "record"), signer(settings.keys.ocmf, path, "ocmf"))
+    settings.terminal.runtime_dir.mkdir(parents=True, exist_ok=True)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stopped.set())
+    ui = UiLink(settings.terminal.runtime_dir / "ui.sock")
+    starts = Starts(settings.terminal.state_dir / "starts")
+    try:
+        ledger = Ledger(settings.terminal.state_dir, crash_probe(settings))
+    except LedgerBroken as error:
+        return run_closed(settings, ui, manager, stopped, str(error), None)
+    with ledger:
+        standing = read_standing(settings, path, keys, starts.too_many)
+        core = Core(standing, keys, ledger, ui, path)
+        try:
+            core.engine.start(resumed_after_crash=starts.crashed_before)
+        except LedgerBroken as error:
+            return run_closed(settings, ui, manager, stopped, str(error), ledger)
+        broken = core.run(stopped, manager, starts)
+    if broken:
+        log.error("ended: %s", broken)
+        return 1
+    starts.ended_well()
+    return 0
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The two signers: billing records, terminal-made OCMF."""
+
+    records: KeyFileSigner
+    ocmf: KeyFileSigner
+
+
+class Core:
+    """Engine, workers and sockets of one running terminal."""
+
+    def __init__(self, standing: Standing, keys: Keys, ledger: Ledger, ui: UiLink, path: Path) -> None:
+        settings, clock = standing.config, SystemClock()
+        self._ui, self._settings = ui, settings
+        self.engine = Engine(standing, ledger, clock, chance, Outside(self._act, self._wish_evse, self._wish_reader, ui.publish))
+        inbox = self.engine.inbox
+        gateways = {name: _gateway(name, section, settings, path) for name, section in settings.gateway.items()}
+        self._meters = {
+            one.number: MeterWorker(one.number, ModbusMeter(settings.meter[one.meter], f"meter.{one.meter}", clock), inbox)
+            for one in settings.connector
+        }
+        self._evses = {
+            one.number: EvseWorker(one.number, OpenEvse(settings.evse[one.evse], f"evse.{one.evse}", clock), inbox)
+            for one in settings.connector
+        }
+        self._reader = ReaderWorker(PcscReader(settings.reader, clock), clock, inbox)
+        self._authorizing = PaymentWorker("authorizing", gateways, settings.policy.authorize_deadline_s, inbox)
+        self._settling = PaymentWorker("settling", gateways, SETTLE_DEADLINE_S, inbox)
+        self._signer = SignerWorker(keys.records, keys.ocmf, inbox)
+        self._health = HealthWorker(lambda: disk_space(settings.terminal.state_dir).free_bytes, inbox)
+        self._workers: list[Worker] = [
+            *self._meters.values(),
+            *self._evses.values(),
+            self._reader,
+            self._authorizing,
+            self._settling,
+            self._signer,
+            self._health,
+        ]
+
+    def run(self, stopped: threading.Event, manager: ServiceManager, starts: Starts) -> str:
+        """Until a signal (empty text) or until something broke (why). Feeds the watchdog only while all make progress."""
+        for worker in self._workers:
+            worker.start()
+        runtime = self._settings.terminal.runtime_dir
+        self._ui.open(self.engine)
+        sync = SyncLink(runtime / "sync.sock", self.engine, spki_of(self._settings.office.public_key))
+        allowed = frozenset({0, os.getuid()} | group_members(CONTROL_GROUP))
+        control = Answering(runtime / "control.sock", operations(self.engine), allowed)
+        broken: list[BaseException] = []
+        turning = threading.Thread(target=self._turn, args=(broken,), name="engine", daemon=True)
+        turning.start()
+        manager.ready()
+        turns = -1
+        while not stopped.wait(WATCH_S) and turning.is_alive():
+            lame = [worker.name for worker in self._workers if not worker.alive]
+            if not lame and self.engine.turns != turns:
+                manager.progress()
+                starts.lived()
+            elif lame:
+                log.error("no progress: %s", ", ".join(lame))
+            turns = self.engine.turns
+        manager.stopping()
+        self.engine.stop()
+        turning.join(5)
+        self.engine.open_everything()
+        for worker in self._workers:
+            worker.stop()
+        for worker in self._workers:
+            worker.join(5)
+        for link in (self._ui, sync, control):
+            link.close()
+        return "" if not broken else f"{type(broken[0]).__name__}: {broken[0]}"
+
+    def _turn(self, broken: list[BaseException]) -> None:
+        try:
+            self.engine.run()
+        except (ChargeError, AssertionError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+            log.critical("the engine broke: %s", type(error).__name__, exc_info=not isinstance(error, LedgerBroken))
+            broken.append(error)
+
+    # --- what the engine hands out ----------------------------------------------------------------------------------
+
+    def _act(self, action: actions.Action) -> None:
+        match action:
+            case actions.Authorize():
+                self._authorizing.order(action)
+            case actions.Capture() | actions.Void():
+                self._settling.order(action)
+            case actions.ReadRegister(connector=connector, session_id=session_id, purpose=purpose):
+                self._meters[connector].read_register(session_id, purpose)
+            case actions.SignOcmf() | actions.SignRecord():
+                self._signer.order(action)
+
+    def _wish_evse(self, connector: int, wish: actions.EvseWish) -> None:
+        self._evses[connector].wish(wish)
+
+    def _wish_reader(self, wish: actions.ReaderWish | None) -> None:
+        self._reader.wish(wish)
+
+
+def chance() -> tuple[str, str]:
+    """A fresh session id and a fresh receipt code."""
+    return str(uuid.uuid4()), receipt_code(secrets.token_bytes(CODE_BYTES))
+
+
+def read_standing(settings: config.Config, path: Path, keys: Keys, out_of_service: bool) -> Standing:
+    """What stays the same while the process lives. ConfigError names a tariff that cannot be read."""
+    return Standing(
+        config=settings,
+        tariffs=tariffs_of(settings, path),
+        record_key_id=keys.records.key_id,
+        ocmf_spki=keys.ocmf.public_key_spki(),
+        ocmf_key_id=keys.ocmf.key_id,
+        software=__version__,
+        config_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        out_of_service=out_of_service,
+    )
+
+
+def tariffs_of(settings: config.Config, path: Path) -> dict[int, Tariff]:
+    """Tariff per connector; a connector without a tariff file is not for sale. A tariff that is refused stops the start."""
+    found = {}
+    for one in settings.connector:
+        if one.tariff is None:
+            continue
+        try:
+            tariff = parse_tariff(one.tariff.read_bytes())
+        except OSError as error:
+            raise ConfigError(path.name, "[[connector]] tariff", f"{one.tariff}: {error.strerror}") from error
+        except TariffRefused as error:
+            raise ConfigError(path.name, "[[connector]] tariff", f"{one.tariff}: {error}") from error
+        if tariff.currency != settings.terminal.currency:
+            reason = f"{one.tariff} is in {tariff.currency}, the terminal sells in {settings.terminal.currency}"
+            raise ConfigError(path.name, "[[connector]] tariff", reason)
+        found[one.number] = tariff
+    return found
+
+
+def signer(key: Path, path: Path, name: str) -> KeyFileSigner:
+    try:
+        return KeyFileSigner(key)
+    except DeviceUnavailable as error:
+        raise ConfigError(path.name, f"[keys] {name}", error.reason) from error
+
+
+def spki_of(path: Path) -> bytes:
+    """DER SubjectPublicKeyInfo of a PEM public key file. ConfigError."""
+    try:
+        key = serialization.load_pem_public_key(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError("terminal.toml", "[office] public_key", f"{path}: {error}") from error
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _gateway(name: str, section: config.Iso8583Section, settings: config.Config, path: Path) -> Iso8583Gateway:
+    try:
+        return Iso8583Gateway(name, section, settings.demo, local_time=ZoneInfo(settings.terminal.time_zone))
+    except ValueError as error:
+        raise ConfigError(path.name, f"[gateway.{name}]", str(error)) from error
+
+
+def crash_probe(settings: config.Config) -> CommitProbe | None:
+    """The power cut on order, in demo mode only (see CRASH_AT)."""
+    order = os.environ.get(CRASH_AT, "")
+    if not order or not settings.demo:
+        return None
+    when_wanted, _, number_wanted = order.partition(":")
+
+    def probe(when: str, number: int) -> None:
+        if (when, str(number)) == (when_wanted, number_wanted):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return probe
+
+
+def group_members(name: str) -> set[int]:
+    """Unix users of a group, who may use the control socket."""
+    try:
+        members = grp.getgrnam(name).gr_mem
+    except KeyError:
+        return set()
+    found = set()
+    for member in members:
+        with contextlib.suppress(KeyError):
+            found.add(pwd.getpwnam(member).pw_uid)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

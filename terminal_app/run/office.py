@@ -1,0 +1,216 @@
+"""`charge-office`: the operator's side. `init` makes database and key, `terminal add` registers, `serve` collects and shows."""
+
+import ipaddress
+import json
+import logging
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import sqlalchemy as sa
+
+from terminal_app.billing.record import thumbprint
+from terminal_app.billing.signature import jwk_of
+from terminal_app.errors import ConfigError, SignatureInvalid
+from terminal_app.office import queries, signing, store
+from terminal_app.office.access import hash_of, token_file
+
+DATABASE = click.option("--db", "url", required=True, envvar="CHARGE_OFFICE_DB", help="sqlite:///FILE or postgresql+psycopg://...")
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group()
+def office() -> None:
+    """Collects billing records from terminals, verifies, stores and countersigns them, and shows them."""
+
+
+@office.command()
+@DATABASE
+@click.option("--key", "key_file", type=FILE, required=True, help="office key; made if absent (public half: FILE.pub)")
+def init(url: str, key_file: Path) -> None:
+    """Create the tables and, if there is none, the office's key."""
+    _open(url).close()
+    key = signing.load(key_file) if key_file.exists() else signing.create(key_file)
+    click.echo(f"database ready; office key {key.key_id}")
+    click.echo(key.public_pem.decode().strip())
+
+
+@office.group()
+def terminal() -> None:
+    """Terminals that may send."""
+
+
+@terminal.command()
+@DATABASE
+@click.argument("terminal_id")
+@click.option("--record-key", type=FILE, required=True, help="public key of the terminal's records (PEM)")
+@click.option("--ocmf-key", type=FILE, required=True, help="public key of its measurements (PEM)")
+@click.option("--token-file", type=FILE, required=True, help="the terminal's token; made if absent")
+def add(url: str, terminal_id: str, record_key: Path, ocmf_key: Path, token_file: Path) -> None:
+    """Register a terminal, or renew its token and add keys to it. Old keys stay: old records are verified with them."""
+    if (
+        not terminal_id.isascii()
+        or not 1 <= len(terminal_id) <= 36
+        or not terminal_id.replace("-", "_").replace("_", "a").isalnum()
+    ):
+        raise click.UsageError("terminal id: 1 to 36 letters, digits, - and _, as in [terminal] id")
+    pems = {"record": _public_key(record_key), "ocmf": _public_key(ocmf_key)}
+    token_hash = hash_of(_token(token_file))
+    database, now = _open(url), store.now_ms()
+    with database.write() as db:
+        known = db.execute(sa.select(store.terminals.c.terminal).where(store.terminals.c.terminal == terminal_id)).first()
+        if known is None:
+            db.execute(store.terminals.insert().values(terminal=terminal_id, token_sha256=token_hash, added_utc_ms=now))
+        else:
+            mine = store.terminals.c.terminal == terminal_id
+            db.execute(store.terminals.update().where(mine).values(token_sha256=token_hash))
+        for purpose, (key_id, pem) in pems.items():
+            if queries.key(db, terminal_id, key_id, purpose) is None:
+                row = {"terminal": terminal_id, "key_id": key_id, "purpose": purpose, "spki_pem": pem, "added_utc_ms": now}
+                db.execute(store.keys.insert().values(**row))
+    database.close()
+    click.echo(f"terminal {terminal_id} {'registered' if known is None else 'updated'}; record key {pems['record'][0]}")
+
+
+@office.command()
+@DATABASE
+@click.option("--listen", default="127.0.0.1:8080", show_default=True, help="ADDRESS:PORT")
+@click.option("--key", "key_file", type=FILE, required=True, help="office key, as `init` made it")
+@click.option("--public-url", required=True, help="how drivers reach this office")
+@click.option("--operator-token-file", type=FILE, help="password of the operator's pages; made if absent")
+@click.option("--demo", is_flag=True, help="take demo records, open the operator's pages to everybody; loopback only")
+@click.option("--tls-cert", type=FILE, help="certificate chain (PEM); else a TLS proxy stands in front")
+@click.option("--tls-key", type=FILE, help="its key (PEM)")
+def serve(
+    url: str,
+    listen: str,
+    key_file: Path,
+    public_url: str,
+    operator_token_file: Path | None,
+    demo: bool,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+) -> None:
+    """Collect, verify, countersign and show, until SIGTERM."""
+    import uvicorn
+
+    from terminal_app.office.app import Office, build
+
+    host, port = _address(listen)
+    if demo and not _is_loopback(host):
+        raise click.UsageError("--demo: only with a loopback --listen address")
+    if not demo and urlsplit(public_url).scheme != "https":
+        raise click.UsageError("--public-url: must begin with https:// (or use --demo)")
+    if bool(tls_cert) != bool(tls_key):
+        raise click.UsageError("--tls-cert and --tls-key belong together")
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    token = _token(operator_token_file) if operator_token_file else ""
+    try:
+        key = signing.load(key_file)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+    database = _open(url)
+    config = uvicorn.Config(
+        build(Office(database, key, public_url, token, demo)),
+        host=host,
+        port=port,
+        ssl_certfile=str(tls_cert) if tls_cert else None,
+        ssl_keyfile=str(tls_key) if tls_key else None,
+        access_log=False,  # addresses of receipt pages are secrets
+        server_header=False,
+        log_config=None,
+        limit_concurrency=256,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=10,
+        h11_max_incomplete_event_size=32 * 1024,
+    )
+    try:
+        uvicorn.Server(config).run()
+    finally:
+        database.close()
+
+
+@office.command()
+@DATABASE
+@click.option("--limit", default=100, show_default=True)
+@click.option("--json", "as_json", is_flag=True)
+def sessions(url: str, limit: int, as_json: bool) -> None:
+    """Newest sessions and what became of their money."""
+    with _open(url).read() as db:
+        rows = queries.sessions(db, limit)
+    _show(rows, as_json, ("terminal", "seq", "receipt_number", "energy_wh", "total_minor", "currency", "settled", "quarantine"))
+
+
+@office.command()
+@DATABASE
+@click.option("--terminal", "terminal_id", default="", help="only of this terminal")
+@click.option("--after", default=0, show_default=True, help="only with a higher number")
+@click.option("--limit", default=100, show_default=True)
+@click.option("--json", "as_json", is_flag=True)
+def records(url: str, terminal_id: str, after: int, limit: int, as_json: bool) -> None:
+    """Stored records; with --json the exact signed bytes too."""
+    with _open(url).read() as db:
+        rows = queries.records(db, terminal_id, after, limit)
+    _show(rows, as_json, ("terminal", "seq", "type", "session_id", "sha256", "quarantine"))
+
+
+def main() -> None:
+    office(prog_name="charge-office")
+
+
+def _show(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...]) -> None:
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    click.echo("\t".join(columns))
+    for row in rows:
+        click.echo("\t".join(str(row[name]) for name in columns))
+
+
+def _open(url: str) -> store.Store:
+    try:
+        return store.Store(url)
+    except (sa.exc.SQLAlchemyError, ImportError) as error:
+        raise click.ClickException(f"--db {_without_password(url)}: cannot be opened: {type(error).__name__}") from error
+
+
+def _without_password(url: str) -> str:
+    try:
+        return sa.make_url(url).render_as_string(hide_password=True)
+    except sa.exc.ArgumentError:
+        return "(not a database URL)"
+
+
+def _public_key(file: Path) -> tuple[str, str]:
+    try:
+        pem = file.read_bytes()
+        jwk_of(pem)
+        return thumbprint(pem), pem.decode("ascii")
+    except (OSError, UnicodeDecodeError, SignatureInvalid) as error:
+        raise click.ClickException(f"{file}: cannot be read as a P-256 public key (PEM): {error}") from error
+
+
+def _token(file: Path) -> str:
+    try:
+        return token_file(file)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise click.UsageError("--listen: ADDRESS:PORT, for example 127.0.0.1:8080")
+    return host.strip("[]"), int(port)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Signer worker: signs OCMF payloads and records with their two keys."""
+
+import queue
+import time
+
+from terminal_app.errors import DeviceUnavailable
+from terminal_app.ports import RecordSigner
+from terminal_app.session.actions import SignOcmf, SignRecord
+from terminal_app.session.events import OcmfSigned, RecordSigned
+from terminal_app.values import Device
+from terminal_app.workers.base import Health, Post, Worker
+
+IDLE_S = 1.0
+AGAIN_S = 1.0
+
+
+class SignerWorker(Worker):
+    """A signature that cannot be had raises the signer's fault; the rules ask again."""
+
+    def __init__(self, records: RecordSigner, ocmf: RecordSigner, inbox: Post) -> None:
+        super().__init__("signer", inbox)
+        self._records, self._ocmf = records, ocmf
+        self._health = Health(inbox, Device.SIGNER, 0, 0.0)
+
+    def step(self) -> None:
+        try:
+            self.jobs.get(timeout=IDLE_S)()
+        except queue.Empty:
+            return
+
+    def order(self, action: SignOcmf | SignRecord) -> None:
+        """Any thread."""
+        self.submit(lambda: self._sign(action))
+
+    def _sign(self, action: SignOcmf | SignRecord) -> None:
+        try:
+            if isinstance(action, SignOcmf):
+                self.inbox.post(OcmfSigned(action.session_id, self._ocmf.sign(action.payload)))
+            else:
+                self.inbox.post(RecordSigned(action.record_seq, self._records.sign(action.signing_input)))
+        except DeviceUnavailable as error:
+            self._health.bad(error)
+            time.sleep(AGAIN_S)
+        else:
+            self._health.good()
