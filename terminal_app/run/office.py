@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
