@@ -104,6 +104,8 @@ def _read(found: Any) -> _Cdr:
             ChargingPeriod(starts[place], int(volumes.get("ENERGY", Decimal(0)) * 1000 * PER_WH), charging_ms, parking_ms, flow)
         )
         elapsed_ms += charging_ms + parking_ms or (0 if reserved_ms else max(span_ms, 0))
+    if reservations and not any(one.energy_wh or one.charging_ms or one.parking_ms for one in periods):
+        periods, elapsed_ms = [], 0  # nobody came to charge: no session, only a reservation
     return _Cdr(tuple(periods), tuple(reservations), elapsed_ms)
 
 
@@ -197,4 +199,5 @@ def _limited(value: Decimal, least: PriceLimit | None, most: PriceLimit | None, 
 
 
 def _four(value: Decimal) -> Decimal:
-    return value.quantize(Decimal("0.0001"), rounding=ROUND_HALF_UP).normalize() + Decimal(0)
+    short = value.quantize(Decimal("0.0001"), rounding=ROUND_HALF_UP).normalize()
+    return short.quantize(Decimal(1)) if short == short.to_integral_value() else short

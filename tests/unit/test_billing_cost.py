@@ -167,6 +167,13 @@ def test_windows_follow_daylight_saving(begin: int, until: int) -> None:
     assert all(price == 30 for utc_ms, price in found if utc_ms < moment)
 
 
+def test_a_window_that_ends_in_the_hour_that_does_not_exist_ends_at_the_jump() -> None:
+    sold = tariff(element(component("TIME", "6"), end_time="02:30"), element(component("TIME", "12")))
+    midnight, jump = 1_774_738_800_000, 1_774_746_000_000
+    cost = cost_of(sold, [ChargingPeriod(midnight, 0, 3 * HOUR_MS)], BERLIN)
+    assert [line.amount for line in cost.lines] == [jump - midnight, HOUR_MS]
+
+
 def test_weekdays_and_dates_switch_at_local_midnight_also_on_a_leap_day() -> None:
     sold = tariff(
         element(component("ENERGY", "0.10"), start_date="2028-02-29", end_date="2028-03-01"),

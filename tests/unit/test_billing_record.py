@@ -1,5 +1,6 @@
 """Sealed records and acknowledgements: what they say, who can verify them, and what is found when they are touched."""
 
+import base64
 import hashlib
 import json
 import subprocess
@@ -144,6 +145,15 @@ def test_another_algorithm_or_type_is_refused() -> None:
     none = "eyJhbGciOiJub25lIn0." + sealed(KEY).split(".")[1] + "."
     with pytest.raises(SignatureInvalid, match="alg"):
         record.open_record(none, KEY.spki)
+
+
+def test_a_signed_payload_in_another_spelling_is_refused() -> None:
+    """Two spellings of one record would be two records: only the canonical form counts."""
+    header, payload, _ = sealed(KEY).split(".")
+    spelled = json.dumps(json.loads(base64.urlsafe_b64decode(payload + "===")), indent=1).encode()
+    signing_bytes = f"{header}.{base64.urlsafe_b64encode(spelled).rstrip(b'=').decode()}".encode()
+    with pytest.raises(SignatureInvalid, match="8785"):
+        record.open_record(record.seal(signing_bytes, KEY.sign(signing_bytes)), KEY.spki)
 
 
 def test_a_float_never_gets_into_a_record() -> None:
