@@ -98,6 +98,8 @@ class _Kernel:
             except _Tried as tried:
                 refusal = tried
                 continue
+            if scheme.gpo_cryptogram and self._request.pay and 0x9F26 not in self._card:
+                raise CardMisread(Foreign, "mag-stripe mode only")
             self._read_records()
             return self._finish(aid, scheme)
         raise CardMisread(refusal.reason, str(refusal))
@@ -133,7 +135,8 @@ class _Kernel:
         name = tlv.find(control, 0x6F, 0x84)
         if name is None or not bytes(name.value).startswith(aid):
             raise CardMisread(Broken, "another application answered than was selected")
-        self._keep(tlv.primitives(one for one in control if one.tag == 0x6F))
+        for one in tlv.primitives(control[:1]):
+            self._card.setdefault(one.tag, one.value)
 
     def _get_processing_options(self) -> None:
         wanted = self._card.get(0x9F38)
@@ -214,7 +217,7 @@ class _Kernel:
 
     def _keep(self, objects: Iterator[tlv.Tlv]) -> None:
         for one in objects:
-            if one.tag in self._card and one.tag not in (0x84, 0x4F, 0x50, 0x87, 0x9F4D):
+            if one.tag in self._card:
                 raise CardMisread(Broken, f"tag {one.tag:X} came twice")
             if len(one.value):
                 self._card[one.tag] = one.value
@@ -236,9 +239,7 @@ class _Kernel:
         aip = bytes(self._need(0x82, 2, 2))
         device = False
         if self._request.pay:
-            if scheme.gpo_cryptogram or 0x9F26 in self._card:
-                if 0x9F26 not in self._card:
-                    raise CardMisread(Foreign, "mag-stripe mode only")
+            if scheme.gpo_cryptogram:
                 ctq = self._card.get(0x9F6C)
                 done = cvm.verified_by_gpo(bytes(ctq) if ctq is not None else None)
                 self._terminal[0x9F34], device = done.results, done.device

@@ -143,8 +143,9 @@ class PcscReader:
         return self._unavailable(error)
 
     def _unavailable(self, error: PcscError) -> DeviceUnavailable:
-        """The state of the field is unknown from now on."""
+        """What lay in the field is only unknown when pcscd or the reader were gone: else insertions were still counted."""
         self._away = True
-        self._blind = self._blind or self._taken is not None
+        if error.category in (Category.NO_SERVICE, Category.NO_READER):
+            self._blind = self._blind or self._taken is not None
         kind = "stuck" if error.category is Category.TIMEOUT else error.category.value
         return DeviceUnavailable("reader", kind, error.detail)

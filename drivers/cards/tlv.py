@@ -47,8 +47,6 @@ def parse(answer: bytearray | bytes | memoryview) -> tuple[Tlv, ...]:
 
 
 def _objects(view: memoryview, start: int, depth: int, left: list[int]) -> Iterator[Tlv]:
-    if depth > MAX_DEPTH:
-        raise TlvError(f"nested deeper than {MAX_DEPTH} at offset {start}")
     at = 0
     while at < len(view):
         if view[at] in (0x00, 0xFF):  # padding before, between and after objects
@@ -58,6 +56,8 @@ def _objects(view: memoryview, start: int, depth: int, left: list[int]) -> Itera
         length, at = _length(view, at, start)
         if at + length > len(view):
             raise TlvError(f"tag {tag:X} at offset {start + at} is longer than what holds it")
+        if depth > MAX_DEPTH:
+            raise TlvError(f"nested deeper than {MAX_DEPTH} at offset {start}")
         left[0] -= 1
         if left[0] < 0:
             raise TlvError(f"more than {MAX_OBJECTS} objects")
