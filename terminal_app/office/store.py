@@ -6,6 +6,7 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -170,13 +171,23 @@ faults = sa.Table(
 )
 
 
+class NoTables(Exception):
+    """The database is not an office's."""
+
+
 class Store:
     """One database. Thread-safe: every read and write takes a connection of its own."""
 
-    def __init__(self, url: str) -> None:
-        """Opens and, where needed, creates the tables. sqlalchemy.exc.SQLAlchemyError if it cannot be reached."""
+    def __init__(self, url: str, create: bool = False) -> None:
+        """Opens; with `create` makes what is missing. NoTables; sqlalchemy.exc.SQLAlchemyError if it cannot be reached."""
+        path = sa.make_url(url).database or ""
+        if not create and url.startswith("sqlite") and not Path(path).is_file():
+            raise NoTables("there is no such file; `charge-office init` makes it")
         self.engine = _engine(url)
-        metadata.create_all(self.engine)
+        if create:
+            metadata.create_all(self.engine)
+        elif not sa.inspect(self.engine).has_table(terminals.name):
+            raise NoTables("holds no tables of an office; `charge-office init` makes them")
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:

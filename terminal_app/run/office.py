@@ -31,7 +31,7 @@ def office() -> None:
 @click.option("--key", "key_file", type=FILE, required=True, help="office key; made if absent (public half: FILE.pub)")
 def init(url: str, key_file: Path) -> None:
     """Create the tables and, if there is none, the office's key."""
-    _open(url).close()
+    _open(url, create=True).close()
     key = signing.load(key_file) if key_file.exists() else signing.create(key_file)
     click.echo(f"database ready; office key {key.key_id}")
     click.echo(key.public_pem.decode().strip())
@@ -50,11 +50,7 @@ def terminal() -> None:
 @click.option("--token-file", type=FILE, required=True, help="the terminal's token; made if absent")
 def add(url: str, terminal_id: str, record_key: Path, ocmf_key: Path, token_file: Path) -> None:
     """Register a terminal, or renew its token and add keys to it. Old keys stay: old records are verified with them."""
-    if (
-        not terminal_id.isascii()
-        or not 1 <= len(terminal_id) <= 36
-        or not terminal_id.replace("-", "_").replace("_", "a").isalnum()
-    ):
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,36}", terminal_id):
         raise click.UsageError("terminal id: 1 to 36 letters, digits, - and _, as in [terminal] id")
     pems = {"record": _public_key(record_key), "ocmf": _public_key(ocmf_key)}
     token_hash = hash_of(_token(token_file))
@@ -169,9 +165,11 @@ def _show(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...]) -
         click.echo("\t".join(str(row[name]) for name in columns))
 
 
-def _open(url: str) -> store.Store:
+def _open(url: str, create: bool = False) -> store.Store:
     try:
-        return store.Store(url)
+        return store.Store(url, create)
+    except store.NoTables as error:
+        raise click.ClickException(f"--db {_without_password(url)}: {error}") from error
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise click.ClickException(f"--db {_without_password(url)}: cannot be opened: {type(error).__name__}") from error
 
