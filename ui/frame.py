@@ -22,8 +22,8 @@ class TopBar(BoxLayout):
         super().__init__(orientation="vertical", size_hint_y=None)
         self.style = style
         bar = Panel(style, fill="bar", radius=0, gap=12, pad=(18, 0), size_hint_y=None, height=style.px(48))
-        self.station = FitLabel(style, 20, role="on_bar", bold=True)
-        self.clock = FitLabel(style, 24, role="on_bar", bold=True, align="right", size_hint_x=None, width=style.px(110))
+        self.station = FitLabel(style, 20, role="on_bar", bold=True, wrap=True)
+        self.clock = FitLabel(style, 24, role="on_bar", bold=True, align="right", size_hint_x=0.3 if style.portrait else 1)
         bar.add_widget(self.station)
         self.ribbon = Panel(style, fill="warning", radius=0 if style.portrait else 8, pad=(14, 2))
         self.demo = FitLabel(style, 20, role="on_warning", bold=True, align="center")
@@ -31,7 +31,8 @@ class TopBar(BoxLayout):
         if style.portrait:
             self.ribbon.size_hint_y, self.ribbon.height = None, style.px(30)
         else:
-            self.ribbon.size_hint = (0.66, None)
+            self.ribbon.size_hint = (None, None)
+            self.ribbon.width = style.px(280)
             self.ribbon.height = style.px(34)
             self.ribbon.pos_hint = {"center_y": 0.5}
         bar.add_widget(self.clock)

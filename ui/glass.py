@@ -14,7 +14,7 @@ class Glass:
 
     def __init__(self, flipped: Callable[[], None]) -> None:
         self._flipped = flipped
-        self._wanted: list[Path] = []
+        self._wanted: list[tuple[Path, Path | None]] = []
         self._flip = Window.flip
         Window.flip = self._watched_flip  # Kivy's on_flip event comes before the flip; nothing tells of its end
         Window.bind(on_flip=self._before_flip)
@@ -27,15 +27,17 @@ class Glass:
         """Make sure that a frame is drawn even if no pixel would change."""
         Window.canvas.ask_update()
 
-    def capture(self, path: Path) -> None:
-        """Write the next frame as PNG; the file appears whole or not at all."""
-        self._wanted.append(path)
+    def capture(self, path: Path, request: Path | None = None) -> None:
+        """Write the next frame as PNG; the file appears whole or not at all. Then `request` is deleted."""
+        self._wanted.append((path, request))
         self.redraw()
 
     def _before_flip(self, *_: object) -> None:
         wanted, self._wanted = self._wanted, []
-        for path in wanted:
+        for path, request in wanted:
             write_png(path, *pixels())
+            if request is not None:
+                request.unlink(missing_ok=True)
 
     def _watched_flip(self) -> None:
         self._flip()

@@ -84,7 +84,7 @@ def cross(pen: Pen) -> None:
 
 
 def stop(pen: Pen) -> None:
-    pen.box(0.2, 0.2, 0.6, 0.6, radius=0.06)
+    pen.box(0.1, 0.1, 0.8, 0.8, radius=0.08)
 
 
 def bolt(pen: Pen) -> None:

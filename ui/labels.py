@@ -1,12 +1,11 @@
 """Text that always fits: `FitLabel` takes the largest font size of a bounded ladder at which its text fits its box."""
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 
 from kivy.clock import Clock
 from kivy.core.text import Label as CoreLabel
-from kivy.properties import BooleanProperty, ColorProperty, StringProperty
+from kivy.properties import BooleanProperty, ColorProperty, NumericProperty, StringProperty
 from kivy.uix.label import Label
 
 from ui.theme import Style
@@ -60,6 +59,7 @@ class FitLabel(Label):
     """A label in its box. `role` is the colour role; digits measure alike, so that running figures do not jump in size."""
 
     overflow = BooleanProperty(False)
+    text_width = NumericProperty(0)  # px of a one-line text at its final size
     role = StringProperty("text")
     color = ColorProperty((0, 0, 0, 1))
 
@@ -84,6 +84,8 @@ class FitLabel(Label):
         if group is not None:
             group.add(self)
         self.bind(size=self._again, text=self._again)
+        if not wrap:
+            self.bind(text=self._measure, font_size=self._measure)
         self.bind(role=lambda _, new: setattr(self, "color", style.rgba(new)))
 
     def _fit(self, *_: object) -> None:
@@ -99,7 +101,6 @@ class FitLabel(Label):
         else:
             self.group.settle()
 
-
-def glyphs(texts: Iterable[str]) -> set[str]:
-    """Every character the given texts need from the font."""
-    return {letter for text in texts for letter in text if not letter.isspace()}
+    def _measure(self, *_: object) -> None:
+        core = CoreLabel(text=self.text, font_size=self.font_size, bold=self.bold)
+        self.text_width = core.render()[0] if self.text else 0

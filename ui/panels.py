@@ -125,7 +125,7 @@ class Pressable(Panel):
 
 
 class Action(Pressable):
-    """A button with a word and, if wanted, an icon. `kind`: accent (the next step), danger, quiet."""
+    """A button with a word and, if wanted, an icon left of it. `kind`: accent (the next step), danger, quiet."""
 
     def __init__(
         self,
@@ -138,11 +138,20 @@ class Action(Pressable):
         size: float = 26,
         **layout: object,
     ) -> None:
-        super().__init__(style, press, button, fill=kind, radius=12, pad=(14, 6), gap=8, **layout)
+        super().__init__(style, press, button, fill=kind, radius=12, pad=(14, 6), **layout)
         self.label = FitLabel(style, size, role=f"on_{kind}", bold=True, align="center")
-        if icon:
-            self.add_widget(Icon(style, icon, f"on_{kind}", size_hint_x=None, width=style.px(size * 1.05)))
         self.add_widget(self.label)
+        if icon:
+            side, gap = style.px(size * 0.95), style.px(size * 0.4)
+            self.padding = [self.padding[0] + side + gap, self.padding[1], self.padding[2], self.padding[3]]
+            self.icon = Icon(style, icon, f"on_{kind}", size_hint=(None, None), size=(side, side))
+            self.label.add_widget(self.icon)
+
+            def follow(*_: object) -> None:
+                self.icon.right = round(self.label.center_x - self.label.text_width / 2 - gap)
+                self.icon.center_y = self.label.center_y
+
+            self.label.bind(pos=follow, size=follow, text_width=follow)
 
 
 class Qr(Widget):

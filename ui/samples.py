@@ -34,13 +34,20 @@ LONG_CARD = "American Express ···· 0011"
 QR = "HTTPS://CHARGE.EXAMPLE/R/K7Q2M9X4T1B8ZC5V"
 LONG_QR = "https://receipts.charging.example/r/" + "0Ab9" * 16
 ENERGY = PriceLine(PriceKind.ENERGY, "0.59")
-PRICES = (ENERGY, PriceLine(PriceKind.TIME, "0.05", "from_min", {"minutes": "240"}), PriceLine(PriceKind.FLAT, "0.50"))
+PRICES = (ENERGY, PriceLine(PriceKind.TIME, "0.05", "from_min", {"from_min": "240"}), PriceLine(PriceKind.FLAT, "0.50"))
+NIGHTS = {"time_from": "22:00", "time_to": "06:00", "weekdays": "saturday,sunday"}
 MANY_PRICES = (
-    PriceLine(PriceKind.ENERGY, "0.4875", "between", {"from": "22:00", "to": "06:00"}),
-    PriceLine(PriceKind.ENERGY, "0.6475", "between", {"from": "06:00", "to": "22:00"}),
-    PriceLine(PriceKind.TIME, "0.125", "from_min", {"minutes": "240"}),
-    PriceLine(PriceKind.FLAT, "1.50"),
-    PriceLine(PriceKind.PARKING, "0.15", "from_min", {"minutes": "45"}),
+    PriceLine(
+        PriceKind.ENERGY,
+        "0.4875",
+        "time_window+weekdays",
+        NIGHTS,
+    ),
+    PriceLine(PriceKind.ENERGY, "0.6475"),
+    PriceLine(PriceKind.TIME, "0.125", "from_min+to_kwh", {"from_min": "240", "to_kwh": "40"}),
+    PriceLine(PriceKind.FLAT, "1.50", "date_window", {"date_from": "2025-01-01", "date_to": "2026-01-01"}),
+    PriceLine(PriceKind.PARKING, "0.15", "from_min", {"from_min": "45"}),
+    PriceLine(PriceKind.LIMIT, "75.00", "maximum"),
 )
 
 
@@ -92,9 +99,10 @@ LONG_RECEIPT = receipt(
         ReceiptLine(PriceKind.ENERGY, "1112.345", "0.4875", "19", 54227),
         ReceiptLine(PriceKind.TIME, "1440", "0.125", "19", 18000),
         ReceiptLine(PriceKind.FLAT, "1", "1.50", "19", 150),
-        ReceiptLine(PriceKind.PARKING, "1234", "0.15", "19", 18510),
+        ReceiptLine(PriceKind.PARKING, "1234", "0.15", "7", 18510),
+        ReceiptLine(PriceKind.LIMIT, "1", "-15.00", "", -1500),
     ),
-    total_minor=90887,
+    total_minor=89387,
     vat_minor=14511,
     energy_wh=1112345,
     seconds=99 * 3600,
@@ -134,8 +142,8 @@ USUAL: dict[str, View] = {
 }
 HARDEST: dict[str, View] = {
     "overview_named": Overview(tuple(ConnectorTile(t.connector, f"Parking bay {t.connector:02}", t.state) for t in TILES)),
-    "offer_many": Offer(1, "Parking bay 01", MANY_PRICES, "7.7", False, 150000, False, True, True),
-    "offer_long_wait": Offer(1, "Parking bay 01", MANY_PRICES, "7.7", False, 150000, True, False, True),
+    "offer_many": Offer(1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, False, True, True),
+    "offer_long_wait": Offer(1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, True, False, True),
     "charging_long": charging(
         label="Parking bay 01",
         phase=ChargePhase.METER_LOST,

@@ -48,11 +48,13 @@ class Player:
     ) -> None:
         self.frame, self.link, self._clock = frame, link, clock
         self._rects_path, self._screenshots = rects, screenshots
-        self._rects_written = ""
+        self._rects_due = False
         self.glass = Glass(self.glass_changed)
         self._applied: tuple[int, int] | None = None  # connection and screen_no that the widgets show
         self._on_glass: tuple[int, int] | None = None  # the same, after its frame was flipped
         self._touch_from = 0.0
+        self._finger_down_on: tuple[int, int] | None = None
+        frame.bind(on_touch_down=self._finger_down)
         self._screen = Screen(
             screen_no=LOCAL_SCREEN,
             revision=0,
@@ -72,17 +74,17 @@ class Player:
         received = self.link.newest()
         if received is not None:
             self._apply(*received)
-        elif self.link.silent_for_s() > SILENCE_S:
+        elif self._rects_path is not None and self._rects_due and self._touches_count():
+            self._write_rects(self._rects_path)  # never in the tick that applied: its layout is not done
+        if self.link.silent_for_s() > SILENCE_S:
             self._say_no_core()
         self.frame.touchable = self._touches_count()
-        if self._rects_path is not None and self.frame.touchable:
-            self._write_rects(self._rects_path)
         if self._screenshots is not None:
             self._answer_requests(self._screenshots)
 
     def press(self, button: Button, value: str) -> None:
         """A touch was made on the screen on the glass."""
-        if self._on_glass is None or self._on_glass != self._applied:
+        if not (self._finger_down_on == self._on_glass == self._applied):
             return  # made on a picture that is no longer there
         if self._screen.screen_no == LOCAL_SCREEN:
             if button is Button.LANGUAGE:  # nobody else can answer now
@@ -99,11 +101,15 @@ class Player:
         if self._applied is not None and self._applied[1] != LOCAL_SCREEN:
             self.link.send(Shown(self._applied[1]))
 
+    def _finger_down(self, *_: object) -> None:
+        self._finger_down_on = self._on_glass
+
     def _touches_count(self) -> bool:
         return self._on_glass == self._applied and self._clock() >= self._touch_from
 
     def _apply(self, connection: int, screen: Screen) -> None:
         self._screen = screen
+        self._rects_due = True
         self.frame.show(screen)
         if (connection, screen.screen_no) != self._applied:
             self._applied = (connection, screen.screen_no)
@@ -121,16 +127,14 @@ class Player:
     def _write_rects(self, path: Path) -> None:
         tag = type(self._screen.view).__struct_config__.tag
         text = json.dumps({"screen_no": self._screen.screen_no, "view": tag, "rects": self.frame.rects()})
-        if text != self._rects_written:
-            unfinished = path.with_name(f".{path.name}.part")
-            unfinished.write_text(text)
-            unfinished.replace(path)
-            self._rects_written = text
+        unfinished = path.with_name(f".{path.name}.part")
+        unfinished.write_text(text)
+        unfinished.replace(path)
+        self._rects_due = False
 
     def _answer_requests(self, folder: Path) -> None:
         """A request counts only while the newest screen is on the glass, so the picture is never of the one before."""
         if self._on_glass != self._applied:
             return
         for request in sorted(folder.glob("request-*")):
-            self.glass.capture(folder / f"{request.name.removeprefix('request-')}.png")
-            request.unlink(missing_ok=True)
+            self.glass.capture(folder / f"{request.name.removeprefix('request-')}.png", request)

@@ -5,14 +5,13 @@ Message ids are symbolic ("declined.bank_silent"); every enum value of `screens`
 
 import datetime
 import logging
-import string
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from babel import Locale
-from babel.dates import format_time
+from babel.dates import format_date, format_time
 from babel.messages.pofile import read_po
 from babel.numbers import format_currency, format_decimal, format_percent
 
@@ -41,6 +40,9 @@ PREFIXES = {
     StopWords: "ended",
     MoneyWords: "money",
 }
+FIGURE_NOTES = {f"{end}_{what}" for end in ("from", "to") for what in ("kwh", "min", "kw", "a")}
+PLAIN_NOTES = {"minimum", "maximum", "time_window"}  # conditions whose figures are not named like themselves
+WEEK = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 SHORT_LABEL = 3  # "1", "A2": said as "Connector 1"; longer labels are the operator's own words
 
 log = logging.getLogger(__name__)
@@ -96,12 +98,38 @@ class Words:
         return self.say(f"{PREFIXES[type(value)]}.{value.value}", **figures)  # type: ignore[attr-defined,index]
 
     def note(self, note: str, note_args: dict[str, str]) -> str:
-        """The condition of a price line. A condition unknown here is never hidden: its figures are shown as they are."""
-        fields = {field for _, field, _, _ in string.Formatter().parse(self._messages.get(f"note.{note}", "")) if field}
-        if self.knows(f"note.{note}") and fields <= note_args.keys():
-            return self.say(f"note.{note}", **note_args)
-        log.error("price condition %r %r has no words", note, sorted(note_args))
-        return self.say("note.other", figures=" ".join(note_args.values()))
+        """The conditions of a price line ("time_window+weekdays"). One unknown here is never hidden: its figures are shown raw."""
+        spoken = {key: self._spoken(key, value) for key, value in note_args.items()}
+        said = []
+        for each in note.split("+"):
+            if each == "date_window":  # either end may be open
+                said += [self.say(f"note.{key}", **spoken) for key in ("date_from", "date_to") if spoken.get(key)]
+            elif self.knows(f"note.{each}") and (each in note_args or each in PLAIN_NOTES):
+                said.append(self.say(f"note.{each}", **spoken))
+            else:
+                log.error("price condition %r %r has no words", each, sorted(note_args))
+                said.append(self.say("note.other", figures=" ".join(note_args.values())))
+        return ", ".join(said)
+
+    def _spoken(self, key: str, value: str) -> str:
+        if key == "weekdays":
+            return self.weekdays(value.split(","))
+        if key.startswith("date_"):
+            return str(format_date(datetime.date.fromisoformat(value), format="short", locale=self.locale)) if value else ""
+        return self.quantity(value) if key in FIGURE_NOTES else value
+
+    def weekdays(self, days: list[str]) -> str:
+        """English day names in lower case -> "Mon–Fri", "Sat, Sun"."""
+        names = self.locale.days["format"]["abbreviated"]
+        runs: list[list[int]] = []
+        for number in sorted(WEEK.index(day) for day in days):
+            if runs and runs[-1][-1] == number - 1:
+                runs[-1].append(number)
+            else:
+                runs.append([number])
+        return ", ".join(
+            f"{names[run[0]]}–{names[run[-1]]}" if len(run) > 2 else ", ".join(names[day] for day in run) for run in runs
+        )
 
     def connector(self, label: str) -> str:
         return self.say("connector", label=label) if len(label) <= SHORT_LABEL else label
@@ -113,8 +141,10 @@ class Words:
         """All decimals of the tariff, at least the currency's own: "0.4875" stays 0.4875."""
         return str(format_currency(Decimal(price), currency, locale=self.locale, decimal_quantization=False))
 
-    def percent(self, percent: str) -> str:
-        return str(format_percent(Decimal(percent) / 100, locale=self.locale, decimal_quantization=False))
+    def percent(self, percents: str) -> str:
+        """VAT rates: "19" or, if the tariff has several, "10 / 20"."""
+        rates = (Decimal(rate) / 100 for rate in percents.split("/"))
+        return " / ".join(str(format_percent(rate, locale=self.locale, decimal_quantization=False)) for rate in rates)
 
     def quantity(self, text: str) -> str:
         return str(format_decimal(Decimal(text), locale=self.locale, decimal_quantization=False))

@@ -5,7 +5,7 @@ from kivy.uix.gridlayout import GridLayout
 from terminal_app.screens import Button, ChargePhase, Charging, Screen
 from ui.icons import Icon
 from ui.labels import FitGroup, FitLabel
-from ui.panels import Action, Panel, Press, column, row
+from ui.panels import Action, Panel, Press, column
 from ui.theme import Style
 from ui.views.base import ViewBox
 from ui.views.offer import unit_text
@@ -21,23 +21,17 @@ LOOKS = {  # icon, fill, text colour
 
 
 class Metric(Panel):
-    """A caption and a large figure with its unit."""
+    """A caption with the unit, and a large figure."""
 
     def __init__(self, style: Style, figures: FitGroup, captions: FitGroup) -> None:
-        super().__init__(style, orientation="vertical", gap=0, pad=(18, 12))
-        self.caption = FitLabel(style, 20, role="muted", group=captions, size_hint_y=0.34)
-        line = row(style, gap=8, size_hint_y=0.66)
-        self.figure = FitLabel(style, 56, bold=True, group=figures)
-        self.unit = FitLabel(style, 24, role="muted", valign="middle", size_hint_x=None, width=style.px(56))
-        self._line = line
-        line.add_widget(self.figure)
+        super().__init__(style, orientation="vertical", pad=(18, 14))
+        self.caption = FitLabel(style, 22, role="muted", group=captions, valign="top", size_hint_y=0.3)
+        self.figure = FitLabel(style, 62, bold=True, group=figures, size_hint_y=0.7)
         self.add_widget(self.caption)
-        self.add_widget(line)
+        self.add_widget(self.figure)
 
-    def show(self, caption: str, figure: str, unit: str = "") -> None:
-        self.caption.text, self.figure.text, self.unit.text = caption, figure, unit
-        if unit and self.unit.parent is None:
-            self._line.add_widget(self.unit)
+    def show(self, caption: str, figure: str) -> None:
+        self.caption.text, self.figure.text = caption, figure
 
 
 class ChargingBox(ViewBox):
@@ -51,20 +45,23 @@ class ChargingBox(ViewBox):
         for metric in (self.energy, self.cost, self.time, self.power):
             grid.add_widget(metric)
         side = column(style, gap=12, size_hint=(1, 0.52) if style.portrait else (0.36, 1))
-        self.status = Panel(style, gap=10, pad=(14, 8), size_hint_y=0.26)
+        self.status = Panel(style, gap=12, pad=(14, 8), size_hint_y=0.38)
         self.icon = Icon(style, "bolt", "on_tint", size_hint_x=None, width=style.px(34))
-        self.phase = FitLabel(style, 24, bold=True, wrap=True)
+        told = column(style)
+        self.phase = FitLabel(style, 24, bold=True, wrap=True, valign="bottom", size_hint_y=0.62)
+        self.where = FitLabel(style, 18, valign="top", size_hint_y=0.38)
+        told.add_widget(self.phase)
+        told.add_widget(self.where)
         self.status.add_widget(self.icon)
-        self.status.add_widget(self.phase)
-        terms = Panel(style, orientation="vertical", gap=2, pad=(16, 8), size_hint_y=0.46)
+        self.status.add_widget(told)
+        terms = Panel(style, orientation="vertical", gap=2, pad=(16, 10), size_hint_y=0.62)
         small = FitGroup()
-        self.where = FitLabel(style, 18, bold=True, group=small)
         self.price = FitLabel(style, 18, group=small)
         self.card = FitLabel(style, 18, group=small)
-        self.hold = FitLabel(style, 18, group=small)
-        self.release = FitLabel(style, 15, role="muted", wrap=True, size_hint_y=1.6)
-        for label in (self.where, self.price, self.card, self.hold, self.release):
-            terms.add_widget(label)
+        self.hold = FitLabel(style, 18, bold=True, group=small)
+        self.release = FitLabel(style, 16, role="muted", wrap=True, size_hint_y=1.5)
+        self.lines = (self.price, self.card, self.hold, self.release)
+        self.terms = terms
         self.stop = Action(style, press, Button.STOP, kind="danger", icon="stop", size=34, size_hint_y=None, height=style.px(96))
         for part in (self.status, terms, self.stop):
             side.add_widget(part)
@@ -72,18 +69,24 @@ class ChargingBox(ViewBox):
         self.add_widget(side)
 
     def show(self, view: Charging, screen: Screen, words: Words) -> None:
-        self.energy.show(words.say("charging.energy"), words.kwh(view.energy_wh), "kWh")
+        self.energy.show(words.say("charging.energy"), words.kwh(view.energy_wh))
         self.cost.show(words.say("charging.cost"), words.money(view.cost_minor, screen.currency))
         self.time.show(words.say("charging.time"), words.duration(view.seconds))
-        self.power.show(words.say("charging.power"), words.kw(view.power_w), "kW")
+        self.power.show(words.say("charging.power"), words.kw(view.power_w))
         self.icon.drawing, self.status.fill, self.phase.role = LOOKS[view.phase]
-        self.icon.role = self.phase.role
+        self.icon.role = self.where.role = self.phase.role
         self.phase.text = words.of(view.phase)
         self.where.text = words.connector(view.label)
         first = view.prices[0] if view.prices else None
-        self.price.text = f"{words.unit_price(first.price, screen.currency)} {unit_text(first, words)}" if first else ""
+        plain = first is not None and not first.note  # which conditional price applies now is not the UI's to say
+        self.price.text = f"{words.unit_price(first.price, screen.currency)} {unit_text(first, words)}" if plain else ""
         self.card.text = view.card
         held = view.hold_minor > 0
         self.hold.text = words.say("charging.hold", amount=words.money(view.hold_minor, screen.currency)) if held else ""
         self.release.text = words.say("charging.release") if held else ""
+        shown = [label for label in self.lines if label.text]
+        if self.terms.children[::-1] != shown:
+            self.terms.clear_widgets()
+            for label in shown:
+                self.terms.add_widget(label)
         self.stop.label.text = words.say("button.stop")

@@ -24,14 +24,16 @@ class Tile(Pressable):
     """One connector."""
 
     def __init__(self, style: Style, press: Press, numbers: FitGroup, states: FitGroup) -> None:
-        super().__init__(style, press, Button.SELECT, "0", orientation="vertical", gap=6, pad=(12, 12))
-        self.icon = Icon(style, "plug", size_hint_y=0.42)
+        super().__init__(style, press, Button.SELECT, "0", orientation="vertical", gap=4, pad=(10, 12))
+        self.icon = Icon(style, "plug", size_hint_y=0.36)
         self.number = FitLabel(style, 34, bold=True, align="center", group=numbers, size_hint_y=0.26)
-        self.state = FitLabel(style, 20, wrap=True, align="center", group=states, size_hint_y=0.32)
+        self.state = FitLabel(style, 22, wrap=True, align="center", group=states, valign="top", size_hint_y=0.38)
         for part in (self.icon, self.number, self.state):
             self.add_widget(part)
 
-    def show(self, tile: ConnectorTile, words: Words) -> None:
+    def show(self, tile: ConnectorTile, words: Words, *, small: bool) -> None:
+        shares = (0.35, 0.25, 0.40) if small else (0.5, 0.22, 0.28)
+        self.icon.size_hint_y, self.number.size_hint_y, self.state.size_hint_y = shares
         self.value = str(tile.connector)
         self.number.text = words.connector(tile.label)
         self.state.text = words.of(tile.state)
@@ -61,4 +63,4 @@ class OverviewBox(ViewBox):
             for tile in self.tiles[: len(shown)]:
                 self.grid.add_widget(tile)
         for box, tile in zip(self.tiles, shown, strict=False):
-            box.show(tile, words)
+            box.show(tile, words, small=len(shown) > 4)

@@ -63,7 +63,7 @@ class DeclinedBox(Notice):
         super().__init__(style, press, "warning", role="on_warning", disc="warning")
         self.title.size_hint_y, self.text.size_hint_y = 0.36, 0.5
         align = "left" if not style.portrait else "center"
-        self.held = FitLabel(style, 20, bold=True, wrap=True, align=align, size_hint_y=0.26)
+        self.held = FitLabel(style, 20, bold=True, wrap=True, align=align, valign="top", size_hint_y=0.24)
         self.texts.add_widget(self.held)
         self.back_in = FitLabel(style, 18, role="muted", wrap=True)
         self.ok = self.add_button(Button.OK, kind="accent", share=0.4, beside=self.back_in)

@@ -1,6 +1,9 @@
 """The bill: total, lines, VAT, registers, where the money is, and the QR code of the receipt."""
 
+from decimal import Decimal
+
 from terminal_app.screens import Button, MoneyWords, PriceKind, Receipt, ReceiptLine, Screen
+from ui.icons import Icon
 from ui.labels import FitGroup, FitLabel
 from ui.panels import Action, Panel, Press, Qr, Rule, column, row
 from ui.theme import Style
@@ -12,7 +15,11 @@ NAMES = {
     PriceKind.TIME: "receipt.time",
     PriceKind.FLAT: "receipt.flat",
     PriceKind.PARKING: "receipt.parking",
+    PriceKind.LIMIT: "receipt.limit",
 }
+
+
+TEXTS, TEXTS_ALONE = 66, 100  # px of the texts under the QR code, and without one
 
 
 class BillRow(Panel):
@@ -32,7 +39,7 @@ class BillRow(Panel):
         quantity = words.quantity(line.quantity)
         if line.kind is PriceKind.ENERGY:
             self.sum.text = f"{quantity} kWh × {price}"
-        elif line.kind is PriceKind.FLAT:
+        elif line.kind in (PriceKind.FLAT, PriceKind.LIMIT):
             self.sum.text = f"{quantity} × {price}"
         else:
             self.sum.text = f"{quantity} {words.say('receipt.minutes')} × {price}"
@@ -44,14 +51,16 @@ class ReceiptBox(ViewBox):
 
     def __init__(self, style: Style, press: Press) -> None:
         super().__init__(style, press, orientation="vertical" if style.portrait else "horizontal")
-        self.bill = Panel(style, orientation="vertical", gap=4, pad=(20, 12), size_hint=(1, 0.6) if style.portrait else (0.65, 1))
+        self.bill = Panel(style, orientation="vertical", gap=4, pad=(20, 12), size_hint=(1, 0.56) if style.portrait else (0.65, 1))
         self._build_bill()
-        self.side = column(style, gap=12, size_hint=(1, 0.4) if style.portrait else (0.35, 1))
+        self.side = column(style, gap=12, size_hint=(1, 0.44) if style.portrait else (0.35, 1))
         self.code = Panel(style, orientation="horizontal" if style.portrait else "vertical", gap=4, pad=(10, 8))
         self.qr = Qr(style)
-        texts = column(style, size_hint=(1, 1) if style.portrait else (1, None), height=style.px(44))
-        self.scan = FitLabel(style, 18, bold=True, align="center", wrap=True)
-        self.number = FitLabel(style, 15, role="muted", align="center")
+        self.badge = Icon(style, "check", "on_tint", "tint", size_hint=(0.5, 0.5), pos_hint={"center_x": 0.5, "center_y": 0.5})
+        texts = column(style, size_hint=(1, 1) if style.portrait else (1, None), height=style.px(TEXTS))
+        self.scan = FitLabel(style, 18, bold=True, align="center", wrap=True, size_hint_y=0.8)
+        self.number = FitLabel(style, 16, role="muted", align="center", wrap=True)
+        self.code_texts = texts
         texts.add_widget(self.scan)
         texts.add_widget(self.number)
         self.code.add_widget(self.qr)
@@ -64,10 +73,10 @@ class ReceiptBox(ViewBox):
 
     def _build_bill(self) -> None:
         style = self.style
-        head = row(style, gap=10, size_hint_y=2.4)
+        head = row(style, gap=10, size_hint_y=2.8)
         left = column(style)
-        self.title = FitLabel(style, 22, bold=True, valign="bottom", wrap=True)
-        self.ended = FitLabel(style, 17, role="muted", valign="top", wrap=True)
+        self.title = FitLabel(style, 22, bold=True, valign="bottom", wrap=True, size_hint_y=0.42)
+        self.ended = FitLabel(style, 17, role="muted", valign="top", wrap=True, size_hint_y=0.58)
         left.add_widget(self.title)
         left.add_widget(self.ended)
         self.total = FitLabel(style, 56, bold=True, align="right", size_hint_x=0.8)
@@ -82,9 +91,11 @@ class ReceiptBox(ViewBox):
         self.duration = FitLabel(style, 16, role="muted", group=small)
         foot.add_widget(self.duration)
         foot.add_widget(self.vat)
-        meter = row(style, gap=8, size_hint_y=0.9)
+        stacked = style.portrait
+        meter = column(style, size_hint_y=1.8) if stacked else row(style, gap=8, size_hint_y=0.9)
         self.meter = FitLabel(style, 16, role="muted", group=small)
-        self.registers = FitLabel(style, 16, role="muted", align="right", group=small, size_hint_x=1.3)
+        self.registers = FitLabel(style, 16, role="muted", align="left" if stacked else "right", group=small)
+        self.registers.size_hint_x = 1 if stacked else 1.05
         meter.add_widget(self.meter)
         meter.add_widget(self.registers)
         self.card = FitLabel(style, 17, bold=True, size_hint_y=0.9)
@@ -106,7 +117,9 @@ class ReceiptBox(ViewBox):
             self.lines.size_hint_y = max(0.01, 1.0 * len(view.lines))
         for each, line in zip(self.rows, view.lines, strict=False):
             each.show(line, screen.currency, words)
-        self.vat.text = words.say("receipt.vat", amount=words.money(view.vat_minor, screen.currency))
+        rates = " / ".join(sorted({line.vat_percent for line in view.lines if line.vat_percent}, key=Decimal))
+        vat = words.money(view.vat_minor, screen.currency)
+        self.vat.text = words.say("receipt.vat", percent=words.percent(rates), amount=vat) if rates else ""
         self.duration.text = words.say("receipt.duration", time=words.duration(view.seconds))
         self.meter.text = words.say("receipt.meter", serial=view.meter_serial)
         self.registers.text = words.say(
@@ -121,5 +134,7 @@ class ReceiptBox(ViewBox):
     def _show_code(self, view: Receipt, words: Words) -> None:
         self.qr.content = view.qr
         set_present(self.code, self.qr, bool(view.qr), index=1)
+        set_present(self.code, self.badge, not view.qr, index=1)
+        self.code_texts.height = self.style.px(TEXTS if view.qr else TEXTS_ALONE)
         self.scan.text = words.say("receipt.scan" if view.qr else "receipt.no_qr")
         self.number.text = words.say("receipt.number", number=view.number)
