@@ -5,6 +5,7 @@ meters.md section 1.5), so here, before its decoder sees anything, bytes that ar
 function code, length, CRC or transaction id) are dropped. Its own retries and reconnecting are off. The rules are those
 of meters.md section 1.6: one question at a time; whatever goes wrong makes the line dirty, and a dirty line must be
 silent for the quarantine time before the next question; a lost port is reopened by the next call after 0.5 to 2 s.
+Asking again is the caller's: with another length, see `plan.Planner.unanswered`.
 
 The client's event loop is private and runs only inside `ask`, in the caller's thread; several meters of one port share
 one bus (`shared`), also from several threads. Times are monotonic seconds.
@@ -28,8 +29,6 @@ from terminal_app.errors import ModbusFaultKind
 CONNECT_TIMEOUT_S = 1.0
 REOPEN_FIRST_S = 0.5
 REOPEN_LAST_S = 2.0
-ATTEMPTS = 2
-BUSY_CODES = (5, 6)  # acknowledge, device busy: the only exceptions worth asking again for
 LIBRARY_TIMEOUT_S = 60.0  # never reached: the bus ends a question itself
 MAX_GLITCH = 4  # noise bytes of the line driver's turnaround before a good frame
 
@@ -98,9 +97,9 @@ class ModbusBus:
         self._pause_s = REOPEN_FIRST_S
 
     def ask(self, question: Question, deadline: float, sending: Callable[[], None] = _nobody) -> tuple[int, ...]:
-        """The register words. Blocks at most until `deadline` (monotonic seconds). ModbusFault.
+        """The register words; one attempt. Blocks at most until `deadline` (monotonic seconds). ModbusFault.
 
-        `sending` is called right before each attempt is sent, so that a reading can be dated.
+        `sending` is called right before the question is sent, so that a reading can be dated.
         """
         if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise ModbusFault(ModbusFaultKind.TIMEOUT, f"{question}: the line {self.address} was busy until the deadline")
@@ -123,18 +122,6 @@ class ModbusBus:
                 self._loop.close()
 
     async def _ask(self, question: Question, deadline: float, sending: Callable[[], None]) -> tuple[int, ...]:
-        attempt = 1
-        while True:
-            try:
-                return await self._attempt(question, deadline, sending)
-            except ModbusFault as fault:
-                again = fault.kind in (ModbusFaultKind.TIMEOUT, ModbusFaultKind.MISMATCH) or fault.code in BUSY_CODES
-                pause = question.quarantine_s + question.timeout_s
-                if not again or attempt >= ATTEMPTS or time.monotonic() + pause > deadline:
-                    raise
-                attempt += 1
-
-    async def _attempt(self, question: Question, deadline: float, sending: Callable[[], None]) -> tuple[int, ...]:
         client = await self._connected(deadline)
         await self._silence(question, deadline)
         if self._lost is None or self._lost.is_set():

@@ -23,6 +23,8 @@ IDENTITY_LIMIT_S = 3.0
 SERIAL_AGE_MS = 10_000  # nobody changes a meter faster; after any fault the serial number is read again at once
 MAX_ENERGY_WH = 10**13
 MAX_POWER_W = 10**8
+ATTEMPTS = 2
+BUSY_CODES = (5, 6)  # acknowledge, device busy: the only exceptions worth asking again for
 REFUSED_CODES = (2, 3)  # illegal address, illegal value: the block may be too long or cross a hole
 
 
@@ -137,6 +139,7 @@ class ModbusMeter:
         """The register words of each point, by as few questions as the meter stands."""
         words: dict[str, tuple[int, ...]] = {}
         unique = {point.name: point for point in points}
+        failures = 0
         while missing := [point for point in unique.values() if point.name not in words]:
             block = self._planner.blocks(missing)[0]
             try:
@@ -144,14 +147,27 @@ class ModbusMeter:
             except bus.ModbusFault as fault:
                 if fault.code in REFUSED_CODES and self._planner.refused(block):
                     continue
+                failures += 1
+                if self._worth_asking_again(fault, block, deadline) and failures < ATTEMPTS:
+                    continue
                 self._serial_at = None
                 if fault.kind is ModbusFaultKind.MISMATCH:
                     raise self._misread(fault.reason) from fault
                 raise DeviceUnavailable(self._device, fault.kind.value, fault.reason) from fault
+            failures = 0
             for point in block.points:
                 start = point.addr - block.addr
                 words[point.name] = answer[start : start + point.count]
         return words
+
+    def _worth_asking_again(self, fault: bus.ModbusFault, block: Block, deadline: float) -> bool:
+        """Whether another attempt makes sense and still fits before the deadline."""
+        unanswered = fault.kind in (ModbusFaultKind.TIMEOUT, ModbusFaultKind.MISMATCH)
+        if unanswered:
+            self._planner.unanswered(block)
+        pace = self.profile.bus
+        fits = time.monotonic() + (pace.quarantine_ms + pace.timeout_ms) / 1000 <= deadline
+        return fits and (unanswered or fault.code in BUSY_CODES)
 
     def _ask(self, block: Block, deadline: float, sending: Callable[[], None]) -> tuple[int, ...]:
         pace = self.profile.bus

@@ -1,7 +1,8 @@
 """Which registers are read together. PURE but for what it learns from refused blocks.
 
 Blocks of one function code get different lengths, so a late reply to one block can never pass as the reply to another
-(meters.md section 1.6, rule 4). The function code itself is checked on the bus.
+(meters.md section 1.6, rule 4), and a block that was not answered is asked again with another length, so its own late
+reply cannot pass as the new one either. The function code itself is checked on the bus.
 """
 
 from collections.abc import Iterable
@@ -9,6 +10,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from drivers.meters.profile import Pace, Point
+
+VARIATIONS = 3  # lengths a block may take beyond its own, in steps of `pad`
 
 
 class Block(NamedTuple):
@@ -30,7 +33,7 @@ class Planner:
         self._pace = pace
         self._max_regs = pace.max_regs
         self._cuts: set[tuple[int, int]] = set()  # (fc, address) where a block must begin
-        self._plain: set[tuple[int, int]] = set()  # blocks that must not be padded
+        self._plain: set[tuple[int, int, int]] = set()  # blocks (fc, address, needed length) that must not be padded
         self._lengths: dict[tuple[int, int, int], int] = {}
 
     def blocks(self, points: Iterable[Point]) -> list[Block]:
@@ -45,6 +48,10 @@ class Planner:
 
     def refused(self, block: Block) -> bool:
         """The meter answered exception 2 or 3. True if there is another way to read these points: plan again."""
+        need = block.points[-1].end - block.addr
+        if block.size > need:
+            self._plain.add((block.fc, block.addr, need))
+            return True
         if len(block.points) > 1:
             holes = [(after.addr - before.end, after) for before, after in pairwise(block.points)]
             widest = max(hole for hole, _ in holes)
@@ -54,10 +61,17 @@ class Planner:
                 longest = max(point.count for point in block.points)
                 self._max_regs = max(self._pace.fallback_max_regs, longest)
             return True
-        if block.size > block.points[0].count:
-            self._plain.add((block.fc, block.addr))
-            return True
         return False
+
+    def unanswered(self, block: Block) -> None:
+        """No answer came, or not the right one: it may still come. The next question for this block has another length."""
+        need = block.points[-1].end - block.addr
+        longest = need + VARIATIONS * self._pace.pad
+        taken = self._taken(block.fc, block.addr, need)
+        for size in [*range(block.size + self._pace.pad, longest + 1, self._pace.pad), *range(need, block.size, self._pace.pad)]:
+            if size not in taken and self._may_grow(block.addr, need, size):
+                self._lengths[block.fc, block.addr, need] = size
+                return
 
     def _joins(self, group: list[Point], point: Point) -> bool:
         first, last = group[0], group[-1]
@@ -75,16 +89,18 @@ class Planner:
     def _block(self, points: tuple[Point, ...]) -> Block:
         fc, addr = points[0].fc, points[0].addr
         need = points[-1].end - addr
-        if (fc, addr) in self._plain:
+        if (fc, addr, need) in self._plain:
             return Block(fc, addr, need, points)
-        taken = {length for (other_fc, *span), length in self._lengths.items() if other_fc == fc and span != [addr, need]}
-        count = need
-        while count in taken and self._may_grow(addr, need, count + self._pace.pad):
-            count += self._pace.pad
-        if count in taken:
-            count = need  # no room to differ: the quarantine alone guards this one
-        self._lengths[fc, addr, need] = count
-        return Block(fc, addr, count, points)
+        if (fc, addr, need) not in self._lengths:
+            taken, size = self._taken(fc, addr, need), need
+            while size in taken and self._may_grow(addr, need, size + self._pace.pad):
+                size += self._pace.pad
+            self._lengths[fc, addr, need] = need if size in taken else size  # no room to differ: the quarantine alone guards
+        return Block(fc, addr, self._lengths[fc, addr, need], points)
+
+    def _taken(self, fc: int, addr: int, need: int) -> set[int]:
+        """Lengths of the other blocks of this function code."""
+        return {size for key, size in self._lengths.items() if key[0] == fc and key != (fc, addr, need)}
 
     def _may_grow(self, addr: int, need: int, count: int) -> bool:
         end = addr + count
