@@ -51,13 +51,13 @@ def run(options: argparse.Namespace) -> int:
     player = Player(frame, link, language=options.language, rects=options.rects, screenshots=options.screenshots)
     watchdog = Watchdog()
     Clock.schedule_interval(player.tick, 0)
-    Clock.schedule_interval(watchdog.tick, 0)
     EventLoop.idle()
     link.start()
     gc.collect()
     gc.freeze()  # the widgets live as long as the process; without it a full collection stops a frame for 50 ms
     log.info("window %dx%d, theme %s", width, height, style.theme.name)
     sd_notify.tell("READY=1")
+    Clock.schedule_interval(watchdog.tick, 0)
     while not EventLoop.quit and EventLoop.status == "started":
         EventLoop.idle()
         Window.mainloop()

@@ -170,7 +170,8 @@ class Qr(Widget):
     def _make(self, *_: object) -> None:
         self._texture = None
         if self.content:
-            matrix = segno.make(self.content, error="m", micro=False, boost_error=False).matrix
+            # the fewest modules (so the largest on the glass), and of that size the best error correction
+            matrix = segno.make(self.content, error="l", boost_error=True, micro=False).matrix
             edge = len(matrix) + 2 * QUIET_MODULES
             pixels = bytearray(b"\xff" * edge * edge)
             for y, line in enumerate(matrix):

@@ -1,0 +1,196 @@
+"""What the driver does and sees: Shown after the frame, touches with their screen, link loss, rectangles, pictures."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from terminal_app.screens import Button, Charging, OutOfService, OutOfServiceReason, Receipt, Touch
+from tests.ui.conftest import SIZE
+from tests.ui.stage import Stage, picture, stage
+from ui import samples
+from ui.link import Received
+from ui.samples import screen
+
+
+@pytest.fixture
+def on_stage() -> Iterator[Stage]:
+    yield from stage()
+
+
+def test_shown_is_sent_only_after_the_flip(on_stage: Stage) -> None:
+    order: list[str] = []
+    real_flip, real_send = on_stage.player.glass._flip, on_stage.link.send
+    on_stage.player.glass._flip = lambda: (real_flip(), order.append("flip"))[0]
+    on_stage.link.send = lambda message: (order.append(f"shown {message.screen_no}"), real_send(message))[1]  # type: ignore[method-assign,union-attr]
+    on_stage.link.waiting = Received(1, screen(samples.USUAL["offer"], screen_no=7))
+    on_stage.player.tick()
+    assert order == [], "applied, but no frame yet"
+    on_stage.tick()
+    assert order == ["flip", "shown 7"]
+
+
+def test_the_flipped_frame_is_the_finished_picture(on_stage: Stage) -> None:
+    """Shown must not be sent for a half laid out screen: what was flipped equals what stands there later."""
+    frames: list[np.ndarray] = []
+    real_send = on_stage.link.send
+    on_stage.link.send = lambda message: (frames.append(picture()), real_send(message))[1]  # type: ignore[method-assign]
+    for number, name in enumerate(("offer", "charging", "receipt", "declined", "overview_8"), start=1):
+        on_stage.link.waiting = Received(1, screen(samples.USUAL[name], screen_no=number))
+        on_stage.tick(1)
+        assert len(frames) == number, "one Shown for each"
+        on_stage.tick(5)
+        assert np.array_equal(frames[-1], picture()), name
+
+
+def test_shown_once_per_meaning_and_again_for_a_new_connection(on_stage: Stage) -> None:
+    for revision in range(4):
+        on_stage.link.waiting = Received(1, screen(samples.charging(seconds=revision), screen_no=3, revision=revision))
+        on_stage.tick()
+    assert on_stage.shown() == [3]
+    same_picture = screen(samples.charging(seconds=3), screen_no=4)
+    on_stage.link.waiting = Received(1, same_picture)
+    on_stage.tick()
+    assert on_stage.shown() == [3, 4], "a new meaning that looks the same is shown, too"
+    on_stage.link.waiting = Received(2, same_picture)
+    on_stage.tick()
+    assert on_stage.shown() == [3, 4, 4], "a restarted core has seen nothing yet"
+
+
+def test_a_touch_carries_the_screen_it_was_made_on(on_stage: Stage) -> None:
+    on_stage.show(screen(samples.charging(), screen_no=12))
+    on_stage.tap(on_stage.frame.rects()["stop"])
+    assert on_stage.touches() == [Touch(12, Button.STOP)]
+
+
+def test_a_finger_that_came_down_on_the_old_screen_presses_nothing(on_stage: Stage) -> None:
+    on_stage.show(screen(samples.charging(), screen_no=12))
+    for name in ("stop", "language:de"):
+        touch = on_stage.finger(on_stage.frame.rects()[name])
+        touch.touch_down()
+        on_stage.tick()
+        on_stage.show(screen(samples.receipt(), screen_no=13))
+        touch.touch_up()
+        on_stage.tick()
+        on_stage.show(screen(samples.charging(), screen_no=12))
+    assert on_stage.touches() == []
+
+
+def test_a_finger_on_its_way_does_not_press_a_screen_that_just_came(on_stage: Stage) -> None:
+    on_stage.show(screen(samples.charging(), screen_no=12))
+    on_stage.link.waiting = Received(1, screen(samples.receipt(), screen_no=13))
+    on_stage.tick(2)
+    on_stage.tap(on_stage.frame.rects()["done"])
+    assert on_stage.touches() == []
+    on_stage.now += 1
+    on_stage.tick()
+    on_stage.tap(on_stage.frame.rects()["done"])
+    assert on_stage.touches() == [Touch(13, Button.DONE)]
+
+
+def test_a_finger_that_slides_off_presses_nothing(on_stage: Stage) -> None:
+    on_stage.show(screen(samples.charging(), screen_no=12))
+    touch = on_stage.finger(on_stage.frame.rects()["stop"])
+    touch.touch_down()
+    on_stage.tick()
+    touch.touch_move(100, 300)
+    touch.touch_up()
+    on_stage.tick()
+    assert on_stage.touches() == []
+
+
+@pytest.mark.parametrize("name", [name for name in samples.USUAL if name != "starting"])
+def test_rectangles_say_where_a_finger_must_press(name: str, tmp_path: Path) -> None:
+    for player in stage(rects=tmp_path / "rects.json"):
+        player.show(screen(samples.USUAL[name], screen_no=5))
+        told = json.loads((tmp_path / "rects.json").read_text())
+        assert told["screen_no"] == 5 and told["view"] == type(samples.USUAL[name]).__struct_config__.tag
+        assert {"language:en", "language:de"} <= told["rects"].keys()
+        for key, rect in told["rects"].items():
+            assert 0 <= rect[0] and 0 <= rect[1] and rect[0] + rect[2] <= SIZE[0] and rect[1] + rect[3] <= SIZE[1]
+            player.link.sent.clear()
+            player.tap(rect)
+            button, _, value = key.partition(":")
+            assert player.touches() == [Touch(5, Button(button), value)]
+
+
+def test_rectangles_follow_what_the_view_offers_now(tmp_path: Path) -> None:
+    for player in stage(rects=tmp_path / "rects.json"):
+        player.show(screen(samples.USUAL["offer"], screen_no=5))
+        assert "back" not in json.loads((tmp_path / "rects.json").read_text())["rects"]
+        player.show(screen(samples.USUAL["offer_simple"], screen_no=5))
+        assert "back" in json.loads((tmp_path / "rects.json").read_text())["rects"]
+
+
+def test_silence_of_three_seconds_is_out_of_service_until_the_core_speaks(on_stage: Stage) -> None:
+    on_stage.show(screen(samples.charging(), screen_no=9))
+    on_stage.link.silent_s = 2.9
+    on_stage.tick(3)
+    assert type(on_stage.frame.current).shows is Charging
+    on_stage.link.silent_s = 3.1
+    on_stage.tick(2)
+    assert type(on_stage.frame.current).shows is OutOfService
+    assert on_stage.frame.current.text.text.startswith("This charger does not respond")  # type: ignore[union-attr]
+    assert on_stage.frame.bottom_bar.help.text.endswith("0000000"), "the helpline stays"
+    on_stage.now += 1
+    on_stage.tick(2)
+    before = list(on_stage.link.sent)
+    on_stage.tap(on_stage.frame.rects()["language:de"])
+    assert on_stage.link.sent == before, "nobody is there to be told"
+    assert on_stage.frame.current.title.text == "Außer Betrieb"  # type: ignore[union-attr]
+    on_stage.link.silent_s = 0.0
+    on_stage.show(screen(samples.charging(), screen_no=9), connection=2)
+    assert type(on_stage.frame.current).shows is Charging
+    assert on_stage.shown() == [9, 9]
+
+
+def test_before_the_first_word_of_the_core_the_screen_says_starting(on_stage: Stage) -> None:
+    on_stage.tick(2)
+    view = on_stage.player._screen.view
+    assert view == OutOfService(OutOfServiceReason.STARTING)
+    assert on_stage.link.sent == []
+
+
+@pytest.mark.parametrize("content", [samples.QR, samples.LONG_QR], ids=["short", "long"])
+def test_the_receipt_code_decodes_from_the_framebuffer(on_stage: Stage, content: str) -> None:
+    on_stage.show(screen(samples.receipt(qr=content), screen_no=2))
+    code = on_stage.frame.views[Receipt].qr  # type: ignore[attr-defined]
+    assert code.module_px * code._texture.width >= 130 and code.module_px >= 3
+    shot = cv2.cvtColor(picture(), cv2.COLOR_RGB2BGR)
+    assert cv2.QRCodeDetector().detectAndDecode(shot)[0] == content
+
+
+def test_a_requested_picture_is_the_framebuffer(tmp_path: Path) -> None:
+    for player in stage(screenshots=tmp_path):
+        player.show(screen(samples.USUAL["offer"], screen_no=2))
+        (tmp_path / "request-price").touch()
+        player.tick(2)
+        assert not (tmp_path / "request-price").exists()
+        stored = cv2.cvtColor(cv2.imread(str(tmp_path / "price.png")), cv2.COLOR_BGR2RGB)
+        assert np.array_equal(stored, picture())
+
+
+def test_the_spinner_turns_only_while_the_bank_is_asked(on_stage: Stage) -> None:
+    on_stage.show(screen(samples.USUAL["bank_wait"], screen_no=2))
+    before = picture()
+    on_stage.tick(30)
+    assert not np.array_equal(before, picture())
+    on_stage.show(screen(samples.USUAL["offer"], screen_no=3))
+    before = picture()
+    on_stage.tick(30)
+    assert np.array_equal(before, picture())
+
+
+def test_nothing_is_drawn_while_nothing_changes(on_stage: Stage) -> None:
+    same = screen(samples.charging(), screen_no=2)
+    on_stage.show(same)
+    flips: list[int] = []
+    real_flip = on_stage.player.glass._flip
+    on_stage.player.glass._flip = lambda: (flips.append(1), real_flip())[1]
+    for _ in range(10):
+        on_stage.link.waiting = Received(1, same)
+        on_stage.tick(2)
+    assert flips == []
