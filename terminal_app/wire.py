@@ -151,7 +151,10 @@ class Endpoint(Generic[In]):
             if len(self._buffer) > MAX_LINE:
                 raise WireError(f"a line exceeds the limit of {MAX_LINE} bytes")
             with selectors.DefaultSelector() as waiting:
-                waiting.register(self._socket, selectors.EVENT_READ)
+                try:
+                    waiting.register(self._socket, selectors.EVENT_READ)
+                except ValueError as error:  # closed by another thread meanwhile
+                    raise WireError("this end was closed") from error
                 if not waiting.select(timeout_s):
                     return None
             try:

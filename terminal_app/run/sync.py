@@ -78,3 +78,7 @@ def _token(file: Path, path: Path) -> str:
 def _end(number: int, frame: FrameType | None) -> None:
     """Whatever is under way is dropped: the core offers it again."""
     raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,5 +1,6 @@
 """The hardened HTTP client against a peer that misbehaves byte by byte."""
 
+import contextlib
 import gzip
 import os
 import socket
@@ -69,6 +70,8 @@ class Server:
         return head + b"\r\n\r\n" + body
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)  # wakes accept
         self._listening.close()
 
 
