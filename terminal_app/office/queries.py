@@ -107,19 +107,26 @@ def alarms(db: Connection) -> Rows:
 
 
 def totals(db: Connection) -> Rows:
-    """Per currency: sessions, energy, billed, captured."""
+    """Per currency: sessions, energy, billed, captured. Only accepted records count."""
     s, m = store.sessions, store.settlements
-    taken = sa.select(m.c.currency, sa.func.sum(m.c.amount_minor).label("captured")).where(m.c.how == "captured")
-    captured = taken.group_by(m.c.currency).subquery()
+    taken = sa.select(m.c.currency, sa.func.sum(m.c.amount_minor).label("captured")).select_from(_accepted(m))
+    captured = taken.where(m.c.how == "captured").group_by(m.c.currency).subquery()
     billed = sa.select(
         s.c.currency,
         sa.func.count().label("sessions"),
         sa.func.sum(s.c.energy_wh).label("energy_wh"),
         sa.func.sum(s.c.total_minor).label("billed_minor"),
-    ).group_by(s.c.currency)
-    sums = billed.subquery()
+    )
+    sums = billed.select_from(_accepted(s)).group_by(s.c.currency).subquery()
     question = sa.select(sums, sa.func.coalesce(captured.c.captured, 0).label("captured_minor"))
     return _rows(db, question.select_from(sums.outerjoin(captured, captured.c.currency == sums.c.currency)))
+
+
+def _accepted(table: sa.Table) -> sa.Join:
+    """Rows of a derived table whose record is not in quarantine."""
+    r = store.records
+    same = (r.c.terminal == table.c.terminal) & (r.c.chain_id == table.c.chain_id) & (r.c.seq == table.c.seq)
+    return table.join(r, same & (r.c.quarantine == ""))
 
 
 def key(db: Connection, terminal: str, key_id: str, purpose: str) -> str | None:
