@@ -25,7 +25,7 @@ VENV=$OPT/venv
 UNITS=(charge-terminal.service charge-terminal-sync.service charge-terminal-ui.service charge-terminal.target)
 USERS=(charge-core charge-ui charge-sync)
 PACKAGES=(
-    "${CHARGE_APT_BASE[@]}" pcscd udev util-linux
+    "${CHARGE_APT_BASE[@]}" pcscd udev util-linux openssl
     libgl1 libgl1-mesa-dri libgles2 libegl1 libgbm1 libdrm2 libmtdev1 fonts-dejavu-core
 )
 # Each file of systemd/ and where it goes: the first two before anything else, the rest when the new release stands.
@@ -102,7 +102,8 @@ refuse_while_charging() {
 import json, sys
 def sessions(value):
     if isinstance(value, dict):
-        if value.get("session_id"): yield str(value["session_id"])
+        for key in ("session", "session_id"):
+            if value.get(key): yield str(value[key])
         for one in value.values(): yield from sessions(one)
     elif isinstance(value, list):
         for one in value: yield from sessions(one)
@@ -332,6 +333,10 @@ if not (folder / "card.key").exists():
     with open(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
         stream.write(os.urandom(32)); stream.flush(); os.fsync(stream.fileno())
     whole.rename(folder / "card.key")' "$STATE/keys")
+    local name
+    for name in record ocmf; do # what the office must know; readable by everybody
+        openssl pkey -in "$STATE/keys/$name.pem" -pubout -out "$ETC/$name.pub.pem"
+    done
 }
 
 switch_over() {
@@ -357,7 +362,7 @@ switch_over() {
         die "a unit did not start; the reason: journalctl -u charge-terminal -u charge-terminal-ui -u charge-terminal-sync -n 50
   The release before this one: $(find "$OPT/releases" -mindepth 1 -maxdepth 1 | sort | tail -n 2 | head -n 1)"
     for unit in "${wanted[@]}"; do run systemctl --no-pager --no-legend list-units "$unit"; done
-    say "Installed and started. Next: charge-service check"
+    say "Installed and started. Next: $VENV/bin/charge-service check"
 }
 
 warn_of_swap() {
@@ -383,9 +388,17 @@ remove() {
         if getent passwd "$user" >/dev/null; then run userdel "$user"; fi
         if getent group "$user" >/dev/null; then run groupdel "$user"; fi
     done
-    if getent group charge-terminal >/dev/null; then run groupdel charge-terminal; fi
+    for user in charge-terminal charge-service; do
+        if getent group "$user" >/dev/null; then run groupdel "$user"; fi
+    done
     say "Removed. Kept: the ledger and the keys in $STATE, the configuration in $ETC.
 Records that were not delivered yet are only there. A new installation takes them up again."
+}
+
+tell_the_office() {
+    if [ "$dry" = yes ]; then return; fi
+    say "Your office must know this terminal; there: charge-office terminal add ID --record-key record.pub.pem --ocmf-key ocmf.pub.pem ...
+(the two public keys are in $ETC, the token it makes belongs into $ETC/office.token)"
 }
 
 check_machine
@@ -402,4 +415,5 @@ create_keys
 refuse_while_charging
 install_units
 switch_over
+tell_the_office
 warn_of_swap
