@@ -15,6 +15,7 @@ from drivers.sim.control import Command, Reply, SimulationError, encode, forever
 from drivers.sim.energy import WATT_NS_PER_MWH, EnergyAccount
 
 REPLUG_S = 0.1
+TAPER = 20
 LATEST_WORD_NS = 1_000_000_000  # a change is told within this time
 
 
@@ -45,11 +46,18 @@ class Car:
             return None
         return max(0, self._want_wh * 1000 * WATT_NS_PER_MWH - self._session_wns)
 
+    def _taper_wns(self) -> int:
+        """The last hundredth is taken slowly, as a battery does that is nearly full."""
+        return 0 if self._want_wh is None else self._want_wh * 10 * WATT_NS_PER_MWH
+
     def _decide(self) -> None:
         """Tell the outlet what is wanted now, and wake up when the wish is met."""
         missing = self._missing_wns()
         wanting = not self._paused and missing != 0 and (self._pilot_a > 0 or self._rogue)
-        wish = (self._power_w if wanting else 0, wanting)
+        taper = self._taper_wns()
+        tapering = missing is not None and missing <= taper
+        power_w = max(self._power_w // TAPER, 1) if tapering else self._power_w
+        wish = (power_w if wanting else 0, wanting)
         if self._link is not None and self._plugged.is_set() and wish != self._sent:
             self._sent = wish
             self._link.write(encode({"want_w": wish[0], "ready": wish[1]}))
@@ -58,7 +66,8 @@ class Car:
             self._full = None
         flowing_w = self._received.power_at_w(time.monotonic_ns())
         if missing and flowing_w:
-            self._full = asyncio.get_running_loop().call_later(missing / flowing_w / 1e9 + 0.001, self._decide)
+            until_next = missing if tapering else missing - taper
+            self._full = asyncio.get_running_loop().call_later(until_next / flowing_w / 1e9 + 0.001, self._decide)
 
     def _hear(self, message: dict[str, Any]) -> None:
         command = Command(message)

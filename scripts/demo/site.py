@@ -20,8 +20,8 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives import serialization
 
-from drivers.sim.launch import Simulated
 from drivers.signers import keyfile
+from drivers.sim.launch import Simulated
 from scripts.demo.display import Display
 from terminal_app import wire
 from terminal_app.errors import WireError
@@ -62,7 +62,7 @@ class Wanted:
 
 
 class Site:
-    """Start with `start()`, end with `stop()`; a context manager. Everything written lies in `folder` (and short sockets in /tmp)."""
+    """Start with `start()`, end with `stop()`; a context manager. All is written into `folder`; short sockets into /tmp."""
 
     def __init__(self, folder: Path, wanted: Wanted | None = None, display: Display | None = None) -> None:
         self.folder, self.wanted, self.display = folder.absolute(), wanted or Wanted(), display
@@ -95,6 +95,7 @@ class Site:
     def start(self) -> None:
         for folder in (self.folder, self.state, self.shots, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / ".charge-demo").touch()
         self.start_devices()
         self.write_config()
         if self.wanted.office:
