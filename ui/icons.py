@@ -154,6 +154,6 @@ class Icon(Widget):
             if self.disc_role:
                 Color(*self.style.rgba(self.disc_role))
                 Pen(x, y, side).disc(0.5, 0.5, 0.5)
-                x, y, side = x + side * 0.22, y + side * 0.22, side * 0.56
+                x, y, side = x + side * 0.2, y + side * 0.2, side * 0.6
             Color(*self.style.rgba(self.role))
             DRAWINGS[self.drawing](Pen(x, y, side))

@@ -43,8 +43,8 @@ class Step(Panel):
         self.badge = FitLabel(style, 46, bold=True, align="center", size_hint_x=None, width=style.px(34))
         self.icon = Icon(style, "plug", size_hint_x=None, width=style.px(64))
         texts = column(style, gap=2)
-        self.title = FitLabel(style, 28, bold=True, valign="bottom", group=titles, wrap=True, size_hint_y=0.6)
-        self.hint = FitLabel(style, 18, wrap=True, valign="top", group=hints, size_hint_y=0.4)
+        self.title = FitLabel(style, 28, bold=True, valign="bottom", group=titles, wrap=True, size_hint_y=0.55)
+        self.hint = FitLabel(style, 18, wrap=True, valign="top", group=hints, size_hint_y=0.45)
         texts.add_widget(self.title)
         texts.add_widget(self.hint)
         for part in (self.badge, texts, self.icon):

@@ -19,7 +19,7 @@ NAMES = {
 }
 
 
-TEXTS, TEXTS_ALONE = 66, 100  # px of the texts under the QR code, and without one
+TEXTS, TEXTS_ALONE = 30, 90  # px of the texts under the QR code, and without one
 
 
 class BillRow(Panel):
@@ -51,18 +51,17 @@ class ReceiptBox(ViewBox):
 
     def __init__(self, style: Style, press: Press) -> None:
         super().__init__(style, press, orientation="vertical" if style.portrait else "horizontal")
-        self.bill = Panel(style, orientation="vertical", gap=4, pad=(20, 12), size_hint=(1, 0.56) if style.portrait else (0.65, 1))
+        self.bill = Panel(style, orientation="vertical", gap=4, pad=(20, 12), size_hint=(1, 0.55) if style.portrait else (0.65, 1))
         self._build_bill()
-        self.side = column(style, gap=12, size_hint=(1, 0.44) if style.portrait else (0.35, 1))
-        self.code = Panel(style, orientation="horizontal" if style.portrait else "vertical", gap=4, pad=(10, 8))
+        self.side = column(style, gap=12, size_hint=(1, 0.45) if style.portrait else (0.35, 1))
+        self.code = Panel(style, orientation="horizontal" if style.portrait else "vertical", gap=2, pad=(10, 6))
         self.qr = Qr(style)
         self.badge = Icon(style, "check", "on_tint", "tint", size_hint=(0.5, 0.5), pos_hint={"center_x": 0.5, "center_y": 0.5})
-        texts = column(style, size_hint=(1, 1) if style.portrait else (1, None), height=style.px(TEXTS))
+        texts = column(style, size_hint=(1.15, 1) if style.portrait else (1, None), height=style.px(TEXTS))
         self.scan = FitLabel(style, 18, bold=True, align="center", wrap=True, size_hint_y=0.8)
-        self.number = FitLabel(style, 16, role="muted", align="center", wrap=True)
+        self.alone = FitLabel(style, 20, align="center", wrap=True)
         self.code_texts = texts
         texts.add_widget(self.scan)
-        texts.add_widget(self.number)
         self.code.add_widget(self.qr)
         self.code.add_widget(texts)
         self.done = Action(style, press, Button.DONE, icon="check", size=28, size_hint_y=None, height=style.px(68))
@@ -98,9 +97,14 @@ class ReceiptBox(ViewBox):
         self.registers.size_hint_x = 1 if stacked else 1.05
         meter.add_widget(self.meter)
         meter.add_widget(self.registers)
-        self.card = FitLabel(style, 17, bold=True, size_hint_y=0.9)
+        paid = row(style, gap=8, size_hint_y=0.9)
+        self.card = FitLabel(style, 17, bold=True)
+        self.number = FitLabel(style, 16, role="muted", align="right")
+        paid.add_widget(self.card)
+        if not style.portrait:  # there it stands beside the code
+            paid.add_widget(self.number)
         self.money = FitLabel(style, 17, wrap=True, valign="top", size_hint_y=1.8)
-        for part in (head, Rule(style), self.lines, foot, meter, Rule(style), self.card, self.money):
+        for part in (head, Rule(style), self.lines, foot, meter, Rule(style), paid, self.money):
             self.bill.add_widget(part)
 
     def show(self, view: Receipt, screen: Screen, words: Words) -> None:
@@ -126,6 +130,8 @@ class ReceiptBox(ViewBox):
             "receipt.registers", start=words.kwh(view.meter_start_wh), stop=words.kwh(view.meter_stop_wh)
         )
         self.card.text = view.card
+        self.card.size_hint_x = 0.8 if view.card else 0.001
+        self.number.text = words.say("receipt.number", number=view.number)
         hold = words.money(view.hold_minor, screen.currency)
         self.money.text = words.say("money.free") if view.money is MoneyWords.FREE else words.of(view.money, total=total, hold=hold)
         self._show_code(view, words)
@@ -137,4 +143,5 @@ class ReceiptBox(ViewBox):
         set_present(self.code, self.badge, not view.qr, index=1)
         self.code_texts.height = self.style.px(TEXTS if view.qr else TEXTS_ALONE)
         self.scan.text = words.say("receipt.scan" if view.qr else "receipt.no_qr")
-        self.number.text = words.say("receipt.number", number=view.number)
+        set_present(self.code_texts, self.alone, not view.qr or self.style.portrait)
+        self.alone.text = view.number if not view.qr else words.say("receipt.number", number=view.number)
