@@ -4,6 +4,7 @@ A connection per exchange costs a handshake and buys certainty: an answer that c
 can never be taken for the answer to something else.
 """
 
+import select
 import socket
 import ssl
 import struct
@@ -11,7 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from terminal_app.payments.resolver import Address, Resolver
+
 MAX_ANSWER = 4096
+MAX_ADDRESSES = 4
 MAX_FOREIGN = 8
 
 
@@ -39,6 +43,7 @@ class Wire:
     ) -> None:
         """Raises OSError or ssl.SSLError if a certificate file cannot be used."""
         self._host, self._port, self._connect_timeout_s = host, port, connect_timeout_s
+        self._resolver = Resolver(host, port)
         self._tls: ssl.SSLContext | None = None
         if tls:
             self._tls = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
@@ -61,21 +66,22 @@ class Wire:
             link.close()
 
     def _open(self, end: float) -> socket.socket:
-        patience = min(self._connect_timeout_s, end - time.monotonic())
-        if patience <= 0:
-            raise NotSent("no time was left to connect")
+        """A connection ready for the message, by the first address that answers, within `connect_timeout_s`."""
+        until = min(end, time.monotonic() + self._connect_timeout_s)
+        where = f"{self._host}:{self._port}"
         try:
-            link = socket.create_connection((self._host, self._port), patience)
+            link = _connect(self._resolver.addresses(until - time.monotonic()), until)
         except OSError as error:
-            raise NotSent(f"{self._host}:{self._port}: {_reason(error)}") from None
+            raise NotSent(f"{where}: {_reason(error)}") from None
         if self._tls is None:
             return link
         try:
-            link.settimeout(max(0.001, min(self._connect_timeout_s, end - time.monotonic())))
-            return self._tls.wrap_socket(link, server_hostname=self._host)
+            link.settimeout(max(0.001, until - time.monotonic()))
+            secure = self._tls.wrap_socket(link, server_hostname=self._host, do_handshake_on_connect=False)
+            return _shake_hands(secure, until)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             link.close()
-            raise NotSent(f"{self._host}:{self._port}: TLS: {_reason(error)}") from None
+            raise NotSent(f"{where}: TLS: {_reason(error)}") from None
 
     def _ask(self, link: socket.socket, message: bytearray, is_ours: Callable[[bytes], bool], end: float) -> bytes:
         framed = bytearray(struct.pack(">H", len(message))) + message
@@ -95,6 +101,51 @@ class Wire:
             except ValueError as error:
                 raise NoAnswer(f"garbage: {error}") from None
         raise NoAnswer(f"{MAX_FOREIGN} answers came, none of them to our question")
+
+
+def _connect(addresses: list[Address], until: float) -> socket.socket:
+    """OSError of the last address tried, or TimeoutError."""
+    last: OSError = TimeoutError("no time was left to connect")
+    for family, place in addresses[:MAX_ADDRESSES]:
+        left = until - time.monotonic()
+        if left <= 0:
+            break
+        link = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            link.settimeout(left)
+            link.connect(place)
+        except OSError as error:
+            link.close()
+            last = error
+        else:
+            return link
+    raise last
+
+
+def _shake_hands(link: ssl.SSLSocket, until: float) -> ssl.SSLSocket:
+    """The TLS handshake with a total deadline: a socket's timeout alone starts anew with every byte that trickles in."""
+    link.setblocking(False)
+    while True:
+        try:
+            link.do_handshake()
+        except ssl.SSLWantReadError:
+            ready = _wait(link, select.POLLIN, until)
+        except ssl.SSLWantWriteError:
+            ready = _wait(link, select.POLLOUT, until)
+        except OSError:
+            link.close()
+            raise
+        else:
+            return link
+        if not ready:
+            link.close()
+            raise TimeoutError("the handshake took too long")
+
+
+def _wait(link: socket.socket, event: int, until: float) -> bool:
+    poll = select.poll()
+    poll.register(link, event)
+    return bool(poll.poll(max(0, int((until - time.monotonic()) * 1000))))
 
 
 def _patience(link: socket.socket, end: float) -> None:
@@ -123,4 +174,6 @@ def _reason(error: Exception) -> str:
         return f"certificate refused: {error.verify_message}"
     if isinstance(error, TimeoutError):
         return "timed out"
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+    if isinstance(error, ssl.SSLError):
+        return error.reason or type(error).__name__
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
