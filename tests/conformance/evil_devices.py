@@ -23,6 +23,7 @@ class EvilLine:
         self.scripts: list[Script] = []  # for the next requests; then honest again
         self.always: Script | None = None
         self.heard: list[bytes] = []
+        self.heard_at: list[float] = []  # monotonic seconds
         self._master = self._slave = -1
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -72,6 +73,7 @@ class EvilLine:
             while size := self._cut(buffer):
                 request, buffer = buffer[:size], buffer[size:]
                 self.heard.append(request)
+                self.heard_at.append(time.monotonic())
                 script = self.scripts.pop(0) if self.scripts else self.always or self.honest
                 at = time.monotonic()
                 due += [(at + delay, content) for delay, content in script(request)]

@@ -14,7 +14,7 @@ from drivers.system import SystemClock
 from terminal_app.config import EvseSection
 from terminal_app.errors import DeviceMisread, DeviceUnavailable
 from terminal_app.values import EvseStatus, Pilot
-from tests.conformance.evil_devices import EvilBoard
+from tests.conformance.evil_devices import EvilBoard, Piece
 from tests.conformance.sim_process import Car, SimProcess
 
 DEADLINE_S = 20.0
@@ -224,31 +224,48 @@ def test_a_port_missing_at_the_start_works_once_it_is_there(evil: EvilBoard) -> 
     evse.close()
 
 
+LIE = "$OK fe 0 01 0000"  # asleep, no car: believed, it would end a paid charge
+
+
+def damaged(line: bytes) -> bytes:
+    """The same line with another last digit of its checksum."""
+    return line[:-2] + (b"1" if line[-2:-1] == b"0" else b"0") + b"\r"
+
+
 @pytest.mark.parametrize(
     "bad",
     [
-        pytest.param(lambda good: [], id="silence"),
-        pytest.param(lambda good: [(0.0, good[:-3] + b"00\r")], id="checksum"),
-        pytest.param(lambda good: [(0.0, good[:-4] + b"\r")], id="no-checksum"),
-        pytest.param(lambda good: [(0.0, good[:6])], id="cut-off"),
-        pytest.param(lambda good: [(0.0, rapi.sealed("$OK 03 99 03 0140 :EE"))], id="foreign-sequence"),
-        pytest.param(lambda good: [(0.0, rapi.sealed("$OK 03 99 03 0140"))], id="no-sequence"),
-        pytest.param(lambda good: [(0.0, b"$NK^21\r")], id="unreadable-command"),
-        pytest.param(lambda good: [(0.0, b"relayCloseMs: 25\r\n\xff\x00$$" + good)], id="noise-before"),
-        pytest.param(lambda good: [(0.0, rapi.sealed("$AT 01 01 12 0200") + good)], id="unasked-line-before"),
-        pytest.param(lambda good: [(0.7, good)], id="late"),
+        pytest.param(lambda good, own: [], id="silence"),
+        pytest.param(lambda good, own: [(0.0, damaged(rapi.sealed(f"{LIE} :{own}")))], id="checksum"),
+        pytest.param(lambda good, own: [(0.0, f"{LIE} :{own}\r".encode())], id="no-checksum"),
+        pytest.param(lambda good, own: [(0.0, good[:6])], id="cut-off"),
+        pytest.param(lambda good, own: [(0.0, rapi.sealed(f"{LIE} :{int(own, 16) - 1:02X}"))], id="foreign-sequence"),
+        pytest.param(lambda good, own: [(0.0, rapi.sealed(LIE))], id="no-sequence"),
+        pytest.param(lambda good, own: [(0.0, b"$NK^21\r")], id="unreadable-command"),
+        pytest.param(lambda good, own: [(0.0, b"relayCloseMs: 25\r\n\xff\x00$$" + good)], id="noise-before"),
+        pytest.param(lambda good, own: [(0.0, rapi.sealed("$AT 03 03 12 0540") + good)], id="unasked-line-before"),
+        pytest.param(lambda good, own: [(0.7, good)], id="late"),
     ],
 )
-def test_one_bad_reply_is_never_believed_and_asked_again(
-    evil: EvilBoard, bad: Callable[[bytes], list[tuple[float, bytes]]]
-) -> None:
+def test_one_bad_reply_is_never_believed_and_asked_again(evil: EvilBoard, bad: Callable[[bytes, str], list[Piece]]) -> None:
     evil.plug()
     evse = driver(evil.link)
     wait_for(evse, lambda status: True)
-    evil.scripts = [lambda request: bad(evil.honest(request)[0][1])]
-    status = wait_for(evse, lambda status: True)
-    assert status.pilot is Pilot.A and not status.relay and not status.authorized
+    evil.car = 0x03
+    evse.authorize(10)
+    evil.scripts = [lambda request: bad(evil.honest(request)[0][1], evil.words(request)[1])]
+    status = evse.status()
+    assert status.pilot is Pilot.C and status.relay and status.authorized
     assert not evil.scripts
+    evse.close()
+
+
+def test_a_board_found_asleep_is_locked_all_the_same(evil: EvilBoard) -> None:
+    evil.mode = 0xFE
+    evil.plug()
+    evse = driver(evil.link)
+    wait_for(evse, lambda status: True)
+    assert evil.locked == evil.auth_lock
     evse.close()
 
 

@@ -270,6 +270,18 @@ def test_a_late_reply_to_one_block_is_never_the_answer_to_another(evil: EvilMete
     meter.close()
 
 
+def test_after_a_late_answer_nothing_is_asked_until_the_line_was_silent(evil: EvilMeter, quick: Path) -> None:
+    evil.plug()
+    meter = on_line(evil, quick)
+    meter.read()
+    delay = TIMEOUT_S + QUARANTINE_S / 2
+    evil.scripts = [lambda ask: [(delay, evil.reply(ask))]]
+    assert meter.read().energy_wh == TRUE_WH
+    asked, again = evil.heard_at[-2:]
+    assert again - asked >= delay + QUARANTINE_S - 0.01
+    meter.close()
+
+
 def test_an_answer_that_comes_while_nobody_asks_is_eaten(evil: EvilMeter, quick: Path) -> None:
     evil.plug()
     meter = on_line(evil, quick)
