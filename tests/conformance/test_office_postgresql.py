@@ -1,0 +1,88 @@
+"""The office on PostgreSQL behaves as on SQLite: the same collector tests, against a cluster of this test's own."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from terminal_app.office import store
+from tests.unit import test_office_ingest as ingest
+from tests.unit.office_samples import Desk, Terminal
+
+pytestmark = pytest.mark.full
+SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+def _as_postgres() -> dict[str, object]:
+    """PostgreSQL refuses to run as root."""
+    if os.getuid() != 0:
+        return {}
+    user = pwd.getpwnam("postgres")
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    pytest.importorskip("psycopg")
+    if not SERVERS:
+        pytest.skip("no PostgreSQL server is installed")
+    place = Path(tempfile.mkdtemp(prefix="ct-", dir="/tmp"))
+    identity = _as_postgres()
+    if identity:
+        os.chown(place, int(str(identity["user"])), int(str(identity["group"])))
+
+    def run(program: str, *arguments: str) -> None:
+        command = [str(SERVERS[-1] / program), *arguments]
+        subprocess.run(command, check=True, capture_output=True, cwd=place, **identity)  # type: ignore[call-overload]
+
+    run("initdb", "-D", f"{place}/d", "-U", "office", "-A", "trust", "-E", "UTF8")
+    run("pg_ctl", "-D", f"{place}/d", "-w", "-l", f"{place}/log", "-o", f"-k {place} -c listen_addresses=''", "start")
+    yield f"postgresql+psycopg://office@/postgres?host={place}"
+    run("pg_ctl", "-D", f"{place}/d", "-w", "-m", "immediate", "stop")
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def terminal() -> Terminal:
+    return Terminal()
+
+
+@pytest.fixture
+def desk(cluster: str, terminal: Terminal) -> Iterator[Desk]:
+    engine = sa.create_engine(cluster)
+    store.metadata.drop_all(engine)
+    engine.dispose()
+    desk = Desk(cluster, terminal)
+    yield desk
+    desk.database.close()
+
+
+SAME = [
+    test
+    for name, test in vars(ingest).items()
+    if name.startswith("test_") and set(test.__code__.co_varnames[: test.__code__.co_argcount]) == {"desk", "terminal"}
+]
+
+
+@pytest.mark.parametrize("test", SAME, ids=[test.__name__ for test in SAME])
+def test_the_same_as_on_sqlite(desk: Desk, terminal: Terminal, test: object) -> None:
+    test(desk, terminal)  # type: ignore[operator]
+
+
+def test_two_office_processes_take_the_same_batch_at_once(desk: Desk, terminal: Terminal) -> None:
+    batch = terminal.batch(*(terminal.session() for _ in range(10)))
+    acks: list[int] = []
+    workers = [threading.Thread(target=lambda: acks.append(desk.take(batch).through_seq)) for _ in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert acks == [10] * 6
+    assert len(desk.rows(store.records)) == 10
