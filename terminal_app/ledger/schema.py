@@ -16,13 +16,11 @@ def m001_first(db: Database) -> None:
             body TEXT NOT NULL, sha256 TEXT NOT NULL) STRICT"""
     )
     db.execute("CREATE INDEX entries_session ON entries (session_id) WHERE session_id <> ''")
-    db.execute("CREATE INDEX entries_public ON entries (seq) WHERE public = 1")
     db.execute(
         """CREATE TABLE records (
             seq INTEGER PRIMARY KEY, type TEXT NOT NULL, subject TEXT NOT NULL, jws TEXT NOT NULL,
-            sha256 TEXT NOT NULL UNIQUE, entry_seq INTEGER NOT NULL REFERENCES entries (seq)) STRICT"""
+            sha256 TEXT NOT NULL, entry_seq INTEGER NOT NULL REFERENCES entries (seq)) STRICT"""
     )
-    db.execute("CREATE INDEX records_subject ON records (subject)")
     db.execute("CREATE TABLE outbox (record_seq INTEGER PRIMARY KEY REFERENCES records (seq)) STRICT")
     db.execute("CREATE TABLE identity (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT")
     for table in ("entries", "records"):

@@ -137,7 +137,7 @@ def _freeze(turn: Turn, connector: int, ocmf_text: str) -> None:
     if hold is not None and capture > 0:
         settlement.intend_capture(turn, hold.hold.hold_id, capture)
     elif hold is not None:
-        settlement.intend_void(turn, hold.hold.hold_id, "nothing was delivered")
+        settlement.intend_void(turn, hold.hold.hold_id, "nothing to pay")
 
 
 def _ocmf_payload(turn: Turn, session: Session, value: MeterValue, source: str) -> bytes:
