@@ -1,10 +1,11 @@
 """OpenEVSE charge controller over RAPI (`ChargeControl`). The only file that imports pyserial for it.
 
 The board boots *enabled*: after a restart it would charge for nothing. So whenever contact begins or the board may have
-restarted ($AB, state 00, its charge timer ran backwards, the port was lost, it woke up unasked) the first thing sent is
+restarted ($AB, state 00, its charge timer ran backwards, the port was lost, it woke up unasked) the next thing sent is
 FS (sleep: relay open) and S4 1 (authorization lock, where the build has it), and that is verified before anything else.
-The standard build has no heartbeat supervision (SY is answered $NK): it cannot guard itself, `keepalive_s` is 0 and the
-terminal is the guard. FF (switch off a safety check) and FR (restart) are never sent.
+Between its boot and the next poll a board without BOOTLOCK can close its relay unpaid; nothing outside the board can
+prevent that. The standard build has no heartbeat supervision (SY is answered $NK): it cannot guard itself, `keepalive_s`
+is 0 and the terminal is the guard. FF (switch off a safety check) and FR (restart) are never sent.
 Facts: meters.md section 4.2, openevse-rapi-transcript.txt (firmware D8.1.1).
 """
 
@@ -14,11 +15,12 @@ import time
 import serial
 
 from drivers.evse import rapi
+from drivers.evse.openevse_state import CHARGING, STARTING, BoardState
 from drivers.evse.rapi import Said
 from terminal_app.config import EvseSection
 from terminal_app.errors import DeviceMisread, DeviceUnavailable, ModbusFaultKind
 from terminal_app.ports import Clock
-from terminal_app.values import EvseStatus, Pilot
+from terminal_app.values import EvseStatus
 
 CALL_LIMIT_S = 2.0
 REPLY_TIMEOUT_S = 0.6  # FD took 0.31 s on the real board
@@ -31,38 +33,6 @@ REOPEN_LAST_S = 2.0
 READ_SLICE_S = 0.02
 TIMER_TOLERANCE_S = 5
 NEVER_SENT = ("FF", "FR")
-
-PILOTS = {0x01: Pilot.A, 0x02: Pilot.B, 0x03: Pilot.C, 0x04: Pilot.D}
-CHARGING, SLEEPING, DISABLED = 0x03, 0xFE, 0xFF
-STARTING = 0x00
-FAULTS = {
-    0x04: "ventilation_wanted",
-    0x05: "diode",
-    0x06: "ground_fault",
-    0x07: "no_ground",
-    0x08: "stuck_relay",
-    0x09: "ground_fault_self_test",
-    0x0A: "over_temperature",
-    0x0B: "over_current",
-    0x0E: "relay_closure",
-}
-HARD_FAULT, RELAY_ON = 0x0002, 0x0040
-
-
-class _State:
-    """The answer to GS: state, seconds of the charge timer, pilot and flags."""
-
-    def __init__(self, words: tuple[str, ...]) -> None:
-        state, elapsed, pilot, flags = words  # ValueError if there are more or less
-        self.state, self.elapsed_s = int(state, 16), int(elapsed)
-        self.pilot, self.flags = int(pilot, 16), int(flags, 16)
-        self.relay = bool(self.flags & RELAY_ON)
-        self.asleep = self.state in (SLEEPING, DISABLED)
-        self.fault = FAULTS.get(self.state, "hard_fault" if self.flags & HARD_FAULT else "")
-        if self.state == STARTING:
-            self.fault = "starting"
-        elif not self.fault and self.state not in PILOTS and not self.asleep:
-            raise ValueError(f"unknown state {self.state:02x}")
 
 
 class OpenEvse:
@@ -95,21 +65,16 @@ class OpenEvse:
         """
         deadline = time.monotonic() + CALL_LIMIT_S
         self._meet(deadline)
-        found = self._state(deadline)
+        locking = self._lock_due
+        found = self._lock(deadline) if locking else self._state(deadline)
         if self._authorized and found.asleep:
             self._suspect_restart()  # put to sleep at the board itself: what was paid for has ended
-        awake = not self._authorized and not found.asleep and not found.fault  # restarted, or woken by its button
-        if self._lock_due or awake:
+        unpaid = not self._authorized and (found.awake or found.relay)  # restarted, or woken by its button
+        if not locking and (self._lock_due or unpaid):
             found = self._lock(deadline)
         fault = found.fault or ("relay_does_not_open" if found.relay and not self._authorized else "")
-        if found.state == 0x05:
-            pilot = Pilot.E
-        elif found.state in (STARTING, DISABLED):
-            pilot = Pilot.F
-        else:
-            pilot = PILOTS.get(found.pilot, Pilot.F)
         return EvseStatus(
-            pilot=pilot,
+            pilot=found.shown,
             relay=found.relay,
             authorized=self._authorized,
             limit_a=self._limit_a if self._authorized else 0,
@@ -178,17 +143,19 @@ class OpenEvse:
         if self._silent and self._authorized:
             self._state(deadline)
 
-    def _lock(self, deadline: float) -> _State:
+    def _lock(self, deadline: float) -> BoardState:
         """Sleep and lock, then look until the relay is open and the board asleep, 1 s at most; due again if it is not."""
         self._suspect_restart()
-        self._order("FS", deadline)
+        self._lock_due = False  # whatever is heard from here on makes it due again
+        if not self._accepted("FS", deadline):
+            self._lock_due = True
+            raise self._refused("FS: the board refused to sleep")
         if self._has_auth_lock is not False:
             self._has_auth_lock = self._accepted("S4 1", deadline)
-        self._lock_due = False
         opening_until = time.monotonic() + OPEN_LIMIT_S
         while True:
             found = self._state(deadline)
-            if not found.relay and (found.asleep or found.fault):
+            if not found.relay and not found.awake:
                 return found
             if time.monotonic() + RELAY_POLL_S >= min(opening_until, deadline):
                 self._lock_due = True
@@ -199,7 +166,7 @@ class OpenEvse:
         found = self._lock(deadline)
         if found.relay:
             raise self._refused("the relay does not open (welded?)")
-        if not found.asleep and not found.fault:
+        if found.awake:
             raise self._refused("the board does not go to sleep")
 
     def _suspect_restart(self) -> None:
@@ -207,7 +174,7 @@ class OpenEvse:
         self._lock_due = True
         self._authorized, self._limit_a, self._timer = False, 0, None
 
-    def _compare_timer(self, found: _State) -> None:
+    def _compare_timer(self, found: BoardState) -> None:
         """The charge timer goes on with the clock as long as the board did not restart; silence leaves no other proof."""
         now = time.monotonic()
         if self._authorized and self._timer is not None:
@@ -223,12 +190,12 @@ class OpenEvse:
 
     # --- commands ----------------------------------------------------------------------------------------------------
 
-    def _state(self, deadline: float) -> _State:
+    def _state(self, deadline: float) -> BoardState:
         said = self._ask("GS", deadline)
         try:
             if said.word != "OK":
                 raise ValueError("refused")
-            found = _State(said.words)
+            found = BoardState(said.words)
         except ValueError as error:
             raise DeviceMisread(self._device, ModbusFaultKind.MISMATCH.value, f"GS: {error}") from error
         if found.state == STARTING:
@@ -265,6 +232,8 @@ class OpenEvse:
         if words.split()[0] in NEVER_SENT:
             raise ValueError(f"{words}: never sent by a payment terminal")
         for _ in range(ATTEMPTS):
+            if time.monotonic() >= deadline:
+                break
             self._sequence = self._sequence % 255 + 1
             self._write(rapi.command(words, self._sequence))
             until = min(deadline, time.monotonic() + REPLY_TIMEOUT_S)
@@ -274,8 +243,6 @@ class OpenEvse:
                     if said.sequence == self._sequence and said.word in ("OK", "NK"):
                         return said
                     unread = unread or (said.word == "NK" and said.sequence == 0)  # the command arrived damaged
-            if time.monotonic() >= deadline:
-                break
         self._silent = True
         if not self._authorized:
             self._lock_due = True

@@ -15,6 +15,7 @@ import asyncio
 import logging
 import os
 import stat
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -207,7 +208,7 @@ class ModbusBus:
         client = self._new_client()
         try:
             connected = await asyncio.wait_for(client.connect(), min(CONNECT_TIMEOUT_S, max(0.0, deadline - now)))
-        except (TimeoutError, OSError, ValueError, ModbusException):
+        except (TimeoutError, OSError, ValueError, termios.error, ModbusException):
             connected = False
         if not connected:
             client.close()

@@ -122,7 +122,7 @@ class EvilBoard(EvilLine):
 
     @property
     def relay(self) -> bool:
-        return self.welded or (self.mode == 0x01 and self.car == 0x03 and not self.locked and not self.fault)
+        return self.welded or (self.mode == 0x01 and self.car >= 0x03 and not self.locked and not self.fault)
 
     def boot(self) -> None:
         """A restart too short to be missed: enabled again, the timer at zero, everything volatile gone."""

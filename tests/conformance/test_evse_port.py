@@ -127,6 +127,18 @@ def test_a_restart_while_charging_ends_not_authorized(site: Site) -> None:
     car.leave()
 
 
+def test_an_authorization_whose_answer_is_lost_is_taken_back(site: Site) -> None:
+    wait_for(site.evse, lambda status: not status.fault)
+    car = Car(site.cable, 7000)
+    site.board.do("fault", kind="mute")  # the board obeys, its answers are lost
+    with pytest.raises(DeviceUnavailable):
+        site.evse.authorize(10)
+    site.board.do("fault", kind="none")
+    assert not wait_for(site.evse, lambda status: not status.relay).authorized
+    assert site.board.do("get")["mode"] == "sleeping"
+    car.leave()
+
+
 def test_silence_is_a_fault_and_clears_by_itself(site: Site) -> None:
     wait_for(site.evse, lambda status: not status.fault)
     site.board.do("fault", kind="silent")
@@ -260,6 +272,25 @@ def test_one_bad_reply_is_never_believed_and_asked_again(evil: EvilBoard, bad: C
     evse.close()
 
 
+def test_a_waking_command_whose_answer_is_lost_is_taken_back(evil: EvilBoard) -> None:
+    evil.plug()
+    evse = driver(evil.link)
+    wait_for(evse, lambda status: True)
+    evil.car = 0x03
+
+    def obey_mutely_once_awake(request: bytes) -> list[Piece]:
+        reply = evil.honest(request)
+        return [] if evil.mode == 0x01 else reply
+
+    evil.always = obey_mutely_once_awake
+    with pytest.raises(DeviceUnavailable):
+        evse.authorize(10)
+    assert evil.relay
+    status = wait_for(evse, lambda status: True)
+    assert not status.relay and not status.authorized
+    evse.close()
+
+
 def test_a_board_found_asleep_is_locked_all_the_same(evil: EvilBoard) -> None:
     evil.mode = 0xFE
     evil.plug()
@@ -300,13 +331,32 @@ def test_a_restart_is_seen_even_without_its_boot_line(evil: EvilBoard, announced
     evse.close()
 
 
-def test_waking_the_board_by_its_button_gives_no_free_energy(evil: EvilBoard) -> None:
+@pytest.mark.parametrize("car", [0x01, 0x02, 0x03, 0x04])
+def test_waking_the_board_by_its_button_gives_no_free_energy(evil: EvilBoard, car: int) -> None:
     evil.plug()
     evse = driver(evil.link)
     wait_for(evse, lambda status: True)
-    evil.car, evil.mode, evil.locked = 0x03, 0x01, False
+    evil.car, evil.mode, evil.locked = car, 0x01, False
     status = wait_for(evse, lambda status: True)
     assert not status.relay and not status.authorized and evil.mode == 0xFE
+    evse.close()
+
+
+@pytest.mark.parametrize(
+    ("state", "fault"), [(0x05, "diode"), (0x06, "ground_fault"), (0x07, "no_ground"), (0x0A, "over_temperature")]
+)
+def test_a_fault_of_the_board_is_told_and_clears_by_itself(evil: EvilBoard, state: int, fault: str) -> None:
+    evil.plug()
+    evse = driver(evil.link)
+    wait_for(evse, lambda status: True)
+    evil.fault = state
+    status = evse.status()
+    assert status.fault == fault and (status.pilot is Pilot.E) == (state == 0x05)
+    evil.fault = 0
+    assert evse.status().fault == ""
+    evil.fault = 0x42
+    with pytest.raises(DeviceMisread, match="unknown state 42"):
+        evse.status()
     evse.close()
 
 

@@ -5,6 +5,7 @@ The fault cases are those of meters.md section 1.5: never a wrong value, bounded
 
 import contextlib
 import shutil
+import signal
 import struct
 import tempfile
 import time
@@ -279,6 +280,32 @@ def test_after_a_late_answer_nothing_is_asked_until_the_line_was_silent(evil: Ev
     assert meter.read().energy_wh == TRUE_WH
     asked, again = evil.heard_at[-2:]
     assert again - asked >= delay + QUARANTINE_S - 0.01
+    meter.close()
+
+
+class Interrupted(Exception):
+    """What a signal handler raises in the middle of a question."""
+
+
+def test_a_question_that_was_interrupted_leaves_no_answer_for_the_next(evil: EvilMeter, quick: Path) -> None:
+    evil.plug()
+    meter = on_line(evil, quick)
+    meter.read()
+
+    def interrupt(number: int, frame: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(3):
+            evil.scripts = [lambda ask: [(0.12, frame(other_value(evil.pdu(ask), ask[5])))]]
+            signal.setitimer(signal.ITIMER_REAL, 0.06)
+            with pytest.raises(Interrupted):
+                meter.read()
+            assert meter.read().energy_wh == TRUE_WH
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
     meter.close()
 
 
