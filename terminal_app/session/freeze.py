@@ -19,12 +19,14 @@ from terminal_app.values import Device, Fault, MeterValue
 
 OPEN_UNCONFIRMED_MS = 30_000
 READ_AGAIN_MS = 5_000
+TRUST_NEWEST_TRIES = 6
+WAKE_UP_MS = 120_000  # how long a meter is asked in any case after a restart
 SIGN_AGAIN_MS = 10_000
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 def stop_reading_due(turn: Turn, connector: int) -> bool:
-    """Whether the stop register shall be read now: the contactor is open, or nobody has confirmed it for 30 s."""
+    """Whether the stop register shall be read now: the contactor is open and locked, or nobody has confirmed it for 30 s."""
     live, now = turn.live(connector), turn.terms.now.mono_ms
     if live.stopping_since_mono_ms == 0:
         turn.note_live(connector, stopping_since_mono_ms=now)
@@ -33,24 +35,28 @@ def stop_reading_due(turn: Turn, connector: int) -> bool:
         return False
     evse = live.evse
     fresh = evse is not None and evse.stamp.mono_ms >= live.stopping_since_mono_ms
-    if fresh and evse is not None and not evse.relay:
+    if fresh and evse is not None and not evse.relay and not evse.authorized:
         return True
     if now - live.stopping_since_mono_ms <= OPEN_UNCONFIRMED_MS:
         return False
-    if fresh:  # the controller says: still closed
+    if fresh and evse is not None and evse.relay:  # the controller says: still closed
         turn.then(events.FaultSeen(Fault(Device.EVSE, connector, "welded", "the contactor did not open"), True))
     return True
 
 
 def stop_read(turn: Turn, connector: int, event: events.Event) -> None:
-    """Two readings came: if they agree and follow the last committed one, their OCMF is signed."""
+    """Two readings came: if they agree and follow the last one that counted, their OCMF is signed."""
     assert isinstance(event, events.RegisterRead)
-    session = turn.state.sessions[connector]
+    if event.purpose != "stop":
+        return  # a start reading asked twice: it was taken before the contactor opened
+    session, live = turn.state.sessions[connector], turn.live(connector)
     assert session.committed is not None
+    last = session.committed
+    if live.meter is not None and live.meter.energy_wh > last.energy_wh and live.read_failures < TRUST_NEWEST_TRIES:
+        last = live.meter  # one reading may have been a glitch: two agreeing ones outweigh it when they stay
     max_power_w = next(one.max_power_w for one in turn.terms.config.connector if one.number == connector)
     why = gate.disagreement(event.first, event.second, max_power_w)
-    if not why and not gate.plausible(session.committed, event.first, max_power_w):
-        last = session.committed
+    if not why and not gate.plausible(last, event.first, max_power_w):
         why = f"{event.first.energy_wh} Wh on meter {event.first.serial} cannot follow {last.energy_wh} Wh on {last.serial}"
     if why:
         stop_unreadable(turn, connector, events.RegisterUnreadable(connector, event.session_id, "stop", why))
@@ -61,11 +67,15 @@ def stop_read(turn: Turn, connector: int, event: events.Event) -> None:
 def stop_unreadable(turn: Turn, connector: int, event: events.Event) -> None:
     """Ask again every few seconds; after `meter_return_s` the last committed reading is the end."""
     assert isinstance(event, events.RegisterUnreadable)
+    if event.purpose != "stop":
+        return
     session, now = turn.state.sessions[connector], turn.terms.now
     failures = turn.live(connector).read_failures + 1
     turn.note_live(connector, asked_read="", read_failures=failures, read_again_mono_ms=now.mono_ms + READ_AGAIN_MS)
     assert session.stop_at is not None and session.committed is not None
-    if now.utc_ms - session.stop_at.utc_ms > turn.terms.config.policy.meter_return_s * 1000:
+    longest_ms = turn.terms.config.policy.meter_return_s * 1000
+    tried_ms = now.mono_ms - turn.live(connector).stopping_since_mono_ms  # since this start: a long night is no patience
+    if now.utc_ms - session.stop_at.utc_ms > longest_ms and tried_ms > min(longest_ms, WAKE_UP_MS):
         _sign(turn, connector, session.committed, "checkpoint")
 
 

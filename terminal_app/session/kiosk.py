@@ -214,6 +214,8 @@ def _nobody_acts(turn: Turn, connector: int) -> bool:
 
 def arm(turn: Turn) -> None:
     """After every turn: does the reader want a payment, an identification, or rest? A change is a new arming."""
+    if turn.state.kiosk.shown and turn.state.kiosk.shown != presenter.meaning(turn.state, turn.terms):
+        turn.note_kiosk(shown="")  # when this meaning comes back it counts as shown only after its own new frame
     kiosk = turn.state.kiosk
     if kiosk.phase is KioskPhase.READING:
         return

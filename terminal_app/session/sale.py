@@ -2,7 +2,7 @@
 
 from terminal_app.screens import NotForSaleReason, OutOfServiceReason
 from terminal_app.session.state import State, Terms
-from terminal_app.values import Device
+from terminal_app.values import Device, Pilot
 
 _OUT_OF_SERVICE = {
     Device.LEDGER: OutOfServiceReason.LEDGER,
@@ -31,8 +31,10 @@ def not_for_sale(state: State, terms: Terms, connector: int) -> NotForSaleReason
         if fault.connector == connector and fault.device in _NOT_FOR_SALE:
             return _NOT_FOR_SALE[fault.device]
     live = state.live[connector]
-    if live.evse is None:
+    if live.evse is None or live.evse.fault or live.evse.pilot in (Pilot.E, Pilot.F):
         return NotForSaleReason.EVSE
+    if live.evse.relay and connector not in state.sessions:
+        return NotForSaleReason.EVSE  # closed, and nobody may draw energy: welded, or not yet locked after a restart
     if live.meter is None:
         return NotForSaleReason.METER
     if not terms.tariffs[connector].is_free and any(fault.device is Device.READER for fault in state.faults.values()):
