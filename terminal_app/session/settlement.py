@@ -60,7 +60,7 @@ def _send_when_due(turn: Turn, hold_id: str, event: events.Event) -> None:
     now, policy = turn.terms.now, turn.terms.config.policy
     if one.in_flight:
         return
-    if now.utc_ms - one.step.utc_ms > policy.settle_deadline_s * 1000:
+    if one.tries and now.utc_ms - one.step.utc_ms > policy.settle_deadline_s * 1000:  # after a long night: tried once more
         why = f"no answer to {_operation(one)} within {policy.settle_deadline_s} s"
         turn.commit(f.HoldEnded(hold_id, f.Terminated.MANUAL, 0, {}, why))
         return
@@ -82,6 +82,9 @@ def _answered(turn: Turn, hold_id: str, event: events.Event) -> None:
         return  # an answer to a step of an earlier process: this one is asked again by itself
     capturing = one.phase is SettlementPhase.CAPTURING
     match event.outcome:
+        case Approved(amount_minor=amount, trace=trace) if capturing and amount != one.step.amount_minor:
+            why = f"asked to capture {one.step.amount_minor}, the gateway says it took {amount}"
+            turn.commit(f.HoldEnded(hold_id, f.Terminated.MANUAL, amount, trace, why))
         case Approved(amount_minor=amount, trace=trace):
             how = f.Terminated.CAPTURED if capturing else f.Terminated.VOIDED
             turn.commit(f.HoldEnded(hold_id, how, amount if capturing else 0, trace, one.step_reason))
