@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kivy.core.window import Window
-from kivy.graphics.opengl import GL_RGB, GL_UNSIGNED_BYTE, glReadPixels
+from kivy.graphics.opengl import GL_RGB, GL_UNSIGNED_BYTE, glFinish, glReadPixels
 
 
 class Glass:
@@ -40,6 +40,7 @@ class Glass:
                 request.unlink(missing_ok=True)
 
     def _watched_flip(self) -> None:
+        glFinish()  # all of the frame is drawn before it counts as shown; and SDL's offscreen driver else queues frames without end
         self._flip()
         self._flipped()
 

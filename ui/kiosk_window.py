@@ -3,6 +3,7 @@
 import argparse
 import gc
 import logging
+import signal
 import time
 
 from kivy.base import EventLoop, runTouchApp
@@ -33,7 +34,8 @@ class Watchdog:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs until the process is ended."""
+    """Runs until SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: EventLoop.close())
     width, height = Window.system_size if options.fullscreen else options.size
     style = Style(THEMES[options.theme], width, height)
     Window.clearcolor = style.rgba("ground")

@@ -17,6 +17,7 @@ from ui.labels import FitLabel
 from ui.theme import Style
 
 QUIET_MODULES = 4  # ISO/IEC 18004: blank border around a QR code
+SPIN_S = 0.1  # each step of the spinner redraws the whole screen
 SLIP = 24  # px at 480 px height a finger may slip off a button between press and release
 Press = Callable[[Button, str], None]
 
@@ -228,15 +229,15 @@ class Spinner(Widget):
 
     def start(self) -> None:
         self.stop()
-        self._ticking = Clock.schedule_interval(self._turn, 0)
+        self._ticking = Clock.schedule_interval(self._turn, SPIN_S)
 
     def stop(self) -> None:
         if self._ticking is not None:
             self._ticking.cancel()
             self._ticking = None
 
-    def _turn(self, passed_s: float) -> None:
-        self.angle = (self.angle - 300 * min(passed_s, 0.1)) % 360
+    def _turn(self, _: float) -> None:
+        self.angle = (self.angle - 30) % 360
 
 
 class Progress(Widget):

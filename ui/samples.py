@@ -1,4 +1,4 @@
-"""Sample screens for the gallery and the tests: every view in its usual and its hardest form, and a pseudo-language."""
+"""Sample screens for warm-up, gallery and tests: every view in its usual and hardest form, and a pseudo-language."""
 
 import re
 

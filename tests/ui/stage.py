@@ -14,7 +14,7 @@ from ui.frame import Frame
 from ui.glass import pixels
 from ui.link import Received
 from ui.show import Player
-from ui.theme import DAY, Style
+from ui.theme import DAY, Style, Theme
 
 
 class FakeLink:
@@ -40,10 +40,10 @@ class FakeLink:
 class Stage:
     """A player in the test window with a clock that the test sets."""
 
-    def __init__(self, **options: object) -> None:
+    def __init__(self, theme: Theme = DAY, **options: object) -> None:
         self.now = 100.0
         self.link = FakeLink()
-        self.frame = Frame(Style(DAY, *SIZE), self._press)
+        self.frame = Frame(Style(theme, *SIZE), self._press)
         for old in list(Window.children):
             Window.remove_widget(old)
         if EventLoop.status == "started":
@@ -92,7 +92,7 @@ class Stage:
 
 
 def stage(**options: object) -> Iterator[Stage]:
-    made = Stage(**options)
+    made = Stage(**options)  # type: ignore[arg-type]
     yield made
     made.close()
 

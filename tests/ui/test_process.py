@@ -104,6 +104,7 @@ def test_a_driver_presses_stop_and_the_core_hears_it_once(folder: Path, display:
         assert watched.systemd.recv(100) == b"WATCHDOG=1", "it lives on without a core"
     finally:
         ended(program)
+    assert program.returncode == 0, "SIGTERM ends it in good order"
 
 
 @pytest.mark.parametrize(
