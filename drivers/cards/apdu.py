@@ -22,7 +22,7 @@ def exchange(transmit: Transmit, command: bytes) -> tuple[bytearray, int]:
         if len(answer) < 2:
             raise CardMisread(CardMisreadReason.ERROR, "answer without status word")
         sw1, sw2 = answer[-2], answer[-1]
-        body += answer[:-2]
+        body += memoryview(answer)[:-2]
         wipe(answer)
         if sw1 == 0x61:
             answer = transmit(bytes([command[0] & 0x03, 0xC0, 0x00, 0x00, sw2]))

@@ -308,8 +308,9 @@ class PcscSlot:
         if self._t0 and len(command) > 5 and len(command) == command[4] + 6:
             command = command[:-1]  # T=0 has no Le behind data; the answer comes by 61xx
         code, answer = self._scard.SCardTransmit(self._card, self._pci, list(command))
-        buffer = bytearray(byte & 0xFF for byte in answer)
-        for i in range(len(answer)):
+        buffer = bytearray(len(answer))  # made in full size: one that grows leaves copies behind
+        for i, byte in enumerate(answer):
+            buffer[i] = byte & 0xFF
             answer[i] = 0
         if code & 0xFFFFFFFF == 0 and len(buffer) < 2:  # vpcd answers so when the card is pulled within an APDU
             raise PcscError(Category.REMOVED, "the card answered nothing")

@@ -7,10 +7,9 @@ SEPARATOR, PAD = 0x0D, 0x0F
 
 
 def _nibbles(value: memoryview) -> bytearray:
-    out = bytearray()
-    for byte in value:
-        out.append(byte >> 4)
-        out.append(byte & 0x0F)
+    out = bytearray(2 * len(value))  # made in full size: one that grows leaves copies behind
+    for i, byte in enumerate(value):
+        out[2 * i], out[2 * i + 1] = byte >> 4, byte & 0x0F
     if out and out[-1] == PAD:
         out.pop()
     return out
@@ -31,7 +30,10 @@ def consistent_pan(track2: memoryview, pan: memoryview | None) -> bytearray:
             raise CardMisread(CardMisreadReason.ERROR, "track 2 equivalent (57) is malformed")
         if other is not None and other != digits:
             raise CardMisread(CardMisreadReason.ERROR, "card number (5A) and track 2 (57) differ")
-        return bytearray(0x30 + digit for digit in digits)
+        text = bytearray(len(digits))
+        for i, digit in enumerate(digits):
+            text[i] = 0x30 + digit
+        return text
     finally:
         for buffer in (nibbles, digits, rest, other or bytearray()):
             wipe(buffer)

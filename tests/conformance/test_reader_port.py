@@ -3,6 +3,8 @@
 A process can talk to one pcscd only (libpcsclite keeps the socket's name), so the whole file shares one private service.
 """
 
+import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -288,9 +290,11 @@ def test_a_card_that_hangs_blocks_nothing_for_ever(real: PcscdStage) -> None:
     real.insert("mastercard")
     until(lambda: real.reader.wait_card(2))
     real.service.card("hang")
+    begin = time.monotonic()
     with pytest.raises(DeviceUnavailable) as raised:
         real.reader.read(PAY)
     assert raised.value.kind == "stuck"
+    assert time.monotonic() - begin < DEADLINE_S  # the port promises 5 s
     with pytest.raises(DeviceUnavailable) as again:
         real.reader.wait_card(0.2)
     assert again.value.kind == "stuck"
@@ -300,6 +304,35 @@ def test_a_card_that_hangs_blocks_nothing_for_ever(real: PcscdStage) -> None:
     real.insert("mastercard")
     until(lambda: comes(real.reader))
     assert issuer_accepts(real.reader.read(PAY).emv, PANS["mastercard"])
+
+
+@needs_pcscd
+def test_a_service_that_is_frozen_blocks_nothing_for_ever(real: PcscdStage) -> None:
+    real.insert("visa")
+    until(lambda: real.reader.wait_card(2))
+    pid = int(Path(real.service.socket).with_name("pcscd.pid").read_text().split("\n")[0])
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for call in (lambda: real.reader.read(PAY), lambda: real.reader.wait_card(0.1)):
+            with pytest.raises(DeviceUnavailable) as raised:
+                call()
+            assert raised.value.kind == "stuck"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    until(lambda: settled_empty(real.reader))  # back, and the card that lay there is not new
+    assert issuer_accepts(real.reader.read(PAY).emv, PANS["visa"])
+
+
+@needs_pcscd
+def test_closing_never_waits_for_a_card_that_hangs(real: PcscdStage, section: ReaderSection) -> None:
+    real.insert("visa")
+    until(lambda: real.reader.wait_card(2))
+    real.service.card("hang")
+    with pytest.raises(DeviceUnavailable):
+        real.reader.read(PAY)
+    real.reader.close()
+    real.remove()
+    real.service.card("hang", on=False)
 
 
 @needs_pcscd
