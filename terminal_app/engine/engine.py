@@ -49,6 +49,7 @@ class Standing:
     software: str
     config_sha256: str
     out_of_service: bool = False
+    record_spki: bytes = b""
 
 
 class Engine:

@@ -1,6 +1,11 @@
-"""What the control socket can be asked. Each: (engine, arguments, actor) -> plain JSON. Any thread; orders go to the engine's."""
+"""What the control socket can be asked. Each: (engine, arguments, actor) -> plain JSON. Any thread; orders go to the engine's.
 
-from collections.abc import Mapping
+Questions read the present state or page through the ledger; every order is first committed as a ServiceAct with the
+peer's Unix user and the reason. No answer holds a key, a card token or a secret.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -8,11 +13,16 @@ import msgspec
 
 from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
+from terminal_app.ledger.entry import GENESIS
+from terminal_app.ports import PaymentGateway
 from terminal_app.session import events, sale
 from terminal_app.session.facts import ServiceAct, StopReason
 from terminal_app.session.state import State
 
 Arguments = Mapping[str, Any]
+MAX_PAGE = 1000
+MAX_PAGE_BYTES = 1024 * 1024
+LONGEST_CHECK_S = 20.0
 
 
 def status(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
@@ -36,14 +46,17 @@ def status(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
         },
         "ledger": {"entries": engine.ledger.head[0], "head": engine.ledger.head[1], "reserve_used": engine.ledger.reserve_used},
         "clock": terms.now.clock.value,
+        "utc_ms": terms.now.utc_ms,
         "screen": None if engine.screen is None else type(engine.screen.view).__name__,
         "screen_no": None if engine.screen is None else engine.screen.screen_no,
+        "reader_armed": state.kiosk.request is not None and state.kiosk.request.pay,
     }
 
 
 def _connector(engine: Engine, state: State, number: int) -> dict[str, Any]:
     live, session = state.live[number], state.sessions.get(number)
-    reason = sale.not_for_sale(state, engine.terms(), number)
+    terms = engine.terms()
+    reason = sale.not_for_sale(state, terms, number)
     return {
         "connector": number,
         "for_sale": reason is None,
@@ -52,9 +65,13 @@ def _connector(engine: Engine, state: State, number: int) -> dict[str, Any]:
         "phase": session.phase.value if session else "none",
         "pilot": live.evse.pilot.value if live.evse else "",
         "relay": live.evse.relay if live.evse else None,
+        "evse_age_ms": max(0, terms.now.mono_ms - live.evse.stamp.mono_ms) if live.evse else None,
+        "limit_a": live.evse.limit_a if live.evse else None,
         "meter_wh": live.meter.energy_wh if live.meter else None,
         "power_w": live.meter.power_w if live.meter else None,
         "meter_serial": live.meter.serial if live.meter else "",
+        "meter_age_ms": max(0, terms.now.mono_ms - live.meter.stamp.mono_ms) if live.meter else None,
+        "meter_utc_ms": live.meter.stamp.utc_ms if live.meter else None,
     }
 
 
@@ -82,21 +99,125 @@ def payments_open(engine: Engine, arguments: Arguments, actor: str) -> list[dict
     ]
 
 
+# --- the ledger, in pages --------------------------------------------------------------------------------------------
+
+
+def ledger_head(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
+    """Whose ledger this is and how far it goes; the public keys that verify what it signed (DER SPKI, hex)."""
+    seq, sha256 = engine.ledger.head
+    standing, chain = engine.standing, engine.state.chain
+    return {
+        "terminal": standing.config.terminal.id,
+        "chain_id": engine.ledger.chain_id,
+        "entries": seq,
+        "head": sha256,
+        "records": chain.next_record_seq - 1,
+        "record_head": chain.head_sha256 or GENESIS,
+        "waiting": engine.ledger.waiting(),
+        "record_key_id": standing.record_key_id,
+        "record_spki": standing.record_spki.hex(),
+        "ocmf_key_id": standing.ocmf_key_id,
+        "ocmf_spki": standing.ocmf_spki.hex(),
+    }
+
+
+def entries_read(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
+    """A page of entries after seq `after` (with `newest_first`: before `before`), of one session, of some kinds."""
+    kinds = tuple(str(kind) for kind in arguments.get("kinds", ()))
+    found = engine.ledger.entries(
+        after=int(arguments.get("after", 0)),
+        before=int(arguments.get("before", 0)),
+        session_id=str(arguments.get("session_id", "")),
+        kinds=kinds,
+        newest_first=bool(arguments.get("newest_first", False)),
+        limit=_limit(arguments) + 1,
+    )
+    return _page(((msgspec.to_builtins(one), len(one.body)) for one in found), _limit(arguments))
+
+
+def records_read(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
+    """A page of sealed records after seq `after` (with `newest_first`: before `before`), of one session or hold."""
+    found = engine.ledger.records(
+        after=int(arguments.get("after", 0)),
+        before=int(arguments.get("before", 0)),
+        subject=str(arguments.get("subject", "")),
+        newest_first=bool(arguments.get("newest_first", False)),
+        limit=_limit(arguments) + 1,
+    )
+    return _page(((list(one), len(one.jws)) for one in found), _limit(arguments))
+
+
+def _limit(arguments: Arguments) -> int:
+    return min(max(int(arguments.get("limit", MAX_PAGE)), 1), MAX_PAGE)
+
+
+def _page(items: Iterable[tuple[Any, int]], limit: int) -> dict[str, Any]:
+    """As many as fit into one message; `more` tells that there are others. One always goes."""
+    page, size = list[Any](), 0
+    for item, length in items:
+        if page and (len(page) >= limit or size + length > MAX_PAGE_BYTES):
+            return {"items": page, "more": True}
+        page.append(item)
+        size += length
+    return {"items": page, "more": False}
+
+
+# --- orders ----------------------------------------------------------------------------------------------------------
+
+
 def session_stop(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
-    """End the charge on a connector; the order is a fact."""
-    connector, reason = int(arguments["connector"]), str(arguments.get("reason", ""))[:200]
+    """End the charge on a connector; the order is a fact. ValueError if there is nothing to stop or no reason is given."""
+    connector, reason = int(arguments["connector"]), str(arguments.get("reason", "")).strip()[:200]
     if connector not in engine.state.live:
-        raise ValueError(f"there is no connector {connector}")
+        raise ValueError(f"there is no connector {connector}; this terminal has {', '.join(map(str, engine.state.live))}")
+    if not reason:
+        raise ValueError("an order needs a reason: it stands in the ledger")
 
-    def order() -> None:
+    def order() -> str:
+        session = engine.state.sessions.get(connector)
+        if session is None:
+            raise ValueError(f"connector {connector} has no session; nothing was ordered")
         engine.commit_outside_a_turn(ServiceAct(actor, "session.stop", str(connector), reason))
-        engine.turn(events.StopCommanded(connector, StopReason.REMOTE, actor, reason))
+        return session.session_id
 
-    engine.ask(order)
-    return {"connector": connector, "ordered": True}
+    session_id = engine.ask(order)
+    engine.inbox.post(events.StopCommanded(connector, StopReason.REMOTE, actor, reason))
+    return {"connector": connector, "session": session_id, "ordered": True}
 
 
-def operations(engine: Engine) -> dict[str, Operation]:
+# --- gateways --------------------------------------------------------------------------------------------------------
+
+
+class GatewayCheck:
+    """Tries link and credentials of a gateway, on the asking client's thread; one at a time, so that tools cannot pile up."""
+
+    def __init__(self, gateways: Mapping[str, PaymentGateway]) -> None:
+        self._gateways = gateways
+        self._busy = threading.Lock()
+
+    def __call__(self, arguments: Arguments, actor: str) -> dict[str, Any]:
+        """`trouble` empty = well. Blocks up to `deadline_s`. Moves no money."""
+        name = str(arguments["name"])
+        gateway = self._gateways.get(name)
+        if gateway is None:
+            raise ValueError(f"there is no gateway {name}; this core has {', '.join(self._gateways) or 'none'}")
+        if not self._busy.acquire(blocking=False):
+            raise ValueError("another gateway check is under way; try again")
+        try:
+            deadline_s = min(max(int(arguments.get("deadline_s", 10)), 1), LONGEST_CHECK_S)
+            return {"name": name, "trouble": gateway.check(deadline_s)}
+        finally:
+            self._busy.release()
+
+
+def operations(engine: Engine, gateways: Mapping[str, PaymentGateway] | None = None) -> dict[str, Operation]:
     """The table for the control socket."""
-    table = {"status": status, "payments.open": payments_open, "session.stop": session_stop}
-    return {name: partial(function, engine) for name, function in table.items()}
+    table = {
+        "status": status,
+        "payments.open": payments_open,
+        "session.stop": session_stop,
+        "ledger.head": ledger_head,
+        "entries.read": entries_read,
+        "records.read": records_read,
+    }
+    return {name: partial(function, engine) for name, function in table.items()} | {"gateway.check": GatewayCheck(gateways or {})}

@@ -5,13 +5,12 @@ power cut (reliability.md section 0). A preallocated reserve file is given up wh
 session can still be closed. The database is 0600 in a 0700 folder; a second process is refused by a lock.
 """
 
-import contextlib
 import errno
 import fcntl
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -19,14 +18,13 @@ from typing import Protocol
 from sqlite_utils import Database
 
 from terminal_app.errors import LedgerBroken
-from terminal_app.ledger.entry import GENESIS, Entry, from_row, hash_of, make
+from terminal_app.ledger.entry import GENESIS, Entry, make
+from terminal_app.ledger.reading import BUSY_TIMEOUT_S, COLUMNS, LedgerReader
 from terminal_app.ledger.schema import migrations
 from terminal_app.session.facts import Fact, OfficeAcknowledged, Sealed
 from terminal_app.values import Stamp
 
 RESERVE_BYTES = 4 * 1024 * 1024
-BUSY_TIMEOUT_S = 5
-_COLUMNS = "seq, utc_ms, mono_ms, boot_id, clock, kind, session_id, public, body, sha256"
 
 
 class CommitProbe(Protocol):
@@ -35,11 +33,11 @@ class CommitProbe(Protocol):
     def __call__(self, when: str, number: int) -> None: ...
 
 
-class Ledger:
+class Ledger(LedgerReader):
     """Append facts, read them back. Raises LedgerBroken when it cannot be trusted or written; nothing is half-written."""
 
     def __init__(self, folder: Path, probe: CommitProbe | None = None) -> None:
-        self.path = folder / "ledger.db"
+        super().__init__(folder)
         self._reserve = folder / "reserve"
         self._probe = probe
         self.commits = 0
@@ -93,7 +91,7 @@ class Ledger:
                 head = entry.sha256
                 entries.append(entry)
                 self._db.execute(
-                    f"INSERT INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    f"INSERT INTO entries ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         entry.seq,
                         at.utc_ms,
@@ -128,56 +126,8 @@ class Ledger:
         """Newest entry: seq (0 = none) and hash."""
         return self._seq, self._head
 
-    def entries(self, after: int = 0, session_id: str = "", limit: int = -1) -> Iterator[Entry]:
-        """Entries after `after`, oldest first; of one session if given."""
-        with contextlib.closing(_open(self.path, readonly=True)) as db:
-            where, arguments = "seq > ?", [after]
-            if session_id:
-                where += " AND session_id = ?"
-            rows = db.execute(
-                f"SELECT {_COLUMNS} FROM entries WHERE {where} ORDER BY seq LIMIT ?",
-                (*arguments, *([session_id] if session_id else []), limit),
-            )
-            for row in rows:
-                yield from_row(row)
-
-    def verified_entries(self) -> Iterator[Entry]:
-        """All entries, each checked against the chain while it is read. LedgerBroken names the first bad one."""
-        seq, head = 0, GENESIS
-        try:
-            for entry in self.entries():
-                if entry.seq != seq + 1:
-                    raise LedgerBroken(f"entry {seq + 1} is missing", seq + 1)
-                stored = (entry.seq, entry.stamp, entry.kind, entry.session_id, entry.public, entry.body, head)
-                if entry.sha256 != hash_of(*stored):
-                    raise LedgerBroken("does not follow the one before: the ledger was changed or is damaged", entry.seq)
-                seq, head = entry.seq, entry.sha256
-                yield entry
-        except sqlite3.Error as error:
-            raise LedgerBroken(f"{self.path}: {error}", seq + 1) from error
-        except ValueError as error:
-            raise LedgerBroken(f"cannot be read: {error}", seq + 1) from error
-
-    def records(self, after: int = 0, limit: int = -1) -> list[tuple[int, str, str, str, str]]:
-        """Sealed records after `after`: (seq, type, subject, jws, sha256)."""
-        with contextlib.closing(_open(self.path, readonly=True)) as db:
-            found = db.execute(
-                "SELECT seq, type, subject, jws, sha256 FROM records WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
-            )
-            return list(found)
-
-    def public_entries(self, after: int, limit: int) -> list[Entry]:
-        """Public entries after `after`, oldest first."""
-        with contextlib.closing(_open(self.path, readonly=True)) as db:
-            rows = db.execute(f"SELECT {_COLUMNS} FROM entries WHERE seq > ? AND public = 1 ORDER BY seq LIMIT ?", (after, limit))
-            return [from_row(row) for row in rows]
-
-    def waiting(self) -> int:
-        """Records the office has not acknowledged."""
-        with contextlib.closing(_open(self.path, readonly=True)) as db:
-            return int(db.execute("SELECT count(*) FROM outbox").fetchone()[0])
-
     def close(self) -> None:
+        super().close()
         self._db.close()
         os.close(self._lock)
 
@@ -221,11 +171,8 @@ class Ledger:
         return True
 
 
-def _open(path: Path, readonly: bool = False) -> Database:
+def _open(path: Path) -> Database:
     """A connection with the settings that survive power cuts, asserted."""
-    if readonly:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
-        return Database(connection)
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")

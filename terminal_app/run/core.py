@@ -118,6 +118,7 @@ class Core:
         self.engine = Engine(standing, ledger, clock, chance, Outside(self._act, self._wish_evse, self._wish_reader, ui.publish))
         inbox = self.engine.inbox
         gateways = {name: _gateway(name, section, settings, path) for name, section in settings.gateway.items()}
+        self._gateways = gateways
         self._meters = {
             one.number: MeterWorker(one.number, ModbusMeter(settings.meter[one.meter], f"meter.{one.meter}", clock), inbox)
             for one in settings.connector
@@ -149,7 +150,7 @@ class Core:
         self._ui.open(self.engine)
         sync = SyncLink(runtime / "sync.sock", self.engine, spki_of(self._settings.office.public_key))
         allowed = frozenset({0, os.getuid()} | group_members(CONTROL_GROUP))
-        control = Answering(runtime / "control.sock", operations(self.engine), allowed)
+        control = Answering(runtime / "control.sock", operations(self.engine, self._gateways), allowed)
         broken: list[BaseException] = []
         turning = threading.Thread(target=self._turn, args=(broken,), name="engine", daemon=True)
         turning.start()
@@ -213,6 +214,7 @@ def read_standing(settings: config.Config, path: Path, keys: Keys, out_of_servic
         config=settings,
         tariffs=tariffs_of(settings, path),
         record_key_id=keys.records.key_id,
+        record_spki=keys.records.public_key_spki(),
         ocmf_spki=keys.ocmf.public_key_spki(),
         ocmf_key_id=keys.ocmf.key_id,
         software=__version__,

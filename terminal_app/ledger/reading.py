@@ -1,0 +1,197 @@
+"""Reading a ledger: by the process that writes it, by others beside it, and from a disk that can no longer be written.
+
+Nothing is written here, not even SQLite's own helper files on a read-only file system: a clean WAL database there opens only
+as `immutable` (reliability.md section 0.4), and one with a live -wal file is copied aside first, because `immutable` would
+not see its newest entries.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from sqlite_utils import Database
+
+from terminal_app.errors import LedgerBroken
+from terminal_app.ledger.entry import GENESIS, Entry, from_row, hash_of
+
+BUSY_TIMEOUT_S = 5
+COLUMNS = "seq, utc_ms, mono_ms, boot_id, clock, kind, session_id, public, body, sha256"
+
+
+class StoredRecord(NamedTuple):
+    """A sealed record as it lies in the table: `subject` is its session_id or hold_id, `sha256` the JWS's, hex."""
+
+    seq: int
+    type: str
+    subject: str
+    jws: str
+    sha256: str
+
+
+class LedgerReader:
+    """Reads from any thread; each question opens its own connection. LedgerBroken if the file cannot be read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "ledger.db"
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def chain(self) -> str:
+        """The chain's identity ("" before the first start)."""
+        found = self._all("SELECT value FROM identity WHERE name = 'chain_id'")
+        return str(found[0][0]) if found else ""
+
+    @property
+    def tail(self) -> tuple[int, str]:
+        """Newest entry on the disk: seq (0 = none) and hash."""
+        found = self._all("SELECT seq, sha256 FROM entries ORDER BY seq DESC LIMIT 1")
+        return (int(found[0][0]), str(found[0][1])) if found else (0, GENESIS)
+
+    def entries(
+        self,
+        after: int = 0,
+        session_id: str = "",
+        limit: int = -1,
+        kinds: Sequence[str] = (),
+        newest_first: bool = False,
+        before: int = 0,
+    ) -> Iterator[Entry]:
+        """Entries after `after` and before `before` (0 = no end); of one session, of some kinds if given. LedgerBroken."""
+        where, values = "seq > ?", list[object]([after])
+        if before:
+            where += " AND seq < ?"
+            values.append(before)
+        if session_id:
+            where += " AND session_id = ?"
+            values.append(session_id)
+        if kinds:
+            where += f" AND kind IN ({', '.join('?' * len(kinds))})"
+            values += kinds
+        order, seq = "DESC" if newest_first else "ASC", after
+        try:
+            for row in self._rows(f"SELECT {COLUMNS} FROM entries WHERE {where} ORDER BY seq {order} LIMIT ?", (*values, limit)):
+                seq = row[0] if isinstance(row[0], int) else seq
+                yield from_row(row)
+        except sqlite3.Error as error:
+            raise LedgerBroken(f"{self.path}: {error}", None if newest_first else seq + 1) from error
+        except ValueError as error:
+            raise LedgerBroken(f"cannot be read: {error}", seq) from error
+
+    def verified_entries(self) -> Iterator[Entry]:
+        """All entries, each checked against the chain while it is read. LedgerBroken names the first bad one."""
+        return verified(self.entries())
+
+    def records(
+        self, after: int = 0, limit: int = -1, subject: str = "", newest_first: bool = False, before: int = 0
+    ) -> list[StoredRecord]:
+        """Sealed records after `after` and before `before` (0 = no end); of one session or hold if given. LedgerBroken."""
+        where, values = "seq > ?", list[object]([after])
+        if before:
+            where += " AND seq < ?"
+            values.append(before)
+        if subject:
+            where += " AND subject = ?"
+            values.append(subject)
+        order = "DESC" if newest_first else "ASC"
+        sql = f"SELECT seq, type, subject, jws, sha256 FROM records WHERE {where} ORDER BY seq {order} LIMIT ?"
+        return [StoredRecord(*row) for row in self._all(sql, (*values, limit))]
+
+    def public_entries(self, after: int, limit: int) -> list[Entry]:
+        """Public entries after `after`, oldest first."""
+        sql = f"SELECT {COLUMNS} FROM entries WHERE seq > ? AND public = 1 ORDER BY seq LIMIT ?"
+        return [from_row(row) for row in self._all(sql, (after, limit))]
+
+    def waiting(self) -> int:
+        """Records the office has not acknowledged."""
+        return int(self._all("SELECT count(*) FROM outbox")[0][0])
+
+    def close(self) -> None:
+        """Give back what reading needed; idempotent."""
+        if self._copy is not None:
+            self._copy.cleanup()
+            self._copy = None
+
+    # --- opening -----------------------------------------------------------------------------------------------------
+
+    def _all(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        try:
+            return list(self._rows(sql, values))
+        except sqlite3.Error as error:
+            raise LedgerBroken(f"{self.path}: {error}") from error
+
+    def _rows(self, sql: str, values: Sequence[object]) -> Iterator[Any]:
+        with contextlib.closing(self._connect()) as connection:
+            yield from Database(connection).execute(sql, values)
+
+    def _connect(self) -> sqlite3.Connection:
+        path = self.path if self._copy is None else Path(self._copy.name, self.path.name)
+        try:
+            return _read_only(path, "mode=ro")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) or not path.is_file():
+                raise LedgerBroken(f"{path}: {error}") from error
+        except sqlite3.Error as error:
+            raise LedgerBroken(f"{path}: {error}") from error
+        wal = path.with_name(f"{path.name}-wal")
+        try:
+            if not wal.exists() or wal.stat().st_size == 0:
+                return _read_only(path, "immutable=1")
+            self._copy = tempfile.TemporaryDirectory(prefix="ct-ledger-")
+            for file in (path, wal):
+                shutil.copy(file, self._copy.name)
+            return _read_only(Path(self._copy.name, path.name), "mode=ro")
+        except (sqlite3.Error, OSError) as error:
+            raise LedgerBroken(f"{path}: cannot be read: {error}") from error
+
+
+def _read_only(path: Path, how: str) -> sqlite3.Connection:
+    """A connection that has read once: SQLite says only then whether it can."""
+    connection = sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def verified(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Entries from the first on, each checked against the one before. LedgerBroken names the first bad one."""
+    seq, head = 0, GENESIS
+    for entry in entries:
+        if entry.seq != seq + 1:
+            raise LedgerBroken(f"entry {seq + 1} is missing", seq + 1)
+        stored = (entry.seq, entry.stamp, entry.kind, entry.session_id, entry.public, entry.body, head)
+        if entry.sha256 != hash_of(*stored):
+            raise LedgerBroken("does not follow the one before: the ledger was changed or is damaged", entry.seq)
+        seq, head = entry.seq, entry.sha256
+        yield entry
+
+
+@contextlib.contextmanager
+def core_kept_out(folder: Path, alone: bool) -> Iterator[bool]:
+    """The core's lock, while the body runs; False if the core (or, `alone`, another tool) has it. Nothing is created.
+
+    OSError if the lock may not be opened.
+    """
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield True  # no core has ever started here
+        return
+    try:
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)

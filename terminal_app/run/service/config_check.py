@@ -1,0 +1,174 @@
+"""`charge-service config check`: everything that would stop the core's start, without starting it, and what is unwise."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.markup import escape
+
+from terminal_app import config
+from terminal_app.errors import ChargeError, ConfigError
+from terminal_app.run.service import show
+from terminal_app.run.service.options import json_option
+from terminal_app.run.service.site import Site, user
+
+LONGEST_SOCKET_PATH = 100
+LONGEST_SOCKET_NAME = "/control.sock"
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One thing about the configuration: `state` ok, warning or fault; `next` what to do."""
+
+    where: str
+    state: str
+    says: str
+    next: str = ""
+
+
+@click.group("config")
+def config_group() -> None:
+    """The terminal's configuration."""
+
+
+@config_group.command()
+@click.option("--config", "other", type=click.Path(path_type=Path), help="Check this file instead of the one in use.")
+@json_option
+@click.pass_obj
+def check(site: Site, other: Path | None) -> int:
+    """File, keys, tariffs, meter profiles, gateways, office; names file, section, key and reason. Opens no device."""
+    path = other or site.path
+    remarks = list(examine(path))
+    states = [one.state for one in remarks]
+    code = show.FAULT if "fault" in states else show.WARNING if "warning" in states else show.OK
+    if site.as_json:
+        show.as_json({"config": str(path), "state": show.STATE_NAMES[code], "remarks": [vars(one) for one in remarks]})
+        return code
+    out = show.console()
+    for one in remarks:
+        out.print(f"{show.styled(one.state)}  [bold]{escape(one.where)}[/]  {escape(one.says)}", soft_wrap=True)
+        if one.next:
+            out.print(f"    -> {escape(one.next)}", soft_wrap=True)
+    return code
+
+
+def examine(path: Path) -> Iterator[Remark]:
+    """All remarks, worst things not first: in the order of the file."""
+    try:
+        settings = config.load(path)
+    except ConfigError as error:
+        yield Remark(path.name, "fault", str(error), "the core does not start before this is mended")
+        return
+    yield Remark(
+        path.name, "ok", f"terminal {settings.terminal.id}, mode {settings.terminal.mode}, {len(settings.connector)} connectors"
+    )
+    yield from _folders(settings)
+    yield from _devices(settings)
+    yield from _files(settings, path)
+    yield from _gateways(settings, path)
+    yield from _tariffs(settings, path)
+
+
+def _folders(settings: config.Config) -> Iterator[Remark]:
+    runtime = str(settings.terminal.runtime_dir)
+    if len(os.fsencode(runtime)) + len(LONGEST_SOCKET_NAME) > LONGEST_SOCKET_PATH:
+        says = f"{runtime} is too long for a Unix socket in it ({LONGEST_SOCKET_PATH} bytes in all)"
+        yield Remark("[terminal] runtime_dir", "fault", says, "choose a shorter one, such as /run/charge-terminal")
+    state = settings.terminal.state_dir
+    if not state.is_dir():
+        yield Remark("[terminal] state_dir", "warning", f"{state} does not exist yet", "the core makes it at its first start")
+
+
+def _devices(settings: config.Config) -> Iterator[Remark]:
+    from drivers.evse.openevse import OpenEvse
+
+    for name, meter in settings.meter.items():
+        where = f"[meter.{name}]"
+        yield _tried(f"{where} profile", partial(_profile, meter))
+        if meter.port and not Path(meter.port).exists():
+            yield Remark(
+                f"{where} port", "warning", f"{meter.port} is not there", "plug the adapter in; names: ls -l /dev/serial/by-path"
+            )
+    for name, evse in settings.evse.items():
+        where = f"[evse.{name}]"
+        if not Path(evse.port).exists():
+            yield Remark(
+                f"{where} port", "warning", f"{evse.port} is not there", "plug the controller in; names: ls -l /dev/serial/by-path"
+            )
+        if OpenEvse.keepalive_s == 0:
+            yield Remark(
+                where,
+                "warning",
+                "this controller cannot guard itself: if terminal and cable die while charging, only the car ends the charge",
+                "the terminal is its guard; keep both on one supply",
+            )
+
+
+def _profile(meter: config.MeterSection) -> str:
+    from drivers.meters import profile
+
+    return profile.load(meter.profile).model
+
+
+def _files(settings: config.Config, path: Path) -> Iterator[Remark]:
+    from drivers.cards.card_token import load_card_key
+    from terminal_app.run.core import signer, spki_of
+
+    keys, office = settings.keys, settings.office
+    yield _read(keys.record, lambda: f"key {signer(keys.record, path, 'record').key_id}", "[keys] record")
+    yield _read(keys.ocmf, lambda: f"key {signer(keys.ocmf, path, 'ocmf').key_id}", "[keys] ocmf")
+    yield _read(settings.reader.card_key, lambda: load_card_key(settings.reader.card_key) and "32 bytes", "[reader] card_key")
+    yield _read(office.public_key, lambda: spki_of(office.public_key) and "a public key", "[office] public_key")
+    yield _read(office.token_file, lambda: _token(office.token_file), "[office] token_file")
+    if office.ca_file is not None:
+        ca_file = office.ca_file
+        yield _read(ca_file, lambda: f"{ca_file.stat().st_size} bytes", "[office] ca_file")
+
+
+def _token(file: Path) -> str:
+    if not file.read_text("ascii").strip():
+        raise ConfigError(file.name, "", "is empty; it must hold one line with the token")
+    return "a token"
+
+
+def _gateways(settings: config.Config, path: Path) -> Iterator[Remark]:
+    from terminal_app.payments.iso8583 import Iso8583Gateway
+
+    for name, section in settings.gateway.items():
+        where = f"[gateway.{name}]"
+
+        def build(name: str = name, section: config.Iso8583Section = section) -> str:
+            Iso8583Gateway(name, section, settings.demo).close()
+            return f"{section.host}:{section.port}" + ("" if section.tls else ", without TLS (demo only)")
+
+        yield _tried(where, build)
+
+
+def _tariffs(settings: config.Config, path: Path) -> Iterator[Remark]:
+    from terminal_app.run.core import tariffs_of
+
+    yield _tried("[[connector]] tariff", lambda: f"{len(tariffs_of(settings, path))} tariffs accepted")
+    for one in settings.connector:
+        if one.tariff is None:
+            says = f"connector {one.number} has no tariff: it is not for sale"
+            yield Remark(
+                "[[connector]] tariff", "warning", says, "name an OCPI 2.3.0 tariff file; for free charging an explicit zero tariff"
+            )
+
+
+def _read(file: Path, attempt: Callable[[], Any], where: str) -> Remark:
+    """A file that may be somebody else's to read: then nothing can be said about it."""
+    if file.exists() and not os.access(file, os.R_OK):
+        return Remark(where, "warning", f"{file} may not be read by {user()}, so it was not checked", "try with sudo")
+    return _tried(where, attempt)
+
+
+def _tried(where: str, attempt: Callable[[], Any]) -> Remark:
+    try:
+        return Remark(where, "ok", str(attempt()))
+    except (ChargeError, OSError, ValueError) as error:
+        return Remark(where, "fault", str(error))

@@ -1,0 +1,185 @@
+"""Where the tool stands: configuration, the core if it runs, the ledger, the public keys. Opened when first needed."""
+
+import contextlib
+import enum
+import getpass
+import os
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from terminal_app import config
+from terminal_app.billing.signature import thumbprint
+from terminal_app.errors import ConfigError, LedgerBroken, SignatureInvalid
+from terminal_app.ledger.entry import Entry
+from terminal_app.ledger.reading import LedgerReader, StoredRecord, core_kept_out
+from terminal_app.run.service.core_talk import CoreBooks, CoreTalk, ServiceTrouble, connect
+
+DEFAULT_CONFIG = Path("/etc/charge-terminal/terminal.toml")
+
+
+class Books(Protocol):
+    """A ledger as the tool reads it: from the running core or from its files. LedgerBroken, ServiceTrouble."""
+
+    @property
+    def chain(self) -> str: ...
+    @property
+    def tail(self) -> tuple[int, str]: ...
+    def waiting(self) -> int: ...
+    def entries(
+        self,
+        after: int = 0,
+        session_id: str = "",
+        limit: int = -1,
+        kinds: tuple[str, ...] = (),
+        newest_first: bool = False,
+        before: int = 0,
+    ) -> Iterator[Entry]: ...
+    def records(
+        self, after: int = 0, limit: int = -1, subject: str = "", newest_first: bool = False, before: int = 0
+    ) -> Iterable[StoredRecord]: ...
+    def close(self) -> None: ...
+
+
+class CoreState(enum.Enum):
+    RUNNING = "running"
+    CLOSED = "closed"  # it runs, but its ledger cannot be trusted or written
+    STOPPED = "stopped"
+
+
+class PublicKeys:
+    """Key id -> DER SPKI of what signs records and OCMF here."""
+
+    def __init__(self, record: dict[str, bytes], ocmf: dict[str, bytes], missing: str = "") -> None:
+        self.record, self.ocmf, self.missing = record, ocmf, missing
+
+
+class Site:
+    """One run of the tool. `close` at its end."""
+
+    def __init__(self, path: Path, as_json: bool = False) -> None:
+        self.path, self.as_json = path, as_json
+        self._open = contextlib.ExitStack()
+
+    @cached_property
+    def config(self) -> config.Config:
+        """ConfigError names file, section, key and reason."""
+        try:
+            return config.load(self.path)
+        except ConfigError as error:
+            if not os.access(self.path, os.R_OK):
+                raise ServiceTrouble(
+                    f"{error}; name another with --config FILE or CHARGE_TERMINAL_CONFIG, or try with sudo"
+                ) from error
+            raise
+
+    @cached_property
+    def core(self) -> CoreTalk | None:
+        """The running core (also a closed one); None if it is stopped."""
+        found = connect(self.config.terminal.runtime_dir / "control.sock")
+        if found is not None:
+            self._open.callback(found.close)
+        return found
+
+    @cached_property
+    def core_status(self) -> dict[str, Any]:
+        """What the core says of itself; empty if it is stopped."""
+        return {} if self.core is None else dict(self.core.ask("status"))
+
+    @cached_property
+    def state(self) -> CoreState:
+        if self.core is None:
+            return CoreState.STOPPED
+        return CoreState.CLOSED if "why" in self.core_status else CoreState.RUNNING
+
+    def running(self, what: str) -> CoreTalk:
+        """The core, for what only it can do. ServiceTrouble if it is stopped or closed."""
+        if self.state is CoreState.STOPPED:
+            raise ServiceTrouble(f"{what}: the core does not run; start it: systemctl start charge-terminal")
+        if self.state is CoreState.CLOSED:
+            raise ServiceTrouble(f"{what}: the core is out of service: {self.core_status['why']}")
+        assert self.core is not None
+        return self.core
+
+    @cached_property
+    def books(self) -> Books:
+        """The ledger: through the running core, else from its files (which only the core's user and root may read)."""
+        if self.state is CoreState.RUNNING:
+            return CoreBooks(self.running("ledger"))
+        folder = self.config.terminal.state_dir
+        try:
+            if not (folder / "ledger.db").exists():
+                raise ServiceTrouble(f"{folder}: there is no ledger here: the core has never been started, or state_dir is another")
+            self._open.enter_context(core_kept_out(folder, alone=False))
+            if not os.access(folder / "ledger.db", os.R_OK):
+                raise PermissionError
+        except PermissionError as error:
+            raise ServiceTrouble(
+                f"{folder}: the core is {self.state.value}, and its ledger may not be read by {user()}: try with sudo"
+            ) from error
+        reader = LedgerReader(folder)
+        self._open.callback(reader.close)
+        return reader
+
+    @contextlib.contextmanager
+    def devices(self, what: str) -> Iterator[None]:
+        """The right to open devices: only while no core runs, and none can start meanwhile. ServiceTrouble."""
+        if self.state is not CoreState.STOPPED:
+            raise ServiceTrouble(f"{what}: the core runs and owns the device; stop it first: systemctl stop charge-terminal")
+        try:
+            with core_kept_out(self.config.terminal.state_dir, alone=True) as free:
+                if not free:
+                    raise ServiceTrouble(
+                        f"{what}: {self.config.terminal.state_dir / 'lock'} is held: by a core that is starting, or by this tool"
+                    )
+                yield
+        except PermissionError as error:
+            raise ServiceTrouble(f"{what}: {error.filename} may not be opened by {user()}: try with sudo") from error
+
+    def public_keys(self, record_key: Path | None = None, ocmf_key: Path | None = None) -> PublicKeys:
+        """From the running core, else from the key files, else from PEM files of public keys given by hand."""
+        found = PublicKeys({}, {})
+        if isinstance(self.books, CoreBooks):
+            told = self.books.keys
+            for kind, into in (("record", found.record), ("ocmf", found.ocmf)):
+                if told[f"{kind}_spki"]:
+                    into[str(told[f"{kind}_key_id"])] = bytes.fromhex(told[f"{kind}_spki"])
+        else:
+            from drivers.signers.keyfile import KeyFileSigner
+
+            for file, into in ((self.config.keys.record, found.record), (self.config.keys.ocmf, found.ocmf)):
+                try:
+                    signer = KeyFileSigner(file)
+                    into[signer.key_id] = signer.public_key_spki()
+                except ConfigError as error:
+                    found.missing = str(error)
+        for given, into in ((record_key, found.record), (ocmf_key, found.ocmf)):
+            if given is not None:
+                spki = public_key_of(given)
+                into[thumbprint(spki)] = spki
+        return found
+
+    def close(self) -> None:
+        self._open.close()
+
+
+def public_key_of(path: Path) -> bytes:
+    """A PEM or DER public key file. ServiceTrouble."""
+    from terminal_app.billing.signature import spki_of
+
+    try:
+        return spki_of(path.read_bytes())
+    except (OSError, SignatureInvalid) as error:
+        raise ServiceTrouble(f"{path}: {error}; a public key (PEM) is needed") from error
+
+
+def user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def broken_sentence(error: LedgerBroken) -> str:
+    return f"{error}; nothing is sold from it. Export what can be read: charge-service records export, then restore or replace"

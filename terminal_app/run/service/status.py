@@ -1,0 +1,112 @@
+"""`charge-service status`: one look at the whole terminal."""
+
+from typing import Any
+
+import click
+
+from terminal_app.errors import LedgerBroken
+from terminal_app.run.service import show
+from terminal_app.run.service.core_talk import ServiceTrouble
+from terminal_app.run.service.options import json_option
+from terminal_app.run.service.site import CoreState, Site
+
+SERIOUS = ("meter", "evse", "reader", "ledger", "signer", "disk")
+PILOTS = {
+    "A": "no car",
+    "B": "car connected",
+    "C": "car charges",
+    "D": "wants ventilation",
+    "E": "pilot error",
+    "F": "not available",
+}
+
+
+@click.command()
+@json_option
+@click.pass_obj
+def status(site: Site) -> int:
+    """Connectors, faults, money under way, records waiting."""
+    body, code = look(site)
+    if site.as_json:
+        show.as_json(body)
+    else:
+        _print(site, body, code)
+    return code
+
+
+def look(site: Site) -> tuple[dict[str, Any], int]:
+    """What `status` says, and its exit code."""
+    if site.state is CoreState.STOPPED:
+        return _stopped(site), show.FAULT
+    body = {"core": site.state.value, **site.core_status}
+    return body, exit_code(body)
+
+
+def exit_code(body: dict[str, Any]) -> int:
+    """FAULT: nothing or not everything can be sold. WARNING: it sells, but somebody should look."""
+    faults = [fault["device"] for fault in body.get("faults", [])]
+    if body.get("out_of_service") or body["core"] != "running" or any(device in SERIOUS for device in faults):
+        return show.FAULT
+    idle = [one for one in body["connectors"] if not one["for_sale"] and not one["session"]]
+    return show.WARNING if faults or idle else show.OK
+
+
+def _stopped(site: Site) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "core": "stopped",
+        "terminal": site.config.terminal.id,
+        "mode": site.config.terminal.mode,
+        "connectors": [],
+    }
+    try:
+        books = site.books
+        body["ledger"] = {"entries": books.tail[0], "head": books.tail[1]}
+        body["chain_id"] = books.chain
+        newest = list(books.records(newest_first=True, limit=1))
+        body["records"] = {"sealed": newest[0].seq if newest else 0, "waiting": books.waiting()}
+    except (ServiceTrouble, LedgerBroken) as error:
+        body["ledger"] = {"trouble": str(error)}
+    return body
+
+
+def _print(site: Site, body: dict[str, Any], code: int) -> None:
+    out = show.console()
+    mode = " DEMO" if body.get("mode") == "demo" else ""
+    out.print(f"[bold]{body['terminal']}[/]{mode}  core {body['core']}  {show.styled(show.STATE_NAMES[code])}")
+    if body["core"] == "stopped":
+        out.print("The core does not run; nothing is sold. Start it: systemctl start charge-terminal")
+    if why := body.get("why") or body.get("out_of_service"):
+        out.print(f"[bold red]out of service:[/] {why}")
+    if body["connectors"]:
+        out.print(
+            show.table(("connector", "sale", "session", "car", "relay", "meter", "power", "read"), map(_row, body["connectors"]))
+        )
+    for fault in body.get("faults", []):
+        where = f" {fault['connector']}" if fault["connector"] else ""
+        out.print(f"[bold red]fault[/] {fault['device']}{where}: {fault['kind']} {fault['detail']}".rstrip(), markup=True)
+    if "sealed" in body.get("records", {}):
+        records, ledger = body["records"], body["ledger"]
+        out.print(
+            f"records {records['sealed']} sealed, {records['waiting']} wait for the office; ledger {ledger['entries']} entries"
+        )
+    elif trouble := body.get("ledger", {}).get("trouble"):
+        out.print(trouble)
+    if "open_holds" in body:
+        out.print(f"open holds {body['open_holds']}; clock {_clock(body['clock'])}; software {body['software']}")
+
+
+def _row(one: dict[str, Any]) -> tuple[Any, ...]:
+    return (
+        one["connector"],
+        "for sale" if one["for_sale"] else one["not_for_sale"],
+        f"{one['phase']} {one['session'][:8]}".strip() if one["session"] else "-",
+        PILOTS.get(one["pilot"], "unknown"),
+        {True: "closed", False: "open", None: "unknown"}[one["relay"]],
+        show.energy(one["meter_wh"]) or "no reading",
+        "" if one["power_w"] is None else f"{one['power_w']} W",
+        "" if one["meter_age_ms"] is None else f"{one['meter_age_ms'] / 1000:.1f} s ago",
+    )
+
+
+def _clock(letter: str) -> str:
+    return {"S": "synchronised", "I": "runs, not synchronised", "U": "unknown"}.get(letter, letter)
