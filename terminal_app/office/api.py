@@ -1,6 +1,7 @@
 """The office's JSON side: terminals post batches, operators read sessions and records. Bodies are bounded before and after
 decompression; errors are `{"error": sentence}`."""
 
+import asyncio
 import logging
 import zlib
 
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 MAX_RAW = 2 * 1024 * 1024
 MAX_BODY = 16 * 1024 * 1024
 MAX_PAGE = 500
+BODY_TIMEOUT_S = 60
 
 
 class _TooLarge(Exception):
@@ -48,12 +50,14 @@ class Api:
         if not await run_in_threadpool(self._access.is_terminal, request, terminal):
             return error(401, "unknown terminal or wrong token", **{"WWW-Authenticate": "Bearer"})
         try:
-            body = await _body(request)
+            body = await asyncio.wait_for(_body(request), BODY_TIMEOUT_S)
             batch = msgspec.json.decode(body, type=SentBatch)
         except _TooLarge as problem:
             return error(413, str(problem))
         except (msgspec.MsgspecError, zlib.error, ValueError) as problem:
             return error(400, f"not a batch: {problem}")
+        except TimeoutError:
+            return error(408, f"the body did not come within {BODY_TIMEOUT_S} s")
         except ClientDisconnect:
             return error(400, "the terminal went away")
         if batch.terminal != terminal:

@@ -89,6 +89,23 @@ class Collector:
         signing_input = make_ack(ack, self._key.key_id)
         return seal_ack(signing_input, self._key.sign(signing_input))
 
+    def recheck(self, terminal: str) -> tuple[int, int]:
+        """Judge a terminal's quarantined records again, after a key was registered. Returns (healed, still quarantined)."""
+        table, healed, left = store.records, 0, 0
+        with self._database.write() as db:
+            keys = _keys(db, terminal)
+            where = (table.c.terminal == terminal) & (table.c.quarantine != "")
+            for row in db.execute(sa.select(table).where(where).order_by(table.c.chain_id, table.c.seq)).mappings().all():
+                record = SentRecord(row["seq"], row["jws"])
+                verdict = self._judge(
+                    terminal, row["chain_id"], record, keys, _sha_before(db, terminal, row["chain_id"], record.seq)
+                )
+                healed, left = healed + (not verdict.reason), left + bool(verdict.reason)
+                mine = _where(table, terminal, row["chain_id"], record.seq)
+                db.execute(table.update().where(mine).values(**_columns(record, verdict) | {"stored_utc_ms": row["stored_utc_ms"]}))
+                _index(db, terminal, row["chain_id"], record, verdict)
+        return healed, left
+
     def _store(self, db: Connection, batch: SentBatch) -> Stored:
         locked = sa.select(store.terminals).where(store.terminals.c.terminal == batch.terminal).with_for_update()
         if db.execute(locked).first() is None:
@@ -127,30 +144,30 @@ class Collector:
         db.execute(store.terminals.update().where(mine).values(seen_utc_ms=now, chain_id=batch.chain_id))
         return Stored(through, head, facts_through, _quarantined(db, batch))
 
-    def _judge(self, batch: SentBatch, record: SentRecord, keys: "_Keys", prev: str) -> Verdict:
-        expected = Expected(batch.terminal, batch.chain_id, record.seq, prev, keys.record, keys.ocmf, self._demo)
+    def _judge(self, terminal: str, chain_id: str, record: SentRecord, keys: "_Keys", prev: str) -> Verdict:
+        expected = Expected(terminal, chain_id, record.seq, prev, keys.record, keys.ocmf, self._demo)
         return judge(record.jws, expected)
 
     def _first_time(self, db: Connection, batch: SentBatch, record: SentRecord, keys: "_Keys", prev: str) -> None:
-        verdict = self._judge(batch, record, keys, prev)
+        verdict = self._judge(batch.terminal, batch.chain_id, record, keys, prev)
         db.execute(store.records.insert().values(**_identity(batch, record), **_columns(record, verdict)))
-        _index(db, batch, record, verdict)
+        _index(db, batch.terminal, batch.chain_id, record, verdict)
 
     def _again(self, db: Connection, batch: SentBatch, record: SentRecord, keys: "_Keys") -> None:
         """Same bytes: nothing to do, unless what kept them in quarantine is healed (a key registered since). Other bytes:
         kept beside the first; only a record in quarantine gives way to one that verifies, for the first was damaged."""
-        where = _where(store.records, batch, record.seq)
+        where = _where(store.records, batch.terminal, batch.chain_id, record.seq)
         known = db.execute(sa.select(store.records).where(where)).mappings().one()
         sha256 = sha256_of(record.jws)
         if known["sha256"] == sha256 and not known["quarantine"]:
             return
-        before = db.execute(sa.select(store.records.c.sha256).where(_where(store.records, batch, record.seq - 1))).scalar()
-        verdict = self._judge(batch, record, keys, before or GENESIS)
+        prev = _sha_before(db, batch.terminal, batch.chain_id, record.seq)
+        verdict = self._judge(batch.terminal, batch.chain_id, record, keys, prev)
         if known["quarantine"] and not verdict.reason:
             if known["sha256"] != sha256:
                 _keep_conflict(db, batch, record.seq, known["jws"], known["quarantine"])
             db.execute(store.records.update().where(where).values(**_columns(record, verdict)))
-            _index(db, batch, record, verdict)
+            _index(db, batch.terminal, batch.chain_id, record, verdict)
         elif known["sha256"] != sha256:
             self._other_bytes(db, batch, record, verdict)
 
@@ -213,31 +230,36 @@ def _columns(record: SentRecord, verdict: Verdict) -> dict[str, object]:
     }
 
 
-def _where(table: sa.Table, batch: SentBatch, seq: int) -> sa.ColumnElement[bool]:
-    return (table.c.terminal == batch.terminal) & (table.c.chain_id == batch.chain_id) & (table.c.seq == seq)
+def _where(table: sa.Table, terminal: str, chain_id: str, seq: int) -> sa.ColumnElement[bool]:
+    return (table.c.terminal == terminal) & (table.c.chain_id == chain_id) & (table.c.seq == seq)
+
+
+def _sha_before(db: Connection, terminal: str, chain_id: str, seq: int) -> str:
+    where = _where(store.records, terminal, chain_id, seq - 1)
+    return db.execute(sa.select(store.records.c.sha256).where(where)).scalar() or GENESIS
 
 
 def _stored_sha(db: Connection, batch: SentBatch, seq: int) -> str | None:
-    return db.execute(sa.select(store.records.c.sha256).where(_where(store.records, batch, seq))).scalar()
+    return db.execute(sa.select(store.records.c.sha256).where(_where(store.records, batch.terminal, batch.chain_id, seq))).scalar()
 
 
-def _index(db: Connection, batch: SentBatch, record: SentRecord, verdict: Verdict) -> None:
+def _index(db: Connection, terminal: str, chain_id: str, record: SentRecord, verdict: Verdict) -> None:
     """Quarantined records whose signature holds are shown too, marked; what cannot be opened is only kept."""
     if verdict.reason:
-        store.alarm(db, batch.terminal, batch.chain_id, "quarantine", f"record {record.seq}: {verdict.reason}")
+        store.alarm(db, terminal, chain_id, "quarantine", f"record {record.seq}: {verdict.reason}")
     if verdict.payload is None:
         return
     try:
         with db.begin_nested():
-            derived.index_record(db, batch.terminal, batch.chain_id, record.seq, verdict.payload)
+            derived.index_record(db, terminal, chain_id, record.seq, verdict.payload)
     except (KeyError, TypeError, AttributeError, sa.exc.StatementError):
-        where = _where(store.records, batch, record.seq)
+        where = _where(store.records, terminal, chain_id, record.seq)
         db.execute(store.records.update().where(where).values(quarantine=verdict.reason or "malformed: cannot be indexed"))
 
 
 def _keep_conflict(db: Connection, batch: SentBatch, seq: int, jws: str, reason: str) -> None:
     sha256 = sha256_of(jws)
-    where = _where(store.conflicts, batch, seq) & (store.conflicts.c.sha256 == sha256)
+    where = _where(store.conflicts, batch.terminal, batch.chain_id, seq) & (store.conflicts.c.sha256 == sha256)
     if db.execute(sa.select(store.conflicts.c.seq).where(where)).first() is None:
         identity = {"terminal": batch.terminal, "chain_id": batch.chain_id, "seq": seq}
         row = {"sha256": sha256, "jws": jws, "stored_utc_ms": store.now_ms(), "reason": reason}
@@ -251,7 +273,7 @@ def _store_facts(db: Connection, batch: SentBatch, through: int) -> int:
         store.alarm(db, batch.terminal, batch.chain_id, "gap", detail)
         return through
     for fact in batch.facts:
-        where = _where(store.facts, batch, fact.seq)
+        where = _where(store.facts, batch.terminal, batch.chain_id, fact.seq)
         known = db.execute(sa.select(store.facts.c.body, store.facts.c.kind).where(where)).first()
         if known is not None:
             if tuple(known) != (fact.body, fact.kind):

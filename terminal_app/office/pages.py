@@ -16,7 +16,7 @@ from terminal_app import units
 from terminal_app.billing.receipt import receipt_of
 from terminal_app.billing.record import open_record
 from terminal_app.billing.signature import jws_key_id, spki_of
-from terminal_app.errors import SignatureInvalid
+from terminal_app.errors import SignatureInvalid, TariffRefused
 from terminal_app.office import queries, store
 from terminal_app.office.access import Access
 
@@ -93,7 +93,10 @@ class Pages:
         if found is None:
             return self._page("waiting.html", 202)
         session, settlement, row = found
-        document = receipt_of(session, settlement)
+        try:
+            document = receipt_of(session, settlement)
+        except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, TariffRefused):
+            return self._page("review.html")  # signed, but not readable as a bill: it lies in quarantine
         return self._page(
             "receipt.html",
             r=document,

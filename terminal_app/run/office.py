@@ -16,6 +16,7 @@ from terminal_app.billing.signature import jwk_of
 from terminal_app.errors import ConfigError, SignatureInvalid
 from terminal_app.office import queries, signing, store
 from terminal_app.office.access import hash_of, token_file
+from terminal_app.office.ingest import Collector
 
 DATABASE = click.option("--db", "url", required=True, envvar="CHARGE_OFFICE_DB", help="sqlite:///FILE or postgresql+psycopg://...")
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -32,7 +33,7 @@ def office() -> None:
 def init(url: str, key_file: Path) -> None:
     """Create the tables and, if there is none, the office's key."""
     _open(url, create=True).close()
-    key = signing.load(key_file) if key_file.exists() else signing.create(key_file)
+    key = _key(key_file) if key_file.exists() else signing.create(key_file)
     click.echo(f"database ready; office key {key.key_id}")
     click.echo(key.public_pem.decode().strip())
 
@@ -70,6 +71,17 @@ def add(url: str, terminal_id: str, record_key: Path, ocmf_key: Path, token_file
     click.echo(f"terminal {terminal_id} {'registered' if known is None else 'updated'}; record key {pems['record'][0]}")
 
 
+@terminal.command()
+@DATABASE
+@click.argument("terminal_id")
+@click.option("--key", "key_file", type=FILE, required=True, help="office key, as `init` made it")
+@click.option("--demo", is_flag=True, help="take demo records")
+def recheck(url: str, terminal_id: str, key_file: Path, demo: bool) -> None:
+    """Verify the quarantined records of a terminal again, for example after `add` brought a missing key."""
+    healed, left = Collector(_open(url), _key(key_file), demo).recheck(terminal_id)
+    click.echo(f"{healed} records accepted, {left} still in quarantine")
+
+
 @office.command()
 @DATABASE
 @click.option("--listen", default="127.0.0.1:8080", show_default=True, help="ADDRESS:PORT")
@@ -103,11 +115,7 @@ def serve(
         raise click.UsageError("--tls-cert and --tls-key belong together")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     token = _token(operator_token_file) if operator_token_file else ""
-    try:
-        key = signing.load(key_file)
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error
-    database = _open(url)
+    key, database = _key(key_file), _open(url)
     config = uvicorn.Config(
         build(Office(database, key, public_url, token, demo)),
         host=host,
@@ -188,6 +196,13 @@ def _public_key(file: Path) -> tuple[str, str]:
         return thumbprint(pem), pem.decode("ascii")
     except (OSError, UnicodeDecodeError, SignatureInvalid) as error:
         raise click.ClickException(f"{file}: cannot be read as a P-256 public key (PEM): {error}") from error
+
+
+def _key(file: Path) -> signing.OfficeKey:
+    try:
+        return signing.load(file)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _token(file: Path) -> str:

@@ -5,6 +5,7 @@ import logging
 import random
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -50,6 +51,7 @@ def push_forever(settings: config.Config, path: Path, manager: ServiceManager) -
         every_s=office.push_every_s,
         chance=random.SystemRandom(),
     )
+    waiting = threading.Event()  # never set; a signal ends the wait by ending the process
     manager.ready()
     try:
         while True:
@@ -57,7 +59,7 @@ def push_forever(settings: config.Config, path: Path, manager: ServiceManager) -
             manager.progress()
             until = time.monotonic() + wait_s
             while (left_s := until - time.monotonic()) > 0:
-                time.sleep(min(left_s, _SLICE_S))
+                waiting.wait(min(left_s, _SLICE_S))
                 manager.progress()
     finally:
         manager.stopping()

@@ -65,6 +65,7 @@ class Push:
             return wait_s
         except WireError as error:
             self._told = None  # a new core does not know of any trouble
+            self._size = max(1, self._size // 2)  # what it could not send at once may pass in parts
             wait_s = self._core_backoff.failed()
             log.warning("core: %s; again in %.1f s", error, wait_s)
             return wait_s

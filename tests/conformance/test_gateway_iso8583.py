@@ -119,6 +119,7 @@ class ScriptedHost:
             if act is Act.SLOW:
                 time.sleep(0.3)
             if act is Act.LATE:
+                link.sendall(build({n: value for n, value in answer.items() if n != 11}))
                 link.sendall(build({**answer, 11: b"999999", 4: b"000000000001"}))
                 link.sendall(build({**answer, 0: b"0430", 4: b"000000000002"}))
                 link.sendall(build({**answer, 7: b"0101000000", 4: b"000000000003"}))

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,29 @@ def site() -> Iterator[Site]:
     shutil.rmtree(place)
 
 
+class _Balance(HTMLParser):
+    """Every tag that is opened is closed, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def page_of(site: Site, path: str) -> str:
+    page = get(site, path).body.decode()
+    balance = _Balance()
+    balance.feed(page)
+    assert balance.open == []
+    return page
+
+
 def get(site: Site, path: str, **headers: str) -> HttpAnswer:
     client = HttpClient(demo=True)
     try:
@@ -234,14 +258,14 @@ def test_receipt_page_waits_then_tells_everything(site: Site) -> None:
     site.start_office("--demo")
     waiting = get(site, f"/r/{code}")
     assert waiting.status == 202
-    assert b"on its way" in waiting.body
+    assert "on its way" in page_of(site, f"/r/{code}")
     core = site.start_core()
     site.terminal.session()
     site.start_sync()
     wait_for(lambda: core.through == 1)
     page = get(site, f"/r/{code}")
     assert page.status == 200
-    text = page.body.decode()
+    text = page_of(site, f"/r/{code}")
     for shown in (
         "9.48 EUR",
         "12.345 kWh",
@@ -265,6 +289,17 @@ def test_receipt_page_waits_then_tells_everything(site: Site) -> None:
     assert get(site, "/r/short").status == 404
 
 
+def test_a_signed_record_that_is_no_bill_shows_as_under_review(site: Site) -> None:
+    core = site.start_core()
+    site.start_office("--demo")
+    site.terminal.session(spoil={"tariff": {"id": "x", "fingerprint": "x", "json": "{}"}})
+    site.terminal.session(spoil={"energy_wh": 1})
+    site.start_sync()
+    wait_for(lambda: core.through == 2)
+    assert "could not confirm" in page_of(site, f"/r/{receipt_code((1).to_bytes(20))}")
+    assert "under review" in page_of(site, f"/r/{receipt_code((2).to_bytes(20))}")
+
+
 def test_overview_and_json_show_what_is_stored(site: Site) -> None:
     core = site.start_core()
     site.start_office("--demo")
@@ -273,7 +308,7 @@ def test_overview_and_json_show_what_is_stored(site: Site) -> None:
     site.terminal.session(spoil={"energy_wh": 1})
     site.start_sync()
     wait_for(lambda: core.through == 3)
-    page = get(site, "/").body.decode()
+    page = page_of(site, "/")
     for shown in (TERMINAL, "R-1", "captured 9.48 EUR", "verified", "quarantine"):
         assert shown in page, shown
     sessions = json.loads(get(site, "/v1/sessions").body)["sessions"]

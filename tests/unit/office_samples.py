@@ -91,6 +91,10 @@ class Desk:
         with self.database.write() as db:
             row = {"terminal": TERMINAL, "token_sha256": hash_of(TOKEN), "added_utc_ms": 1}
             db.execute(store.terminals.insert().values(**row))
+        self.register(terminal)
+
+    def register(self, terminal: Terminal) -> None:
+        with self.database.write() as db:
             for purpose, key in (("record", terminal.record_key), ("ocmf", terminal.ocmf_key)):
                 row = {"terminal": TERMINAL, "key_id": key.key_id, "purpose": purpose, "spki_pem": pem(key), "added_utc_ms": 1}
                 db.execute(store.keys.insert().values(**row))

@@ -13,7 +13,7 @@ from terminal_app.billing.cost import ChargingPeriod, cost_of
 from terminal_app.billing.record import GENESIS, record_lines, sha256_of
 from terminal_app.office import queries, store
 from terminal_app.office.ingest import BatchRefused, SentFact, SentRecord
-from tests.unit.billing_samples import BERLIN, HOUR_MS, T0, component, element, tariff
+from tests.unit.billing_samples import BERLIN, HOUR_MS, T0, component, element, ocmf_text, tariff
 from tests.unit.office_samples import CHAIN, TERMINAL, Desk, Terminal, desk_at
 
 
@@ -139,6 +139,31 @@ def test_a_measurement_that_does_not_verify_goes_to_quarantine(desk: Desk, termi
     terminal.session(spoil={"ocmf": {"record": changed, "sha256": digest, "key": terminal.ocmf_key.key_id}})
     assert desk.take(terminal.batch(*terminal.records)).quarantined == (1,)
     assert "OCMF" in desk.reasons()[1]
+
+
+@pytest.mark.parametrize(
+    ("start_wh", "stop_wh", "word"), [(1_234_560, 1_246_906, "12346"), (1_234_561, 1_246_906, "registers"), (0, 0, "0 Wh")]
+)
+def test_the_measurement_of_another_charge_is_noticed(
+    desk: Desk, terminal: Terminal, start_wh: int, stop_wh: int, word: str
+) -> None:
+    other = ocmf_text(terminal.ocmf_key, start_wh, stop_wh)
+    digest = hashlib.sha256(other.encode()).hexdigest()
+    terminal.session(spoil={"ocmf": {"record": other, "sha256": digest, "key": terminal.ocmf_key.key_id}})
+    desk.take(terminal.batch(*terminal.records))
+    assert word in desk.reasons()[1]
+
+
+def test_a_key_registered_later_heals_the_quarantine(desk: Desk, terminal: Terminal) -> None:
+    with desk.database.write() as db:
+        db.execute(store.keys.delete())
+    ack = desk.take(terminal.batch(terminal.session(), terminal.settlement()))
+    assert (ack.through_seq, ack.quarantined) == (2, (1, 2))
+    assert desk.collector.recheck(TERMINAL) == (0, 2)
+    desk.register(terminal)
+    assert desk.collector.recheck(TERMINAL) == (2, 0)
+    assert desk.reasons() == {1: "", 2: ""}
+    assert len(desk.rows(store.sessions)) == 1
 
 
 def test_energy_without_a_measurement_is_not_accepted(desk: Desk, terminal: Terminal) -> None:
