@@ -119,6 +119,8 @@ except ValueError: print("unknown")' "$answer")"
 
 install_packages() {
     local missing
+    # Some clock discipline must be there; the core believes systemd-timesyncd. Another one that is there stays.
+    if [ "$(charge_missing_packages systemd-timesyncd chrony ntpsec ntp | wc -l)" = 4 ]; then PACKAGES+=(systemd-timesyncd); fi
     mapfile -t missing < <(charge_missing_packages "${PACKAGES[@]}")
     if [ "${#missing[@]}" = 0 ]; then return; fi
     if [ "$dry" = yes ]; then printf '  would install: %s\n' "${missing[*]}"; return; fi
