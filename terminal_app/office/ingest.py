@@ -96,14 +96,13 @@ class Collector:
             keys = _keys(db, terminal)
             where = (table.c.terminal == terminal) & (table.c.quarantine != "")
             for row in db.execute(sa.select(table).where(where).order_by(table.c.chain_id, table.c.seq)).mappings().all():
-                record = SentRecord(row["seq"], row["jws"])
-                verdict = self._judge(
-                    terminal, row["chain_id"], record, keys, _sha_before(db, terminal, row["chain_id"], record.seq)
-                )
+                record, chain_id = SentRecord(row["seq"], row["jws"]), row["chain_id"]
+                prev = _sha_before(db, terminal, chain_id, record.seq)
+                verdict = self._judge(terminal, chain_id, record, keys, prev)
                 healed, left = healed + (not verdict.reason), left + bool(verdict.reason)
-                mine = _where(table, terminal, row["chain_id"], record.seq)
-                db.execute(table.update().where(mine).values(**_columns(record, verdict) | {"stored_utc_ms": row["stored_utc_ms"]}))
-                _index(db, terminal, row["chain_id"], record, verdict)
+                columns = _columns(record, verdict) | {"stored_utc_ms": row["stored_utc_ms"]}
+                db.execute(table.update().where(_where(table, terminal, chain_id, record.seq)).values(**columns))
+                _index(db, terminal, chain_id, record, verdict)
         return healed, left
 
     def _store(self, db: Connection, batch: SentBatch) -> Stored:

@@ -350,25 +350,25 @@ def test_terminals_need_their_own_token_and_address(site: Site) -> None:
     assert TOKEN.encode() not in stored
 
 
-@pytest.mark.parametrize(
-    ("body", "encoding", "status"),
-    [
-        (gzip.compress(bytes(200_000_000)), "gzip", 413),
-        (bytes(3_000_000), "identity", 413),
-        (b"{}", "identity", 400),
-        (b"\xff" * 100, "gzip", 400),
-        (gzip.compress(b"{}")[:-4], "gzip", 400),
-        (b"{}", "br", 400),
-        (b'{"v":2}', "identity", 400),
-        (b"[" * 100_000, "identity", 400),
-    ],
+NO_BATCHES = (
+    (gzip.compress(bytes(200_000_000)), "gzip", 413),
+    (bytes(3_000_000), "identity", 413),
+    (b"{}", "identity", 400),
+    (b"\xff" * 100, "gzip", 400),
+    (gzip.compress(b"{}")[:-4], "gzip", 400),
+    (b"{}", "br", 400),
+    (b'{"v":2}', "identity", 400),
+    (b"[" * 100_000, "identity", 400),
 )
-def test_bodies_that_are_no_batches(site: Site, body: bytes, encoding: str, status: int) -> None:
+
+
+def test_bodies_that_are_no_batches(site: Site) -> None:
     site.start_office("--demo")
-    try:
-        assert post(site, body, **{"Content-Encoding": encoding}).status == status
-    except HttpTrouble:
-        assert status == 413  # refused while we were still sending
+    for number, (body, encoding, status) in enumerate(NO_BATCHES):
+        try:
+            assert post(site, body, **{"Content-Encoding": encoding}).status == status, number
+        except HttpTrouble:
+            assert status == 413, number  # refused while we were still sending
     assert answered(f"{site.url}/healthz")
 
 
