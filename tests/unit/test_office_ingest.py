@@ -228,6 +228,12 @@ def test_facts_are_stored_once_and_in_order(desk: Desk, terminal: Terminal) -> N
     assert [row["seq"] for row in desk.rows(store.facts)] == [2, 9]
 
 
+def test_a_sign_of_life_gives_the_terminal_nothing_to_commit(desk: Desk, terminal: Terminal) -> None:
+    """Each acknowledgement that says more is an entry of the terminal's ledger, which would be more to acknowledge."""
+    before = desk.take(terminal.batch(facts=(fact(2, "terminal_booted"),), facts_through=3))
+    assert desk.take(terminal.batch(facts_after=3, facts_through=9)).facts_through == before.facts_through == 3
+
+
 def test_holds_are_seen_open_until_they_end(desk: Desk, terminal: Terminal) -> None:
     hold = {"hold_id": "H-7", "gateway": "main", "amount_minor": 5000, "currency": "EUR", "utc_ms": 1}
     card = {"brand": "Mastercard", "last4": "0011"}
