@@ -79,7 +79,7 @@ def view_of(state: State, terms: Terms) -> s.View:
     if out := sale.out_of_service(state, terms):
         return s.OutOfService(out)
     if reason := sale.not_for_sale(state, terms, connector):
-        return s.NotForSale(connector, label, reason)
+        return s.NotForSale(connector, label, reason, several=len(terms.config.connector) > 1)
     return _offer(state, terms, connector, label)
 
 
@@ -114,6 +114,7 @@ def _offer(state: State, terms: Terms, connector: int, label: str) -> s.Offer:
         hold_minor=0 if tariff.is_free else terms.config.policy.hold_minor,
         plugged=live.evse is not None and live.evse.pilot is not Pilot.A,
         card_ready=request is not None and request.pay,
+        several=len(terms.config.connector) > 1,
     )
 
 
