@@ -14,7 +14,7 @@
 #   --no-start                do not start anything now;        --force   even while a session is running
 #   --yes                     ask nothing;                      --dry-run  only tell what would be done
 set -euo pipefail
-REPO="$(cd "$(dirname "$0")/.." && pwd)"
+REPO="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 # shellcheck source=scripts/setup.sh disable=SC1091
 . "$REPO/scripts/setup.sh"
 
@@ -100,15 +100,8 @@ refuse_while_charging() {
     answer="$(timeout 20 "$VENV/bin/charge-service" --config "$ETC/terminal.toml" status --json 2>/dev/null)" || true
     running="$("$VENV/bin/python" -c '
 import json, sys
-def sessions(value):
-    if isinstance(value, dict):
-        for key in ("session", "session_id"):
-            if value.get(key): yield str(value[key])
-        for one in value.values(): yield from sessions(one)
-    elif isinstance(value, list):
-        for one in value: yield from sessions(one)
-try: print(" ".join(sorted(set(sessions(json.loads(sys.argv[1]))))))
-except ValueError: print("unknown")' "$answer")"
+try: print(" ".join(one["session"] for one in json.loads(sys.argv[1])["connectors"] if one["session"]))
+except (ValueError, KeyError, TypeError): print("unknown")' "$answer")"
     case "$running" in
         "") ;;
         unknown) die "the running terminal does not tell whether a session is running. Look at: charge-service status
@@ -403,19 +396,22 @@ tell_the_office() {
 (the two public keys are in $ETC, the token it makes belongs into $ETC/office.token)"
 }
 
-check_machine
-refuse_while_charging
-if [ "$uninstall" = yes ]; then
-    remove
-    exit 0
-fi
-install_packages
-create_users
-build_release
-write_config
-create_keys
-refuse_while_charging
-install_units
-switch_over
-tell_the_office
-warn_of_swap
+main() {
+    check_machine
+    refuse_while_charging
+    if [ "$uninstall" = yes ]; then
+        remove
+        return
+    fi
+    install_packages
+    create_users
+    build_release
+    write_config
+    create_keys
+    refuse_while_charging
+    install_units
+    switch_over
+    tell_the_office
+    warn_of_swap
+}
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then main; fi

@@ -304,11 +304,13 @@ def test_the_watchdog_ends_a_core_that_makes_no_progress(machine: Machine) -> No
     assert "Watchdog timeout" in machine.journal("charge-terminal")
 
 
-def test_the_ledger_is_whole_after_all_that(machine: Machine) -> None:
-    answer = machine.run("/opt/charge-terminal/venv/bin/charge-service --config /etc/charge-terminal/terminal.toml status --json")
-    if "No module named" in answer.stderr:
-        pytest.skip("charge-service is not part of this checkout")
-    assert json.loads(answer.stdout).get("out_of_service") != "ledger", answer.stdout
+def test_the_technicians_tool_finds_a_whole_ledger_after_all_that(machine: Machine) -> None:
+    answer = machine.run("/opt/charge-terminal/venv/bin/charge-service status --json")
+    status = json.loads(answer.stdout)
+    assert (status["core"], status["terminal"]) == ("running", "T-0001"), answer.stdout
+    assert status["out_of_service"] != "ledger", answer.stdout
+    refused = machine.run("runuser -u nobody -- /opt/charge-terminal/venv/bin/charge-service status --json")
+    assert refused.returncode != 0, "nobody else may ask"
 
 
 def test_a_wrong_configuration_stops_the_start_and_says_where(machine: Machine) -> None:
