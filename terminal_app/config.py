@@ -86,10 +86,9 @@ class ReaderSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     card_key: Path
 
 
-class Iso8583Section(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """[gateway.NAME] kind = "iso8583": an acquirer host. TLS is mandatory outside demo mode."""
+class Iso8583Section(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="iso8583"):
+    """[gateway.NAME] kind = "iso8583": an acquirer host (tap). TLS is mandatory outside demo mode."""
 
-    kind: Literal["iso8583"]
     host: Name
     port: Port
     tls: bool
@@ -100,6 +99,48 @@ class Iso8583Section(_Section, frozen=True, kw_only=True, forbid_unknown_fields=
     merchant_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9 ]{15}$")]
     mcc: Annotated[str, Meta(pattern=r"^\d{4}$")] = "5552"
     connect_timeout_s: Seconds = 5
+
+
+class StripeSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="stripe"):
+    """[gateway.NAME] kind = "stripe": Checkout pages with manual capture (QR)."""
+
+    secret_key_file: Path
+    url: Name = "https://api.stripe.com"
+    return_url: Name  # where the phone goes after paying, e.g. the office's thank-you page
+    ca_file: Path | None = None
+
+
+class AdyenSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="adyen"):
+    """[gateway.NAME] kind = "adyen": payment links (QR); captures are confirmed by notifications the office relays."""
+
+    api_key_file: Path
+    hmac_key_file: Path
+    merchant_account: Name
+    url: Name  # the Checkout API's base address of this account
+    return_url: Name
+    ca_file: Path | None = None
+
+
+class CyberSourceSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="cybersource"):
+    """[gateway.NAME] kind = "cybersource": Visa Acceptance REST with raw EMV data (tap). HTTP signature."""
+
+    merchant_id: Name
+    key_id: Name
+    shared_secret_file: Path
+    url: Name = "https://api.cybersource.com"
+    terminal_id: Annotated[str, Meta(pattern=r"^[A-Z0-9]{8}$")]
+    ca_file: Path | None = None
+
+
+class AccountSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="account"):
+    """[gateway.NAME] kind = "account": prepaid and fleet accounts kept by the office."""
+
+    url: Name
+    token_file: Path
+    ca_file: Path | None = None
+
+
+GatewaySection = Iso8583Section | StripeSection | AdyenSection | CyberSourceSection | AccountSection
 
 
 class PolicySection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,7 +188,7 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     meter: dict[str, MeterSection]
     evse: dict[str, EvseSection]
     reader: ReaderSection
-    gateway: dict[str, Iso8583Section]
+    gateway: dict[str, GatewaySection]
     policy: PolicySection
     keys: KeysSection
     office: OfficeSection
@@ -227,8 +268,13 @@ def _check_relations(config: Config, path: Path) -> None:
     if not config.gateway:
         refuse("[gateway]", "no gateway is configured")
     for name, gateway in config.gateway.items():
-        if not config.demo and not gateway.tls:
-            refuse(f"[gateway.{name}] tls", "must be true outside demo mode")
+        if config.demo:
+            continue
+        if isinstance(gateway, Iso8583Section):
+            if not gateway.tls:
+                refuse(f"[gateway.{name}] tls", "must be true outside demo mode")
+        elif not gateway.url.startswith("https://"):
+            refuse(f"[gateway.{name}] url", "must begin with https:// outside demo mode")
     if not config.demo and not config.office.url.startswith("https://"):
         refuse("[office] url", "must begin with https:// outside demo mode")
     if config.keys.record == config.keys.ocmf:

@@ -9,7 +9,19 @@ from typing import Protocol, runtime_checkable
 import msgspec
 
 from terminal_app.values import CardRequest as CardRequest
-from terminal_app.values import EvseStatus, Hold, MeterIdentity, MeterValue, MoneyStep, Outcome, PaymentCard, Stamp
+from terminal_app.values import (
+    Checkout,
+    Declined,
+    EvseStatus,
+    Hold,
+    MeterIdentity,
+    MeterValue,
+    MoneyStep,
+    Outcome,
+    OutcomeUnknown,
+    PaymentCard,
+    Stamp,
+)
 
 
 class Clock(Protocol):
@@ -111,6 +123,24 @@ class LookUp(Protocol):
     """Second Protocol: a gateway that can be asked what became of an operation, by our own key."""
 
     def look_up(self, hold: Hold, deadline_s: float) -> Outcome: ...
+
+
+@runtime_checkable
+class CheckoutGateway(Protocol):
+    """Second Protocol: a gateway whose driver pays on a hosted page (QR). `Hold.trace` carries the checkout's reference.
+
+    The same rules as PaymentGateway: intent committed before, never raises for the network, repeatable with one effect.
+    Capture, void and refund of the hold go through PaymentGateway with the trace of the approval.
+    """
+
+    def open_checkout(self, hold: Hold, station: str, deadline_s: float) -> Checkout | Declined | OutcomeUnknown:
+        """Open a page for `hold.amount_minor`, to be paid but not captured. `station` is shown to the payer."""
+
+    def poll_checkout(self, hold: Hold, deadline_s: float) -> Outcome | None:
+        """What became of it: None = still open, Approved = money is held, Declined = ended without a hold."""
+
+    def expire_checkout(self, hold: Hold, deadline_s: float) -> Outcome:
+        """End the page. Approved = the driver paid in that very moment (money is held); Declined TOO_LATE = nothing is held."""
 
 
 class ChargeControl(Protocol):

@@ -194,6 +194,17 @@ class Hold(msgspec.Struct, frozen=True):
     trace: dict[str, str] = {}
 
 
+class Checkout(msgspec.Struct, frozen=True):
+    """A hosted payment page opened for one hold. `url` goes into the QR code, `reference` names it at the gateway.
+
+    The page ends by itself at `expires_utc_ms`; our own window is shorter and ends it by `expire_checkout`.
+    """
+
+    url: str
+    reference: str
+    expires_utc_ms: int
+
+
 class MoneyStep(msgspec.Struct, frozen=True):
     """One follow-up on a hold (capture, void, refund): own serial, own key, stable over every retry. `attempt` from 1."""
 

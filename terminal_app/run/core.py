@@ -19,7 +19,6 @@ import threading
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from cryptography.hazmat.primitives import serialization
 
@@ -38,8 +37,8 @@ from terminal_app.engine.sync_link import SyncLink
 from terminal_app.engine.ui_link import UiLink
 from terminal_app.errors import ChargeError, ConfigError, DeviceUnavailable, LedgerBroken, TariffRefused
 from terminal_app.ledger.store import CommitProbe, Ledger
-from terminal_app.payments.iso8583 import Iso8583Gateway
 from terminal_app.run.closed import run_closed
+from terminal_app.run.gateways import build
 from terminal_app.run.starts import Starts
 from terminal_app.run.watchdog import ServiceManager
 from terminal_app.session import actions
@@ -117,7 +116,7 @@ class Core:
         self._ui, self._settings = ui, settings
         self.engine = Engine(standing, ledger, clock, chance, Outside(self._act, self._wish_evse, self._wish_reader, ui.publish))
         inbox = self.engine.inbox
-        gateways = {name: _gateway(name, section, settings, path) for name, section in settings.gateway.items()}
+        gateways = {name: build(name, section, settings, path) for name, section in settings.gateway.items()}
         self._gateways = gateways
         self._meters = {
             one.number: MeterWorker(one.number, ModbusMeter(settings.meter[one.meter], f"meter.{one.meter}", clock), inbox)
@@ -256,13 +255,6 @@ def spki_of(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         raise ConfigError("terminal.toml", "[office] public_key", f"{path}: {error}") from error
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-
-
-def _gateway(name: str, section: config.Iso8583Section, settings: config.Config, path: Path) -> Iso8583Gateway:
-    try:
-        return Iso8583Gateway(name, section, settings.demo, local_time=ZoneInfo(settings.terminal.time_zone))
-    except ValueError as error:
-        raise ConfigError(path.name, f"[gateway.{name}]", str(error)) from error
 
 
 def crash_probe(settings: config.Config) -> CommitProbe | None:

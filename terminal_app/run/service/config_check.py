@@ -136,14 +136,14 @@ def _token(file: Path) -> str:
 
 
 def _gateways(settings: config.Config, path: Path) -> Iterator[Remark]:
-    from terminal_app.payments.iso8583 import Iso8583Gateway
+    from terminal_app.run import gateways
 
     for name, section in settings.gateway.items():
         where = f"[gateway.{name}]"
 
-        def build(name: str = name, section: config.Iso8583Section = section) -> str:
-            Iso8583Gateway(name, section, settings.demo).close()
-            return f"{section.host}:{section.port}" + ("" if section.tls else ", without TLS (demo only)")
+        def build(name: str = name, section: config.GatewaySection = section) -> str:
+            gateways.build(name, section, settings, path).close()
+            return gateways.address(section)
 
         yield _tried(where, build)
 
