@@ -19,6 +19,7 @@ from terminal_app.billing.signature import jws_key_id, spki_of
 from terminal_app.errors import SignatureInvalid, TariffRefused
 from terminal_app.office import queries, store
 from terminal_app.office.access import Access
+from terminal_app.office.words import WORDS, language_of
 
 CODE = re.compile(r"^[a-z2-7]{32}$", re.ASCII)
 _HERE = Path(__file__).parent
@@ -29,25 +30,7 @@ _HEADERS = {
     "X-Robots-Tag": "noindex, nofollow",
     "Cache-Control": "no-store",
 }
-LINE_WORDS = {
-    "energy": "Energy",
-    "time": "Charging time",
-    "flat": "Session",
-    "parking": "Time after charging",
-    "limit": "Price limit",
-}
 LINE_UNITS = {"energy": "kWh", "time": "min", "flat": "", "parking": "min", "limit": ""}
-STOP_WORDS = {
-    "touch": "stopped at the charger",
-    "same_card": "stopped with the card",
-    "unplugged": "car unplugged",
-    "hold_limit": "reserved amount used up",
-    "car_finished": "car finished",
-    "not_plugged": "no car was plugged in",
-    "fault": "ended by a fault",
-    "power_cut": "ended by a power cut",
-    "remote": "stopped remotely",
-}
 
 
 class Pages:
@@ -58,7 +41,8 @@ class Pages:
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined
         )
-        self._templates.filters |= {"money": money, "kwh": kwh_text, "clock": clock_text, "ago": ago, "hms": duration_text}
+        self._templates.filters |= {"money": money, "kwh": kwh_text, "clock": clock_text, "ago": ago}
+        self._templates.filters |= {"hms": duration_text, "local": local}
         self.routes = [
             Route("/", self.overview),
             Route("/r/{code}", self.receipt),
@@ -83,31 +67,32 @@ class Pages:
                 "alarms": queries.alarms(db),
                 "totals": queries.totals(db),
             }
-        return self._page("overview.html", now_ms=store.now_ms(), **shown)
+        return self._page("overview.html", 200, None, now_ms=store.now_ms(), **shown)
 
     def receipt(self, request: Request) -> Response:
         code = request.path_params["code"]
         if not CODE.match(code):
-            return self._page("no_receipt.html", 404)
+            return self._page("no_receipt.html", 404, request)
         found = self._found(code)
         if found is None:
-            return self._page("waiting.html", 202)
+            return self._page("waiting.html", 202, request)
         session, settlement, row = found
         try:
             document = receipt_of(session, settlement)
         except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, TariffRefused):
-            return self._page("review.html")  # signed, but not readable as a bill: it lies in quarantine
+            return self._page("review.html", 200, request)  # signed, but not readable as a bill: it lies in quarantine
         return self._page(
             "receipt.html",
+            200,
+            request,
             r=document,
             refresh=settlement is None and session["payment"] is not None,
             under_review=bool(row["quarantine"]),
             url=f"{self._public_url}/r/{code}",
             code=code,
             sha256=row["sha256"],
-            words=LINE_WORDS,
             units=LINE_UNITS,
-            stop=STOP_WORDS.get(document.stop_reason, document.stop_reason),
+            stop=f"stop_{document.stop_reason}",
         )
 
     def ocmf(self, request: Request) -> Response:
@@ -158,13 +143,20 @@ class Pages:
             pem = queries.key(db, terminal, key_id, purpose)
         return pem.encode() if pem else None
 
-    def _page(self, name: str, status: int = 200, **values: Any) -> Response:
-        page = self._templates.get_template(name).render(demo=self._demo, **values)
+    def _page(self, name: str, status: int, request: Request | None, **values: Any) -> Response:
+        """`request` None: a page for operators, in English."""
+        language = language_of(request.headers.get("accept-language", "")) if request else "en"
+        page = self._templates.get_template(name).render(demo=self._demo, language=language, t=WORDS[language], **values)
         return HTMLResponse(page, status, _HEADERS)
 
 
 def money(minor: int | None, currency: str) -> str:
     return "" if minor is None else f"{units.major(minor, currency)} {currency}"
+
+
+def local(number: str, language: str) -> str:
+    """A number as people of that language write it."""
+    return number.replace(".", ",") if language == "de" else number
 
 
 def kwh_text(energy_wh: int | None) -> str:

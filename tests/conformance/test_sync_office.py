@@ -283,6 +283,9 @@ def test_receipt_page_waits_then_tells_everything(site: Site) -> None:
     assert "9.48 EUR taken" in text
     assert "40.52 EUR of the reserved amount released" in text
     assert "script" not in text
+    german = get(site, f"/r/{code}", **{"Accept-Language": "de-DE,de;q=0.9"}).body.decode()
+    assert "9,48 EUR abgebucht" in german
+    assert "1234,560 kWh" in german
     signed, key = get(site, f"/r/{code}/ocmf"), get(site, f"/r/{code}/key")
     assert ocmf.verify(signed.body.decode(), bytes.fromhex(key.body.decode())).energy_wh == 12345
     assert get(site, f"/r/{code}/record").body.decode() == site.terminal.records[0].jws
