@@ -36,7 +36,7 @@ class SentFact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     utc_ms: Watermark
     kind: Annotated[str, Meta(pattern=r"^[a-z0-9_.-]{1,64}$")]
     session_id: Annotated[str, Meta(pattern=r"^[!-~]{0,64}$")]
-    body: Annotated[str, Meta(max_length=64 * 1024, pattern=r"^[^\x00]*$")]
+    body: Annotated[str, Meta(max_length=1024 * 1024, pattern=r"^[^\x00]*$")]
 
 
 class SentBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -86,7 +86,7 @@ class Push:
             )
         except HttpTrouble as trouble:
             return self._failed(f"the office gave no answer: {trouble}")
-        if answer.status == 413:
+        if answer.status in (400, 413):  # in parts: what is before the offending one gets through
             self._size = max(1, self._size // 2)
         if answer.status != 200:
             floor_s = retry_after(answer.headers.get("retry-after", ""), datetime.now(UTC))

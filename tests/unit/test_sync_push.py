@@ -251,13 +251,14 @@ def test_retry_after_is_honoured(make: Callable[[int], Rig], status: int) -> Non
     assert str(status) in rig.core.troubles[-1]
 
 
-def test_a_batch_that_is_too_large_is_halved(make: Callable[[int], Rig]) -> None:
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_batch_that_is_not_taken_is_halved(make: Callable[[int], Rig], status: int) -> None:
     rig = make(40)
 
     def small_only(link: socket.socket, request: bytes) -> None:
         body = msgspec.json.decode(gzip.decompress(request.partition(b"\r\n\r\n")[2]), type=SentBatch)
         if len(body.records) > 10:
-            answer(link, 413, b"")
+            answer(link, status, b"")
         else:
             rig.honest(link, request)
 
