@@ -168,7 +168,7 @@ class ScriptedHost:
 
 def section(port: int, **changes: Any) -> Iso8583Section:
     usual: dict[str, Any] = {
-        "kind": "iso8583", "host": "127.0.0.1", "port": port, "tls": False,
+        "host": "127.0.0.1", "port": port, "tls": False,
         "terminal_id": "TERM0001", "merchant_id": "MERCHANT0000001",
     }  # fmt: skip
     return Iso8583Section(**{**usual, **changes})
