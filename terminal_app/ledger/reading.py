@@ -175,23 +175,30 @@ def verified(entries: Iterable[Entry]) -> Iterator[Entry]:
         yield entry
 
 
-@contextlib.contextmanager
-def core_kept_out(folder: Path, alone: bool) -> Iterator[bool]:
-    """The core's lock, while the body runs; False if the core (or, `alone`, another tool) has it. Nothing is created.
+class CoreLock:
+    """The core's lock, as the service tool takes it: shared for reading, alone for devices. Nothing is created or written.
 
-    OSError if the lock may not be opened.
+    It goes with the process. OSError if it may not be opened.
     """
-    try:
-        descriptor = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield True  # no core has ever started here
-        return
-    try:
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "lock"
+        self._descriptor: int | None = None
+
+    def take(self, alone: bool) -> bool:
+        """True: no core owns this ledger, and none can start before `close`. False: one does (or, `alone`, another tool)."""
+        if self._descriptor is None:
+            try:
+                self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return True  # no core has ever started here
         try:
-            fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            fcntl.flock(self._descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(descriptor)
+            return False
+        return True
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

@@ -8,7 +8,7 @@ import click
 
 from terminal_app import __version__
 from terminal_app.errors import ChargeError
-from terminal_app.run.service import config_check, payments, records, sessions, show, status
+from terminal_app.run.service import bundle, check, config_check, devices, payments, records, sessions, show, status
 from terminal_app.run.service.site import DEFAULT_CONFIG, Site
 
 
@@ -35,7 +35,17 @@ def cli(context: click.Context, config_path: Path, as_json: bool) -> None:
     context.call_on_close(site.close)
 
 
-for _command in (status.status, sessions.session, records.records, payments.payments, config_check.config_group):
+for _command in (
+    status.status,
+    check.check,
+    sessions.session,
+    records.records,
+    payments.payments,
+    devices.meter,
+    devices.reader,
+    config_check.config_group,
+    bundle.bundle,
+):
     cli.add_command(_command)
 
 

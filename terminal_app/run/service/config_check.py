@@ -162,7 +162,13 @@ def _tariffs(settings: config.Config, path: Path) -> Iterator[Remark]:
 
 def _read(file: Path, attempt: Callable[[], Any], where: str) -> Remark:
     """A file that may be somebody else's to read: then nothing can be said about it."""
-    if file.exists() and not os.access(file, os.R_OK):
+    try:
+        forbidden = file.stat() is not None and not os.access(file, os.R_OK)
+    except PermissionError:
+        forbidden = True
+    except OSError:
+        forbidden = False  # missing: the attempt says so
+    if forbidden:
         return Remark(where, "warning", f"{file} may not be read by {user()}, so it was not checked", "try with sudo")
     return _tried(where, attempt)
 
@@ -170,5 +176,7 @@ def _read(file: Path, attempt: Callable[[], Any], where: str) -> Remark:
 def _tried(where: str, attempt: Callable[[], Any]) -> Remark:
     try:
         return Remark(where, "ok", str(attempt()))
-    except (ChargeError, OSError, ValueError) as error:
+    except OSError as error:
+        return Remark(where, "fault", f"{error.filename}: {error.strerror}")
+    except (ChargeError, ValueError) as error:
         return Remark(where, "fault", str(error))

@@ -4,6 +4,7 @@ import click
 
 from terminal_app.run.service import show
 from terminal_app.run.service.chapters import SessionSummary, chapters, full_id, newest_sessions, plain, summary_of
+from terminal_app.run.service.explain import explain
 from terminal_app.run.service.options import json_option
 from terminal_app.run.service.site import Site
 
@@ -102,3 +103,6 @@ def _row(site: Site, one: SessionSummary) -> tuple[object, ...]:
         money,
         one.record_seq or "",
     )
+
+
+session.add_command(explain)

@@ -13,7 +13,7 @@ from terminal_app import config
 from terminal_app.billing.signature import thumbprint
 from terminal_app.errors import ConfigError, LedgerBroken, SignatureInvalid
 from terminal_app.ledger.entry import Entry
-from terminal_app.ledger.reading import LedgerReader, StoredRecord, core_kept_out
+from terminal_app.ledger.reading import CoreLock, LedgerReader, StoredRecord
 from terminal_app.run.service.core_talk import CoreBooks, CoreTalk, ServiceTrouble, connect
 
 DEFAULT_CONFIG = Path("/etc/charge-terminal/terminal.toml")
@@ -75,6 +75,12 @@ class Site:
             raise
 
     @cached_property
+    def _lock(self) -> CoreLock:
+        lock = CoreLock(self.config.terminal.state_dir)
+        self._open.callback(lock.close)
+        return lock
+
+    @cached_property
     def core(self) -> CoreTalk | None:
         """The running core (also a closed one); None if it is stopped."""
         found = connect(self.config.terminal.runtime_dir / "control.sock")
@@ -111,7 +117,7 @@ class Site:
         try:
             if not (folder / "ledger.db").exists():
                 raise ServiceTrouble(f"{folder}: there is no ledger here: the core has never been started, or state_dir is another")
-            self._open.enter_context(core_kept_out(folder, alone=False))
+            self._lock.take(alone=False)  # if a core has it all the same, reading beside it does no harm
             if not os.access(folder / "ledger.db", os.R_OK):
                 raise PermissionError
         except PermissionError as error:
@@ -122,20 +128,17 @@ class Site:
         self._open.callback(reader.close)
         return reader
 
-    @contextlib.contextmanager
-    def devices(self, what: str) -> Iterator[None]:
-        """The right to open devices: only while no core runs, and none can start meanwhile. ServiceTrouble."""
+    def claim_devices(self, what: str) -> None:
+        """The right to open devices until the end of this run: only while no core runs, and none can start. ServiceTrouble."""
         if self.state is not CoreState.STOPPED:
             raise ServiceTrouble(f"{what}: the core runs and owns the device; stop it first: systemctl stop charge-terminal")
         try:
-            with core_kept_out(self.config.terminal.state_dir, alone=True) as free:
-                if not free:
-                    raise ServiceTrouble(
-                        f"{what}: {self.config.terminal.state_dir / 'lock'} is held: by a core that is starting, or by this tool"
-                    )
-                yield
+            free = self._lock.take(alone=True)
         except PermissionError as error:
             raise ServiceTrouble(f"{what}: {error.filename} may not be opened by {user()}: try with sudo") from error
+        if not free:
+            held = self.config.terminal.state_dir / "lock"
+            raise ServiceTrouble(f"{what}: {held} is held, by a core that is starting or by another charge-service; try again")
 
     def public_keys(self, record_key: Path | None = None, ocmf_key: Path | None = None) -> PublicKeys:
         """From the running core, else from the key files, else from PEM files of public keys given by hand."""

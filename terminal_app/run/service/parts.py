@@ -1,0 +1,368 @@
+"""Which part is broken? One verdict per part of the terminal: how it is, how fast it answered, what to do next.
+
+While the core runs it owns the devices, and its newest readings and faults count; when it is stopped they are asked
+directly, under its lock. Nothing here moves money or closes a contactor.
+"""
+
+import contextlib
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from terminal_app.config import GatewaySection, Iso8583Section
+from terminal_app.errors import ChargeError, ConfigError, DeviceMisread, DeviceUnavailable, LedgerBroken
+from terminal_app.http_client import HttpClient, HttpTrouble, Trouble
+from terminal_app.ports import ChargeControl, EnergyMeter
+from terminal_app.run.gateways import address, build
+from terminal_app.run.service.core_talk import ServiceTrouble
+from terminal_app.run.service.devices import READER_NEXT, STALE_MS, look_at_reader
+from terminal_app.run.service.site import CoreState, Site, user
+
+CHECK_S = 10
+RESOLVE_S = 5.0
+LEAST_FREE = 64 * 1024 * 1024
+FEW_FREE = 512 * 1024 * 1024
+BUILT_YEAR = 2026
+WIRING = {
+    "port": "look at adapter, cable and udev name: ls -l /dev/serial/by-path",
+    "timeout": "check power, wiring (A/B), unit number and baud rate",
+    "mismatch": "another device answers: check unit numbers, termination, and that only the terminal asks",
+    "exception": "the device refuses: check that profile and model are the same",
+    "welded": "switch the supply off: the contactor is closed without an order",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """`state` is ok, warning or fault; `next` is empty when nothing has to be done."""
+
+    part: str
+    state: str
+    says: str
+    next: str = ""
+    latency_ms: int | None = None
+
+
+def all_parts(site: Site) -> Iterator[Part]:
+    """Every part, from the wires to the office."""
+    yield _core(site)
+    yield from _ports(site)
+    if site.state is CoreState.RUNNING:
+        yield from _devices_by_core(site)
+    elif site.state is CoreState.STOPPED:
+        yield from _devices_directly(site)
+    yield from _clock(site)
+    yield _disk(site)
+    yield _ledger(site)
+    yield _network(site)
+    yield from _gateways(site)
+    yield _office(site)
+
+
+def _timed(ask: Callable[[], Any]) -> tuple[Any, int]:
+    began = time.monotonic()
+    found = ask()
+    return found, int((time.monotonic() - began) * 1000)
+
+
+def _core(site: Site) -> Part:
+    if site.core is None:
+        return Part(
+            "core", "fault", "does not run; nothing is sold", "systemctl start charge-terminal, then: journalctl -u charge-terminal"
+        )
+    status, latency = _timed(lambda: site.core_status)
+    out = status.get("out_of_service", "")
+    if site.state is CoreState.CLOSED:
+        return Part("core", "fault", f"out of service: {status['why']}", "charge-service records verify, then export", latency)
+    if out:
+        return Part(
+            "core",
+            "fault",
+            f"runs, but is out of service: {out}",
+            "look at the parts below and: journalctl -u charge-terminal",
+            latency,
+        )
+    return Part("core", "ok", f"runs, software {status['software']}", "", latency)
+
+
+def _ports(site: Site) -> Iterator[Part]:
+    named = {section.port: f"meter.{name}" for name, section in site.config.meter.items() if section.port}
+    named |= {section.port: f"evse.{name}" for name, section in site.config.evse.items()}
+    for port, name in named.items():
+        part = f"serial port of {name}"
+        try:
+            found = os.stat(port)
+        except FileNotFoundError:
+            yield Part(part, "fault", f"{port} is not there", WIRING["port"])
+            continue
+        except OSError as error:
+            yield Part(part, "fault", f"{port}: {error.strerror}", WIRING["port"])
+            continue
+        target = os.path.realpath(port)
+        shown = port if target == port else f"{port} -> {target}"
+        if not stat.S_ISCHR(found.st_mode):
+            yield Part(part, "fault", f"{shown} is not a device", "name the adapter's device in terminal.toml")
+        elif site.state is CoreState.STOPPED and not os.access(port, os.R_OK | os.W_OK):
+            yield Part(part, "fault", f"{shown} may not be opened by {user()}", "try with sudo, or as a member of dialout")
+        else:
+            yield Part(part, "ok", shown)
+
+
+def _devices_by_core(site: Site) -> Iterator[Part]:
+    faults = {(one["device"], one["connector"]): one for one in site.core_status["faults"]}
+    for one in site.core_status["connectors"]:
+        number = one["connector"]
+        yield _seen(
+            "meter", number, faults, one["meter_age_ms"], f"{one['meter_wh']} Wh, {one['power_w']} W, no. {one['meter_serial']}"
+        )
+        relay = {True: "closed", False: "open", None: "unknown"}[one["relay"]]
+        yield _seen("controller", number, faults, one["evse_age_ms"], f"pilot {one['pilot']}, contactor {relay}")
+    fault = faults.get(("reader", 0))
+    if fault:
+        yield Part(
+            "reader", "fault", f"{fault['kind']}: {fault['detail']}", READER_NEXT.get(fault["kind"], "charge-service reader probe")
+        )
+    else:
+        yield Part("reader", "ok", "the core can use it")
+    for (device, _), one in faults.items():
+        if device in ("signer", "ui"):
+            yield Part(device, "fault", f"{one['kind']}: {one['detail']}", "journalctl -u charge-terminal -u charge-terminal-ui")
+
+
+def _seen(part: str, number: int, faults: dict[tuple[str, int], Any], age_ms: int | None, says: str) -> Part:
+    fault = faults.get(("evse" if part == "controller" else part, number))
+    if fault:
+        return Part(
+            f"{part} {number}",
+            "fault",
+            f"{fault['kind']}: {fault['detail']}",
+            WIRING.get(fault["kind"], "check its wiring and power"),
+        )
+    if age_ms is None or age_ms > STALE_MS:
+        said = "never answered since the start" if age_ms is None else f"last answered {age_ms / 1000:.0f} s ago"
+        return Part(f"{part} {number}", "fault", said, WIRING["timeout"])
+    return Part(f"{part} {number}", "ok", f"{says}; {age_ms / 1000:.1f} s ago")
+
+
+def _devices_directly(site: Site) -> Iterator[Part]:
+    from drivers.evse.openevse import OpenEvse
+    from drivers.meters.modbus_meter import ModbusMeter
+    from drivers.system import SystemClock
+
+    clock, settings = SystemClock(), site.config
+    try:
+        site.claim_devices("check")
+    except ServiceTrouble as error:
+        yield Part("devices", "fault", str(error))
+        return
+    for one in settings.connector:
+        yield _asked(
+            f"meter {one.number}", partial(ModbusMeter, settings.meter[one.meter], f"meter.{one.meter}", clock), _meter_says
+        )
+        yield _asked(f"controller {one.number}", partial(OpenEvse, settings.evse[one.evse], f"evse.{one.evse}", clock), _evse_says)
+    found = look_at_reader(site)
+    if found["trouble"]:
+        yield Part("reader", "fault", found["trouble"], found["next"])
+    else:
+        yield Part("reader", "ok", found["reader"], "", found["latency_ms"])
+
+
+def _meter_says(device: EnergyMeter) -> str:
+    value = device.read()
+    return f"{value.energy_wh} Wh, {value.power_w} W, no. {value.serial}"
+
+
+def _evse_says(device: ChargeControl) -> str:
+    now = device.status()
+    return f"pilot {now.pilot.value}, contactor {'closed' if now.relay else 'open'}"
+
+
+def _asked(part: str, build: Callable[[], Any], ask: Callable[[Any], str]) -> Part:
+    try:
+        device = build()
+        with contextlib.closing(device):
+            says, latency = _timed(lambda: ask(device))
+        return Part(part, "ok", says, "", latency)
+    except (DeviceUnavailable, DeviceMisread) as error:
+        return Part(part, "fault", f"{error.kind}: {error.reason}", WIRING.get(error.kind, "check its wiring and power"))
+    except ConfigError as error:
+        return Part(part, "fault", str(error), "charge-service config check")
+
+
+def _clock(site: Site) -> Iterator[Part]:
+    from drivers.system import SystemClock
+
+    state, latency = _timed(lambda: SystemClock().now().clock.value)
+    year = datetime.now(UTC).year
+    if year < BUILT_YEAR:
+        yield Part("clock", "fault", f"it is {year} here", "set it: timedatectl; is the RTC battery empty?", latency)
+    elif state == "S":
+        yield Part("clock", "ok", "synchronised", "", latency)
+    else:
+        yield Part(
+            "clock",
+            "warning",
+            "runs, but nobody synchronises it",
+            "systemctl status systemd-timesyncd (or chrony); needs network",
+            latency,
+        )
+
+
+def _disk(site: Site) -> Part:
+    from drivers.system import disk_space
+
+    folder = site.config.terminal.state_dir
+    try:
+        space, latency = _timed(lambda: disk_space(folder))
+    except OSError as error:
+        return Part("disk", "fault", f"{folder}: {error.strerror}", "does state_dir exist? the core makes it at its first start")
+    free = f"{space.free_bytes // 1024**2} MiB free of {space.total_bytes // 1024**2} MiB"
+    if space.read_only:
+        says = f"{folder} is mounted read-only: the card may be worn out"
+        return Part("disk", "fault", says, "charge-service records export, then replace the card", latency)
+    if space.free_bytes < LEAST_FREE:
+        return Part(
+            "disk", "fault", free, "make room: journalctl --vacuum-size=50M, then look at: du -xh / | sort -h | tail", latency
+        )
+    if space.free_bytes < FEW_FREE:
+        return Part("disk", "warning", free, "make room soon: journalctl --vacuum-size=50M", latency)
+    return Part("disk", "ok", free, "", latency)
+
+
+def _ledger(site: Site) -> Part:
+    try:
+        (seq, _), latency = _timed(lambda: site.books.tail)
+        waiting = site.books.waiting()
+    except (ServiceTrouble, LedgerBroken) as error:
+        return Part("ledger", "fault", str(error), "charge-service records verify")
+    return Part(
+        "ledger", "ok", f"{seq} entries, {waiting} records wait for the office; proof: charge-service records verify", "", latency
+    )
+
+
+def _network(site: Site) -> Part:
+    hosts = {_host(section) for section in site.config.gateway.values()}
+    hosts |= {section.host for section in site.config.meter.values() if section.host}
+    hosts.add(urlsplit(site.config.office.url).hostname or "")
+    far = sorted(host for host in hosts if host and not _is_here(host))
+    if not far:
+        return Part("network", "ok", "everything configured is on this machine")
+    if not _has_default_route():
+        return Part(
+            "network",
+            "fault",
+            "there is no default route: no cable, no Wi-Fi, or no address",
+            "ip address; ip route; cable and router",
+        )
+    began = time.monotonic()
+    lost = [host for host in far if not _resolves(host)]
+    latency = int((time.monotonic() - began) * 1000)
+    if lost:
+        return Part(
+            "network",
+            "fault",
+            f"no address for {', '.join(lost)}",
+            "name server: resolvectl status; spelling in terminal.toml",
+            latency,
+        )
+    return Part("network", "ok", f"default route, {len(far)} names resolve", "", latency)
+
+
+def _host(section: GatewaySection) -> str:
+    return section.host if isinstance(section, Iso8583Section) else urlsplit(section.url).hostname or ""
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _has_default_route() -> bool:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/net/route").read_text("ascii").splitlines()[1:]:
+            if line.split()[1] == "00000000":
+                return True
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/net/ipv6_route").read_text("ascii").splitlines():
+            fields = line.split()
+            if fields[0] == "0" * 32 and fields[1] == "00" and fields[9] != "lo":
+                return True
+    return False
+
+
+def _resolves(host: str) -> bool:
+    """Within RESOLVE_S; the resolver itself knows no deadline."""
+    found = threading.Event()
+
+    def ask() -> None:
+        with contextlib.suppress(OSError):
+            socket.getaddrinfo(host, None)
+            found.set()
+
+    threading.Thread(target=ask, name="resolver", daemon=True).start()
+    return found.wait(RESOLVE_S)
+
+
+def _gateways(site: Site) -> Iterator[Part]:
+    for name in site.config.gateway:
+        part, host = f"gateway {name}", address(site.config.gateway[name]).partition(",")[0]
+        try:
+            trouble, latency = _timed(partial(_gateway_trouble, site, name))
+        except ChargeError as error:
+            yield Part(part, "fault", str(error), "charge-service config check")
+            continue
+        if trouble:
+            says = trouble if trouble.startswith(host) else f"{host}: {trouble}"
+            yield Part(part, "fault", says, "network, address and certificates; then ask the acquirer", latency)
+        else:
+            yield Part(part, "ok", f"{host} answers", "", latency)
+
+
+def _gateway_trouble(site: Site, name: str) -> str:
+    if site.state is CoreState.RUNNING:
+        answer = site.running("gateway check").ask("gateway.check", timeout_s=CHECK_S + 5, name=name, deadline_s=CHECK_S)
+        return str(answer["trouble"])
+    gateway = build(name, site.config.gateway[name], site.config, site.path)
+    try:
+        return gateway.check(CHECK_S)
+    finally:
+        gateway.close()
+
+
+def _office(site: Site) -> Part:
+    office, sync = site.config.office, "systemctl status charge-terminal-sync; journalctl -u charge-terminal-sync"
+    client = HttpClient(demo=site.config.demo, ca_file=office.ca_file)
+    began = time.monotonic()
+    try:
+        answer = client.call("GET", f"{office.url.rstrip('/')}/healthz", deadline_s=CHECK_S)
+    except HttpTrouble as error:
+        latency = int((time.monotonic() - began) * 1000)
+        hint = (
+            "certificates: [office] ca_file, and the clock"
+            if error.kind is Trouble.TLS
+            else "network and [office] url; charging goes on without it"
+        )
+        return Part("office", "warning", f"{office.url}: {error}", hint, latency)
+    except OSError as error:
+        return Part("office", "fault", f"[office] ca_file: {error}", "charge-service config check")
+    finally:
+        client.close()
+    latency = int((time.monotonic() - began) * 1000)
+    if answer.status >= 400:
+        return Part("office", "warning", f"{office.url} answers {answer.status}", "is [office] url right? ask the office", latency)
+    trouble = [one["detail"] for one in site.core_status.get("faults", []) if one["device"] == "office"]
+    if trouble:
+        return Part("office", "warning", f"answers, but records do not get there: {trouble[0]}", sync, latency)
+    return Part("office", "ok", f"{office.url} answers", "", latency)

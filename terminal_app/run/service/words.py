@@ -1,0 +1,119 @@
+"""Ledger facts in plain words, for people who were not there."""
+
+from collections.abc import Callable
+from typing import Any
+
+from terminal_app.billing.tariff import parse_tariff
+from terminal_app.ledger.entry import Entry
+from terminal_app.run.service import show
+from terminal_app.session import facts as f
+
+STOPS = {
+    f.StopReason.TOUCH: "the driver pressed Stop",
+    f.StopReason.SAME_CARD: "the driver showed the same card again",
+    f.StopReason.UNPLUGGED: "the car was unplugged",
+    f.StopReason.HOLD_LIMIT: "the held money was nearly used up",
+    f.StopReason.CAR_FINISHED: "the car did not want any more energy",
+    f.StopReason.NOT_PLUGGED: "nobody plugged a car in",
+    f.StopReason.FAULT: "a device failed",
+    f.StopReason.POWER_CUT: "the terminal lost power or was restarted",
+    f.StopReason.REMOTE: "a technician or the office ordered it",
+}
+ENDS = {
+    f.Terminated.CAPTURED: "was taken from the card; the rest of the hold is free",
+    f.Terminated.VOIDED: "was released; nothing is taken",
+    f.Terminated.MANUAL: "has an end nobody could confirm: a person must ask the gateway",
+}
+
+
+class Teller:
+    """Tells one session's facts in order: it remembers the currency and the start register."""
+
+    def __init__(self) -> None:
+        self._currency = "EUR"
+        self._start_wh: int | None = None
+        self._tell: dict[type, Callable[[Any], str]] = {
+            f.SessionOpened: self._opened,
+            f.AuthorizationIntended: self._intended,
+            f.AuthorizationApproved: self._approved,
+            f.AuthorizationDeclined: lambda fact: f"The gateway declined: {fact.reason.value} {fact.code}. Nothing is held.",
+            f.AuthorizationUnknown: lambda fact: (
+                f"Nobody knows whether money is held: {fact.why}. It is released until that is answered."
+            ),
+            f.StartRegistered: self._started,
+            f.EnergyCheckpoint: self._checkpoint,
+            f.StopIntended: self._stopped,
+            f.SessionAborted: self._aborted,
+            f.BillFrozen: self._billed,
+            f.CaptureIntended: lambda fact: f"{self._money(fact.step.amount_minor)} shall be taken (serial {fact.step.serial}).",
+            f.VoidIntended: self._voided,
+            f.HoldEnded: self._ended,
+            f.SealIntended: lambda fact: (
+                f"Record {fact.record_seq} ({fact.record_type}) is about to be signed; its bytes are fixed."
+            ),
+            f.Sealed: lambda fact: (
+                f"Record {fact.record_seq} ({fact.record_type}) is sealed and waits for the office: {fact.sha256}."
+            ),
+        }
+
+    def tell(self, entry: Entry) -> str:
+        """One or two sentences."""
+        fact = entry.fact
+        told = self._tell.get(type(fact))
+        return told(fact) if told else entry.kind.replace("_", " ")
+
+    def _money(self, minor: int) -> str:
+        return show.money(minor, self._currency)
+
+    def _opened(self, fact: f.SessionOpened) -> str:
+        tariff = parse_tariff(fact.tariff.encode())
+        self._currency = tariff.currency
+        price = "free of charge" if fact.free else f"tariff {tariff.id} in {tariff.currency}"
+        return f"A driver took connector {fact.connector}, {price}. The tariff is frozen here: {fact.tariff_fingerprint}."
+
+    def _intended(self, fact: f.AuthorizationIntended) -> str:
+        card, hold = fact.card, fact.hold
+        who = f"{card.brand} ending in {card.last4} ({card.entry.value}, {card.label or card.aid})"
+        return f"{self._money(hold.amount_minor)} shall be held on {who} by gateway {hold.gateway}, hold {hold.hold_id}."
+
+    def _approved(self, fact: f.AuthorizationApproved) -> str:
+        trace = ", ".join(f"{name} {value}" for name, value in fact.trace.items() if value and name != "held_minor")
+        return f"The gateway holds {self._money(fact.approved_minor)} ({trace})."
+
+    def _started(self, fact: f.StartRegistered) -> str:
+        self._start_wh = fact.second.energy_wh
+        who = f"{fact.identity.vendor} {fact.identity.model} no. {fact.second.serial}"
+        readings = f"{show.energy(fact.first.energy_wh)} and {show.energy(fact.second.energy_wh)}"
+        return f"Start register, read twice on meter {who}: {readings}. From here the contactor may close."
+
+    def _checkpoint(self, fact: f.EnergyCheckpoint) -> str:
+        since = fact.value.energy_wh - (self._start_wh or fact.value.energy_wh)
+        times = f"charging {show.duration(fact.charging_ms)}, car idle {show.duration(fact.parking_ms)}"
+        more = " A new price applies from here." if fact.boundary else ""
+        return f"Register {show.energy(fact.value.energy_wh)}, {show.energy(since)} since the start; {times}.{more}"
+
+    def _stopped(self, fact: f.StopIntended) -> str:
+        detail = f" ({fact.detail})" if fact.detail else ""
+        broken = " The charge was interrupted." if fact.interrupted else ""
+        return f"The charge ends: {STOPS[fact.reason]}{detail}. The contactor is ordered open.{broken}"
+
+    def _aborted(self, fact: f.SessionAborted) -> str:
+        detail = f" ({fact.detail})" if fact.detail else ""
+        return f"No charge began: {STOPS[fact.reason]}{detail}. Nothing is billed."
+
+    def _billed(self, fact: f.BillFrozen) -> str:
+        source = "read twice" if fact.stop_source == "meter" else "the last one committed, because the meter never came back"
+        short = f", {self._money(fact.shortfall_minor)} cannot be taken" if fact.shortfall_minor else ""
+        return (
+            f"Stop register {show.energy(fact.stop.energy_wh)} ({source}): {show.energy(fact.energy_wh)} "
+            f"in {show.duration(fact.charging_ms)}. Bill {self._money(fact.total_minor)} = net {self._money(fact.net_minor)} "
+            f"+ VAT {self._money(fact.vat_minor)}; {self._money(fact.capture_minor)} of it shall be taken{short}. "
+            f"Receipt {fact.receipt_number}."
+        )
+
+    def _voided(self, fact: f.VoidIntended) -> str:
+        return f"The hold of {self._money(fact.step.amount_minor)} shall be released: {fact.reason} (serial {fact.step.serial})."
+
+    def _ended(self, fact: f.HoldEnded) -> str:
+        amount = f"{self._money(fact.amount_minor)} " if fact.how is f.Terminated.CAPTURED else "The hold "
+        return f"{amount}{ENDS[fact.how]}{': ' + fact.detail if fact.detail else ''}."
