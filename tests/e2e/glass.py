@@ -17,6 +17,10 @@ from terminal_app.errors import WireError
 WAIT_S = 45.0
 
 
+class Abandoned(Exception):
+    """`Glass.abandoned` said that nothing more will come."""
+
+
 class Seen(NamedTuple):
     """A meaning that was on the glass: when it came (monotonic, s) and its newest view."""
 
@@ -30,6 +34,7 @@ class Glass:
 
     def __init__(self, path: Path, shows: bool = True) -> None:
         self.shows = shows
+        self.abandoned: Callable[[], bool] = lambda: False  # asked while waiting
         self.history: list[Seen] = []
         self._path = path
         self._screen: s.Screen | None = None
@@ -92,13 +97,15 @@ class Glass:
         return None if screen is None else screen.view
 
     def wait(self, kind: Any, wanted: Callable[[Any], object] = lambda _view: True, timeout_s: float = WAIT_S) -> Any:
-        """The first view of this kind (a view type or a union) that is as wanted. TimeoutError says what was on the glass instead."""
+        """The first view of this kind (a type or a union) that is as wanted. TimeoutError says what was there instead."""
         until = time.monotonic() + timeout_s
         with self._changed:
             while True:
                 view = self.view
                 if isinstance(view, kind) and wanted(view):
                     return view
+                if self.abandoned():
+                    raise Abandoned
                 if time.monotonic() > until:
                     passed = ", ".join(type(one.view).__name__ for one in self.history[-8:])
                     raise TimeoutError(
@@ -117,6 +124,8 @@ class Glass:
         """Touch, again each second while nothing happens, until the view is as asked (a kind, or a question)."""
         until = time.monotonic() + WAIT_S
         while not (isinstance(self.view, gone) if isinstance(gone, type) else gone(self.view)):
+            if self.abandoned():
+                raise Abandoned
             if time.monotonic() > until:
                 raise TimeoutError(f"touching {button.value} does not lead on from {self.view}")
             self.touch(button)

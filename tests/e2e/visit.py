@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import itertools
 import json
 import sqlite3
 import time
@@ -192,7 +193,7 @@ def wrongs(visit: Visit, taps: int, price_kwh: str) -> Iterator[str]:
         if one["register"]["stop_wh"] - one["register"]["start_wh"] != one["energy_wh"]:
             yield f"energy is not the difference of the registers: {one['energy_wh']} of {one['register']}"
     stretches = sorted((one["register"]["start_wh"], one["register"]["stop_wh"]) for one in sessions)
-    for (_, end), (begin, _) in zip(stretches, stretches[1:], strict=False):
+    for (_, end), (begin, _) in itertools.pairwise(stretches):
         if begin < end:
             yield f"energy up to {end} Wh is billed again from {begin} Wh"
     if stretches and stretches[-1][1] > visit.meter_wh():
