@@ -1,0 +1,49 @@
+"""Which (machine state, event, fault) triples a campaign has met: told at its end, so that a blind spot can be seen."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from terminal_app.session import charge, events, kiosk, settlement
+from terminal_app.session.state import Phase, State
+from terminal_app.session.turn import Ignored, Impossible
+
+FROM_INSIDE = events.SessionFailed  # from machine to machine within a turn
+
+
+class Coverage:
+    """Counts pairs per machine and the faults they were met under."""
+
+    def __init__(self) -> None:
+        self.pairs: Counter[tuple[str, str, str]] = Counter()
+        self.triples: set[tuple[str, str, str, str]] = set()
+        self.runs = 0
+
+    def note(self, state: State, event: events.Event, faults: Iterable[str]) -> None:
+        kind, name = type(event), type(event).__name__
+        met = []
+        if kind in charge.HANDLED:
+            for connector in state.live:
+                session = state.sessions.get(connector)
+                met.append(("session", (session.phase if session else Phase.NONE).value, name))
+        if kind in settlement.HANDLED:
+            met += [("settlement", one.phase.value, name) for one in state.settlements.values()]
+        if kind in kiosk.HANDLED:
+            met.append(("kiosk", state.kiosk.phase.value, name))
+        for one in met:
+            self.pairs[one] += 1
+            self.triples |= {(*one, fault) for fault in faults} or {(*one, "-")}
+
+    def report(self) -> str:
+        """One line per machine: how many of the possible pairs were met, and which were not."""
+        lines = [f"simulation: {self.runs} runs, {len(self.triples)} triples of state, event and fault"]
+        tables = {"session": charge.RULES, "settlement": settlement.RULES, "kiosk": kiosk.RULES}
+        for name, rules in tables.items():
+            told = {(name, phase.value, kind.__name__): rule for (phase, kind), rule in rules.items() if kind is not FROM_INSIDE}
+            possible = {pair for pair, rule in told.items() if not isinstance(rule, Impossible)}
+            steps = {pair for pair, rule in told.items() if not isinstance(rule, Impossible | Ignored)}
+            missing = sorted(f"{phase}+{event}" for _, phase, event in steps - set(self.pairs))
+            lines.append(
+                f"  {name}: {len(possible & set(self.pairs))} of {len(possible)} pairs, "
+                f"{len(steps & set(self.pairs))} of {len(steps)} steps" + (f"; not met: {', '.join(missing)}" if missing else "")
+            )
+        return "\n".join(lines)

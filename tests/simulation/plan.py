@@ -1,0 +1,114 @@
+"""What goes wrong, and when: a plan is drawn from a seed, or written by hand for one crash point."""
+
+import random
+from dataclasses import dataclass, field
+
+AUTHORIZE_WAYS = ("ok", "lost_request", "lost_reply", "late_answer", "decline", "unreachable", "partial", "tiny", "lag", "mumble")
+STEP_WAYS = ("ok", "lost_request", "lost_reply", "undecided", "twice")
+METER_WAYS = ("silent", "frozen", "zero", "spike", "other")
+ENDS = ("stop", "card", "unplug", "hold", "full", "order")
+
+
+@dataclass(frozen=True)
+class Crash:
+    """At the n-th commit of the whole run: "before", "after", or "fails" (the ledger cannot be written)."""
+
+    when: str
+    commit: int
+    power: bool = False
+    down_ms: int = 3_000
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something is wrong from `at_ms` on for `for_ms`, counted from the visit's begin."""
+
+    what: str
+    at_ms: int
+    for_ms: int
+
+
+@dataclass
+class Visit:
+    """One driver: how they behave and how long their car takes."""
+
+    plug_first: bool = False
+    tap_after_ms: int = 500
+    early_tap: bool = False
+    pulls_card: bool = False
+    never_plugs: bool = False
+    cancels: bool = False
+    replugs: bool = False
+    end: str = "stop"
+    charge_ms: int = 12_000
+    power_w: int = 18_000
+    need_wh: int = 100_000
+    authorize: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    refuse_settlement: bool = False
+    troubles: tuple[Trouble, ...] = ()
+    sudden: tuple[Trouble, ...] = ()  # kill or power cut at a moment instead of a commit
+
+
+@dataclass
+class Plan:
+    """Visits one after another, and crashes by commit number over all of them."""
+
+    seed: str
+    visits: list[Visit] = field(default_factory=list)
+    crashes: list[Crash] = field(default_factory=list)
+    signer_slow: bool = False
+    obey_ms: int = 200  # how long the controller takes to do what is wished
+
+
+def standard() -> Visit:
+    """The demo's charge: plug, tap, approved, charge, stop, receipt, unplug; one checkpoint on the way."""
+    return Visit(plug_first=True, charge_ms=12_000)
+
+
+def drawn(seed: str, visits: int = 2) -> Plan:
+    """A random plan; the same seed is the same plan."""
+    chance = random.Random(seed)
+    plan = Plan(seed, signer_slow=chance.random() < 0.1, obey_ms=chance.choice((50, 200, 200, 1_500)))
+    for _ in range(visits):
+        plan.visits.append(_visit(chance))
+    for _ in range(chance.choice((0, 0, 1, 1, 2, 3))):
+        plan.crashes.append(
+            Crash(
+                chance.choice(("before", "after", "after", "fails")),
+                chance.randint(2, 12 * visits),
+                chance.random() < 0.4,
+                chance.choice((1_000, 3_000, 8_000, 20_000)),
+            )
+        )
+    return plan
+
+
+def _visit(chance: random.Random) -> Visit:
+    troubles = []
+    while chance.random() < 0.4 and len(troubles) < 3:
+        what = chance.choice((*METER_WAYS, *METER_WAYS, "controller_silent", "controller_reboot", "weld", "reader", "signer", "ui"))
+        long_ms = {"zero": 1_100, "spike": 1_100, "weld": 10_000}.get(what, chance.choice((2_000, 8_000, 30_000, 80_000)))
+        troubles.append(Trouble(what, chance.randint(0, 40_000), long_ms))
+    sudden = []
+    if chance.random() < 0.15:
+        sudden.append(Trouble(chance.choice(("kill", "power")), chance.randint(0, 30_000), chance.choice((2_000, 15_000))))
+    bad_bank = chance.random() < 0.45
+    return Visit(
+        plug_first=chance.random() < 0.5,
+        tap_after_ms=chance.choice((300, 900, 2_500)),
+        early_tap=chance.random() < 0.1,
+        pulls_card=chance.random() < 0.1,
+        never_plugs=chance.random() < 0.05,
+        cancels=chance.random() < 0.05,
+        replugs=chance.random() < 0.1,
+        end=chance.choice(ENDS),
+        charge_ms=chance.choice((1_500, 6_000, 12_000, 25_000)),
+        power_w=chance.choice((3_700, 11_000, 22_000, 150_000)),
+        need_wh=chance.choice((0, 20, 150, 100_000)),
+        authorize=tuple(chance.choice(AUTHORIZE_WAYS) for _ in range(2)) if bad_bank else (),
+        steps=tuple(chance.choice(STEP_WAYS) for _ in range(chance.randint(0, 4))) if bad_bank else (),
+        refuse_settlement=chance.random() < 0.05,
+        troubles=tuple(troubles),
+        sudden=tuple(sudden),
+    )

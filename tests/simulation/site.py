@@ -1,0 +1,142 @@
+"""What stands outside the terminal and keeps its own books: meter, contactor, car, bank. Written from the standards and the
+port's promises, not from the product's code; it survives every crash of the terminal, as the real ones do.
+
+Energy is counted in watt-milliseconds, so that nothing is rounded before a register is read.
+"""
+
+from dataclasses import dataclass, field
+
+WMS_PER_WH = 3_600_000
+
+
+@dataclass
+class Closure:
+    """One time the contactor was closed: when and at which exact register."""
+
+    closed_utc_ms: int
+    closed_wms: int
+    opened_utc_ms: int | None = None
+    opened_wms: int | None = None
+
+    @property
+    def register_wh(self) -> tuple[int, int]:
+        assert self.opened_wms is not None
+        return self.closed_wms // WMS_PER_WH, self.opened_wms // WMS_PER_WH
+
+
+@dataclass
+class Outlet:
+    """Controller, contactor, car and the meter behind them."""
+
+    power_w: int = 0
+    need_wms: int = 0
+    guards_itself_ms: int = 12_000
+    wms: int = 1_234_567 * WMS_PER_WH + 1_800_000
+    plugged: bool = False
+    authorized: bool = False
+    welded: bool = False
+    weld_next: bool = False
+    silent_ms: int = 0
+    closures: list[Closure] = field(default_factory=list)
+
+    @property
+    def relay(self) -> bool:
+        return bool(self.closures) and self.closures[-1].opened_utc_ms is None
+
+    @property
+    def register_wh(self) -> int:
+        return self.wms // WMS_PER_WH
+
+    @property
+    def pilot(self) -> str:
+        if not self.plugged:
+            return "A"
+        return "C" if self.relay else "B"
+
+    def flow(self, by_ms: int, utc_ms: int) -> None:
+        """Time passes. A controller that nobody talks to locks by itself."""
+        if self.relay:
+            self.wms += self.power_w * by_ms
+            self.need_wms -= self.power_w * by_ms
+        self.silent_ms += by_ms
+        if self.authorized and self.silent_ms > self.guards_itself_ms:
+            self.authorized = False
+        self.settle(utc_ms)
+
+    def settle(self, utc_ms: int) -> None:
+        """Close or open the contactor as plug, permission and car want it."""
+        wanted = self.plugged and self.authorized and self.need_wms > 0
+        if wanted and not self.relay:
+            self.closures.append(Closure(utc_ms, self.wms))
+            self.welded = self.weld_next
+        elif not wanted and self.relay and not (self.welded and self.plugged):
+            self.closures[-1].opened_utc_ms = utc_ms
+            self.closures[-1].opened_wms = self.wms
+            self.welded = False
+
+    def restart(self, utc_ms: int) -> None:
+        """The controller reboots (or loses power): nobody is authorized."""
+        self.authorized = False
+        self.settle(utc_ms)
+
+
+@dataclass
+class Account:
+    """One authorization in the bank's books."""
+
+    hold_id: str
+    tap: int
+    asked_minor: int
+    approved_minor: int
+    captures: dict[str, int] = field(default_factory=dict)
+    released: bool = False
+    requests: int = 1
+
+
+@dataclass
+class Bank:
+    """An acquirer that believes what it is told: it recognises a repeated step by its key only, and nothing else protects
+    the terminal from itself. What is reversed before it arrives is refused when it comes."""
+
+    accounts: dict[str, Account] = field(default_factory=dict)
+    reversed_first: set[str] = field(default_factory=set)
+    taps: dict[int, int] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+
+    def authorize(self, hold_id: str, tap: int, asked_minor: int, most_minor: int) -> int:
+        """The approved amount; 0 = declined."""
+        self.taps[tap] = self.taps.get(tap, 0) + 1
+        if hold_id in self.reversed_first or most_minor == 0:
+            return 0
+        if hold_id in self.accounts:
+            self.accounts[hold_id].requests += 1
+            return self.accounts[hold_id].approved_minor
+        approved = min(asked_minor, most_minor)
+        self.accounts[hold_id] = Account(hold_id, tap, asked_minor, approved)
+        return approved
+
+    def knows(self, hold_id: str, key: str) -> bool:
+        """Whether this very capture was done before; then it is only confirmed again."""
+        return hold_id in self.accounts and key in self.accounts[hold_id].captures
+
+    def capture(self, hold_id: str, key: str, amount_minor: int) -> bool:
+        account = self.accounts.get(hold_id)
+        if account is None:
+            return False
+        account.captures.setdefault(key, amount_minor)
+        return True
+
+    def void(self, hold_id: str) -> bool:
+        """Release; a hold it does not know (yet) is remembered as reversed."""
+        account = self.accounts.get(hold_id)
+        if account is None:
+            self.reversed_first.add(hold_id)
+            return True
+        if account.captures:
+            return False
+        account.released = True
+        return True
+
+    @property
+    def captured_minor(self) -> int:
+        return sum(sum(one.captures.values()) for one in self.accounts.values())
