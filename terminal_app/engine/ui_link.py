@@ -52,6 +52,8 @@ class UiLink:
                     self._take(self._engine, message)
         finally:
             self.connected -= 1
+            if not self.connected and self._engine is not None:
+                self._engine.inbox.post(events.FrameShown(0))  # the price is on no glass any more: no card may pay for it
             alive.clear()
             with self._changed:
                 self._changed.notify_all()

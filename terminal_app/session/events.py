@@ -23,7 +23,7 @@ class Touched(msgspec.Struct, frozen=True):
 
 
 class FrameShown(msgspec.Struct, frozen=True):
-    """The frame of this screen_no is on the glass."""
+    """The frame of this screen_no is on the glass; 0: nobody draws any more, the link to the UI is gone."""
 
     screen_no: int
 

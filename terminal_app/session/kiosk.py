@@ -84,7 +84,9 @@ def _back_to_start(turn: Turn) -> None:
 
 def _frame_shown(turn: Turn, event: events.Event) -> None:
     assert isinstance(event, events.FrameShown)
-    if event.screen_no == turn.terms.screen_no:
+    if event.screen_no == 0:
+        turn.note_kiosk(shown="")
+    elif event.screen_no == turn.terms.screen_no:
         turn.note_kiosk(shown=presenter.meaning(turn.state, turn.terms))
 
 

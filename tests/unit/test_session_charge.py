@@ -77,6 +77,18 @@ def test_an_offer_that_comes_back_must_be_shown_again() -> None:
     assert rules.has(actions.Authorize)
 
 
+def test_when_nobody_draws_any_more_the_price_is_not_on_the_glass() -> None:
+    rules = Rules()
+    rules.to_offer()
+    rules.feed(events.FrameShown(0))
+    assert machine.reader_wish(rules.state) is None
+    rules.tap()
+    assert not rules.has(actions.Authorize)
+    rules.show()
+    rules.tap()
+    assert rules.has(actions.Authorize)
+
+
 def test_one_card_reading_asks_the_bank_once() -> None:
     rules = Rules()
     rules.to_offer()

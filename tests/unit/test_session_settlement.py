@@ -1,5 +1,7 @@
 """The money's own life: every hold ends exactly once, at a bounded rate, and never by a blind or a new attempt."""
 
+from itertools import pairwise
+
 import pytest
 
 from terminal_app import screens as s
@@ -81,8 +83,8 @@ def test_the_pause_doubles_and_no_step_is_sent_twice_at_once() -> None:
             rules.tick()
         rules.tick(5)
         assert sum(isinstance(one, actions.Capture) for one in rules.todo) == 1
-    pauses = [later - earlier for earlier, later in zip(moments, moments[1:], strict=False)]
-    assert all(later >= 2 * earlier - 12_000 for earlier, later in zip(pauses, pauses[1:], strict=False)), pauses
+    pauses = [later - earlier for earlier, later in pairwise(moments)]
+    assert all(later >= 2 * earlier - 12_000 for earlier, later in pairwise(pauses)), pauses
     assert all(pause >= 30_000 for pause in pauses)
 
 
