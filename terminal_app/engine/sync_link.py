@@ -35,10 +35,10 @@ MAX_FACTS = 2000
 class SyncLink:
     """One sync process is expected; several do no harm."""
 
-    def __init__(self, path: Path, engine: Engine, office_spki: bytes) -> None:
+    def __init__(self, path: Path, engine: Engine, office_spki: bytes, allowed_uids: frozenset[int] | None = None) -> None:
         self._engine, self._office_spki = engine, office_spki
         self._acknowledging = threading.Lock()
-        self._listener = Listener(path, ToCoreFromSync, self._serve)
+        self._listener = Listener(path, ToCoreFromSync, self._serve, allowed_uids)
 
     def _serve(self, endpoint: Endpoint[Any]) -> None:
         answers: dict[type, Callable[[Any], object]] = {

@@ -18,7 +18,8 @@ log = logging.getLogger("charge.ui_link")
 class UiLink:
     """Each connected UI gets the newest screen from a thread of its own; a slow one skips screens, never delays."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, allowed_uids: frozenset[int] | None = None) -> None:
+        self._allowed = allowed_uids
         self._engine: Engine | None = None
         self._newest: screens.Screen | None = None
         self._changed = threading.Condition()
@@ -29,7 +30,7 @@ class UiLink:
     def open(self, engine: Engine | None) -> None:
         """Start listening; without engine only screens go out."""
         self._engine = engine
-        self._listener = Listener(self._path, screens.UiToCore, self._serve)
+        self._listener = Listener(self._path, screens.UiToCore, self._serve, self._allowed)
 
     def publish(self, screen: screens.Screen) -> None:
         with self._changed:

@@ -9,26 +9,50 @@ from typing import Any
 from terminal_app.config import Config
 from terminal_app.engine.control_link import Answering
 from terminal_app.engine.ui_link import UiLink
-from terminal_app.ledger.store import Ledger
+from terminal_app.ports import ChargeControl
+from terminal_app.run import access
 from terminal_app.run.watchdog import ServiceManager
 from terminal_app.screens import OutOfService, OutOfServiceReason, Screen
+from terminal_app.session.events import Event
+from terminal_app.workers.evse import EvseWorker
 
 log = logging.getLogger("charge.closed")
 TRY_AGAIN_S = 300.0
 
 
+class Deaf:
+    """An inbox for workers whose news nobody can write down."""
+
+    def post(self, event: Event, droppable: bool = False) -> bool:
+        return True
+
+    def post_latest(self, source: object, event: Event) -> None:
+        return
+
+
 def run_closed(
-    settings: Config, ui: UiLink, manager: ServiceManager, stopped: threading.Event, why: str, ledger: Ledger | None
+    settings: Config,
+    ui: UiLink,
+    controls: Mapping[int, ChargeControl],
+    manager: ServiceManager,
+    stopped: threading.Event,
+    why: str,
 ) -> int:
-    """Until a signal (0), or for five minutes (1: the restart tries again; a full disk may have been cleared)."""
+    """Until a signal (0), or for five minutes (1: the restart tries again; a full disk may have been cleared).
+
+    All contactors are opened and kept open: a charge that was under way can no longer be billed.
+    """
     log.critical("out of service: %s", why)
+    openers = [EvseWorker(number, control, Deaf()) for number, control in controls.items()]
+    for opener in openers:
+        opener.start()
     terminal = settings.terminal
     ui.open(None)
 
     def status(arguments: Mapping[str, Any], actor: str) -> dict[str, Any]:
         return {"terminal": terminal.id, "mode": terminal.mode, "out_of_service": "ledger", "why": why, "connectors": []}
 
-    control = Answering(terminal.runtime_dir / "control.sock", {"status": status}, None)
+    control = Answering(terminal.runtime_dir / "control.sock", {"status": status}, access.members(access.CONTROL_GROUP))
     manager.ready()
     until, revision = time.monotonic() + TRY_AGAIN_S, 0
     try:
@@ -55,5 +79,9 @@ def run_closed(
         return 1
     finally:
         manager.stopping()
+        for opener in openers:
+            opener.stop()
+        for opener in openers:
+            opener.join(5)
         control.close()
         ui.close()

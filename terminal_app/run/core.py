@@ -5,12 +5,9 @@ exit code 2 and one sentence; a ledger that cannot be trusted leaves it out of s
 """
 
 import argparse
-import contextlib
-import grp
 import hashlib
 import logging
 import os
-import pwd
 import resource
 import secrets
 import signal
@@ -37,6 +34,8 @@ from terminal_app.engine.sync_link import SyncLink
 from terminal_app.engine.ui_link import UiLink
 from terminal_app.errors import ChargeError, ConfigError, DeviceUnavailable, LedgerBroken, TariffRefused
 from terminal_app.ledger.store import CommitProbe, Ledger
+from terminal_app.ports import ChargeControl, Clock
+from terminal_app.run import access
 from terminal_app.run.closed import run_closed
 from terminal_app.run.gateways import build
 from terminal_app.run.starts import Starts
@@ -52,7 +51,6 @@ from terminal_app.workers.signer import SignerWorker
 
 log = logging.getLogger("charge.core")
 WATCH_S = 2.0
-CONTROL_GROUP = "charge-service"
 CRASH_AT = "CHARGE_TERMINAL_CRASH_AT"
 """Demo mode only: "before:N" or "after:N" ends the process at its N-th commit as a power cut would."""
 
@@ -79,19 +77,19 @@ def run(path: Path) -> int:
     settings.terminal.runtime_dir.mkdir(parents=True, exist_ok=True)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopped.set())
-    ui = UiLink(settings.terminal.runtime_dir / "ui.sock")
-    starts = Starts(settings.terminal.state_dir / "starts")
+    ui = UiLink(settings.terminal.runtime_dir / "ui.sock", access.users(access.UI_USER))
+    starts, clock = Starts(settings.terminal.state_dir / "starts"), SystemClock()
     try:
         ledger = Ledger(settings.terminal.state_dir, crash_probe(settings))
     except LedgerBroken as error:
-        return run_closed(settings, ui, manager, stopped, str(error), None)
+        return run_closed(settings, ui, controls(settings, clock), manager, stopped, str(error))
     with ledger:
         standing = read_standing(settings, path, keys, starts.too_many)
-        core = Core(standing, keys, ledger, ui, path)
+        core = Core(standing, keys, ledger, ui, path, clock)
         try:
             core.engine.start(resumed_after_crash=starts.crashed_before)
         except LedgerBroken as error:
-            return run_closed(settings, ui, manager, stopped, str(error), ledger)
+            return run_closed(settings, ui, core.evses, manager, stopped, str(error))
         broken = core.run(stopped, manager, starts)
     if broken:
         log.error("ended: %s", broken)
@@ -111,8 +109,8 @@ class Keys:
 class Core:
     """Engine, workers and sockets of one running terminal."""
 
-    def __init__(self, standing: Standing, keys: Keys, ledger: Ledger, ui: UiLink, path: Path) -> None:
-        settings, clock = standing.config, SystemClock()
+    def __init__(self, standing: Standing, keys: Keys, ledger: Ledger, ui: UiLink, path: Path, clock: Clock) -> None:
+        settings = standing.config
         self._ui, self._settings = ui, settings
         self.engine = Engine(standing, ledger, clock, chance, Outside(self._act, self._wish_evse, self._wish_reader, ui.publish))
         inbox = self.engine.inbox
@@ -122,10 +120,8 @@ class Core:
             one.number: MeterWorker(one.number, ModbusMeter(settings.meter[one.meter], f"meter.{one.meter}", clock), inbox)
             for one in settings.connector
         }
-        self._evses = {
-            one.number: EvseWorker(one.number, OpenEvse(settings.evse[one.evse], f"evse.{one.evse}", clock), inbox)
-            for one in settings.connector
-        }
+        self.evses = controls(settings, clock)
+        self._evses = {number: EvseWorker(number, control, inbox) for number, control in self.evses.items()}
         self._reader = ReaderWorker(PcscReader(settings.reader, clock), clock, inbox)
         self._authorizing = PaymentWorker("authorizing", gateways, settings.policy.authorize_deadline_s, inbox)
         self._settling = PaymentWorker("settling", gateways, SETTLE_DEADLINE_S, inbox)
@@ -147,9 +143,10 @@ class Core:
             worker.start()
         runtime = self._settings.terminal.runtime_dir
         self._ui.open(self.engine)
-        sync = SyncLink(runtime / "sync.sock", self.engine, spki_of(self._settings.office.public_key))
-        allowed = frozenset({0, os.getuid()} | group_members(CONTROL_GROUP))
-        control = Answering(runtime / "control.sock", operations(self.engine, self._gateways), allowed)
+        sync = SyncLink(
+            runtime / "sync.sock", self.engine, spki_of(self._settings.office.public_key), access.users(access.SYNC_USER)
+        )
+        control = Answering(runtime / "control.sock", operations(self.engine, self._gateways), access.members(access.CONTROL_GROUP))
         broken: list[BaseException] = []
         turning = threading.Thread(target=self._turn, args=(broken,), name="engine", daemon=True)
         turning.start()
@@ -200,6 +197,11 @@ class Core:
 
     def _wish_reader(self, wish: actions.ReaderWish | None) -> None:
         self._reader.wish(wish)
+
+
+def controls(settings: config.Config, clock: Clock) -> dict[int, ChargeControl]:
+    """The charge controller of each connector; nothing is opened yet."""
+    return {one.number: OpenEvse(settings.evse[one.evse], f"evse.{one.evse}", clock) for one in settings.connector}
 
 
 def chance() -> tuple[str, str]:
@@ -269,19 +271,6 @@ def crash_probe(settings: config.Config) -> CommitProbe | None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return probe
-
-
-def group_members(name: str) -> set[int]:
-    """Unix users of a group, who may use the control socket."""
-    try:
-        members = grp.getgrnam(name).gr_mem
-    except KeyError:
-        return set()
-    found = set()
-    for member in members:
-        with contextlib.suppress(KeyError):
-            found.add(pwd.getpwnam(member).pw_uid)
-    return found
 
 
 if __name__ == "__main__":
