@@ -11,15 +11,17 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from sqlite_utils import Database
 
+from terminal_app.billing.record import sha256_of
 from terminal_app.errors import LedgerBroken
 from terminal_app.ledger.entry import GENESIS, Entry, from_row, hash_of
+from terminal_app.session.facts import Sealed
 
 BUSY_TIMEOUT_S = 5
 COLUMNS = "seq, utc_ms, mono_ms, boot_id, clock, kind, session_id, public, body, sha256"
@@ -85,8 +87,28 @@ class LedgerReader:
             raise LedgerBroken(f"cannot be read: {error}", seq) from error
 
     def verified_entries(self) -> Iterator[Entry]:
-        """All entries, each checked against the chain while it is read. LedgerBroken names the first bad one."""
-        return verified(self.entries())
+        """All entries, each checked against the chain, and every sealed one against its record, while they are read.
+
+        LedgerBroken names the first bad one.
+        """
+        sealed = Sealed.__struct_config__.tag
+        with contextlib.closing(self._rows("SELECT seq, type, subject, sha256, jws FROM records ORDER BY seq", ())) as rows:
+            for entry in verified(self.entries()):
+                if entry.kind == sealed:
+                    self._check_record(entry, rows)
+                yield entry
+
+    def _check_record(self, entry: Entry, rows: Iterator[Any]) -> None:
+        """The record of a Sealed fact lies in the table as it was sealed."""
+        fact = entry.fact
+        assert isinstance(fact, Sealed)
+        try:
+            found = next(rows, None)
+        except sqlite3.Error as error:
+            raise LedgerBroken(f"record {fact.record_seq} cannot be read: {error}", entry.seq) from error
+        named = (fact.record_seq, fact.record_type, fact.subject, fact.sha256)
+        if found is None or found[:4] != named or sha256_of(found[4]) != fact.sha256:
+            raise LedgerBroken(f"record {fact.record_seq} is not the one that was sealed", entry.seq)
 
     def records(
         self, after: int = 0, limit: int = -1, subject: str = "", newest_first: bool = False, before: int = 0
@@ -126,7 +148,7 @@ class LedgerReader:
         except sqlite3.Error as error:
             raise LedgerBroken(f"{self.path}: {error}") from error
 
-    def _rows(self, sql: str, values: Sequence[object]) -> Iterator[Any]:
+    def _rows(self, sql: str, values: Sequence[object]) -> Generator[Any, None, None]:
         with contextlib.closing(self._connect()) as connection:
             yield from Database(connection).execute(sql, values)
 

@@ -42,17 +42,24 @@ class Ledger(LedgerReader):
         self._probe = probe
         self.commits = 0
         self.reserve_used = False
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = _exclusive(folder / "lock")
         try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _exclusive(folder / "lock")
+        except OSError as error:  # read-only file system, not ours, not a folder
+            raise LedgerBroken(f"{folder}: cannot be written: {error.strerror}") from error
+        try:
+            self._make_file()
             self._db = _open(self.path)
             migrations.apply(self._db)
-            os.chmod(self.path, 0o600)
             self.chain_id = self._identity("chain_id", secrets.token_hex(8))
-        except sqlite3.Error as error:
+            self._seq, self._head = self._tail()
+            self._make_reserve()
+        except (sqlite3.Error, OSError) as error:
+            os.close(self._lock)
             raise LedgerBroken(f"{self.path}: {error}") from error
-        self._seq, self._head = self._tail()
-        self._make_reserve()
+        except LedgerBroken:
+            os.close(self._lock)
+            raise
 
     # --- writing (engine's thread only) ------------------------------------------------------------------------------
 
@@ -151,13 +158,21 @@ class Ledger(LedgerReader):
             raise LedgerBroken(f"{self.path}: {error}") from error
         return (0, GENESIS) if row is None else (int(row[0]), str(row[1]))
 
+    def _make_file(self) -> None:
+        """Private from the first byte; SQLite gives its helper files the same mode."""
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        os.chmod(self.path, 0o600)
+
     def _make_reserve(self) -> None:
         """Preallocate the reserve. On a full disk there is none; the disk fault says so."""
         if self._reserve.exists():
             return
         try:
-            with self._reserve.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, RESERVE_BYTES)
+            descriptor = os.open(self._reserve, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, RESERVE_BYTES)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EOPNOTSUPP, errno.EROFS):
                 raise
