@@ -154,9 +154,9 @@ def _start_read(turn: Turn, connector: int, event: events.Event) -> None:
     assert isinstance(event, events.RegisterRead)
     turn.note_live(connector, asked_read="")
     why = gate.disagreement(event.first, event.second, _max_power_w(turn, connector))
-    seen = turn.live(connector).meter
-    if not why and seen is not None and seen.serial == event.first.serial and seen.energy_wh > event.first.energy_wh:
-        why = f"the register went backwards ({seen.energy_wh} -> {event.first.energy_wh} Wh)"
+    for before in (turn.live(connector).meter, turn.state.registers.get(connector)):
+        if not why and before is not None and gate.backwards(before, event.first):
+            why = f"the register went backwards ({before.energy_wh} -> {event.first.energy_wh} Wh)"
     if why:
         _start_unreadable(turn, connector, events.RegisterUnreadable(connector, event.session_id, "start", why))
         return

@@ -23,7 +23,7 @@ from terminal_app.session.state import (
     with_item,
     without,
 )
-from terminal_app.values import CardFacts, Stamp
+from terminal_app.values import CardFacts, MeterValue, Stamp
 
 replace = msgspec.structs.replace
 
@@ -43,6 +43,11 @@ def _with_session(state: State, session: Session, **changes: Any) -> State:
 
 def _with_settlement(state: State, hold_id: str, **changes: Any) -> State:
     return replace(state, settlements=with_item(state.settlements, hold_id, replace(state.settlements[hold_id], **changes)))
+
+
+def _with_register(state: State, connector: int, value: MeterValue) -> State:
+    """Two agreeing readings of a meter that can be told from another one."""
+    return replace(state, registers=with_item(state.registers, connector, value)) if value.serial else state
 
 
 def _fresh_live(state: State, connector: int) -> State:
@@ -139,7 +144,7 @@ def _start(state: State, fact: f.StartRegistered, at: Stamp) -> State:
         started=at,
         marks=(mark,),
     )
-    state = _fresh_live(state, session.connector)
+    state = _with_register(_fresh_live(state, session.connector), session.connector, fact.second)
     return amended_live(state, session.connector, meter=fact.second, meter_seen_mono_ms=at.mono_ms, counted_mono_ms=at.mono_ms)
 
 
@@ -185,6 +190,8 @@ def _frozen(state: State, fact: f.BillFrozen, at: Stamp) -> State:
         state, session, phase=Phase.SEALING, bill=fact, stop=fact.stop, committed=fact.stop, stop_source=fact.stop_source
     )
     chain = state.chain
+    if fact.stop_source == "meter":
+        state = _with_register(state, session.connector, fact.stop)
     return replace(
         state,
         chain=replace(

@@ -20,6 +20,7 @@ from terminal_app.values import Device, Fault, MeterValue
 OPEN_UNCONFIRMED_MS = 30_000
 READ_AGAIN_MS = 5_000
 TRUST_NEWEST_TRIES = 6
+UNGUARDED_MS = 900_000  # a machine restarts, and a controller without a guard of its own stays closed until then
 WAKE_UP_MS = 120_000  # how long a meter is asked in any case after a restart
 SIGN_AGAIN_MS = 10_000
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
@@ -56,7 +57,9 @@ def stop_read(turn: Turn, connector: int, event: events.Event) -> None:
         last = live.meter  # one reading may have been a glitch: two agreeing ones outweigh it when they stay
     max_power_w = next(one.max_power_w for one in turn.terms.config.connector if one.number == connector)
     why = gate.disagreement(event.first, event.second, max_power_w)
-    if not why and not gate.plausible(last, event.first, max_power_w):
+    policy = turn.terms.config.policy
+    across_ms = (policy.checkpoint_s + policy.meter_lost_stop_s) * 1000 + UNGUARDED_MS
+    if not why and not gate.plausible(last, event.first, max_power_w, across_ms):
         why = f"{event.first.energy_wh} Wh on meter {event.first.serial} cannot follow {last.energy_wh} Wh on {last.serial}"
     if why:
         stop_unreadable(turn, connector, events.RegisterUnreadable(connector, event.session_id, "stop", why))

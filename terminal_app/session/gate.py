@@ -15,14 +15,21 @@ def most_possible_wh(elapsed_ms: int, max_power_w: int) -> int:
     return max_power_w * max(0, elapsed_ms) * SLACK_PERCENT // (3_600_000 * 100) + SLACK_WH + max_power_w // 1800
 
 
-def plausible(last: MeterValue, value: MeterValue, max_power_w: int) -> bool:
-    """Whether `value` can follow `last` on the same meter. Across a reboot elapsed time is unknown: only order and serial."""
+def plausible(last: MeterValue, value: MeterValue, max_power_w: int, across_restart_ms: int = 0) -> bool:
+    """Whether `value` can follow `last` on the same meter.
+
+    Across a restart of the machine nobody knows the elapsed time: `across_restart_ms` is the longest energy may have flowed.
+    """
     if value.serial != last.serial or value.energy_wh < last.energy_wh:
         return False
-    if value.stamp.boot_id != last.stamp.boot_id:
-        return True
-    elapsed_ms = value.stamp.mono_ms - last.stamp.mono_ms
+    same_boot = value.stamp.boot_id == last.stamp.boot_id
+    elapsed_ms = value.stamp.mono_ms - last.stamp.mono_ms if same_boot else across_restart_ms
     return value.energy_wh - last.energy_wh <= most_possible_wh(elapsed_ms, max_power_w)
+
+
+def backwards(last: MeterValue | None, value: MeterValue) -> bool:
+    """Whether the same meter shows less than before: reset, not ready, or not telling the truth."""
+    return last is not None and value.serial == last.serial and value.energy_wh < last.energy_wh
 
 
 def disagreement(first: MeterValue, second: MeterValue, max_power_w: int) -> str:

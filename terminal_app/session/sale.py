@@ -1,6 +1,7 @@
 """What a connector can be sold as right now, and what is out of order. One place answers, for rules and screens. PURE."""
 
 from terminal_app.screens import NotForSaleReason, OutOfServiceReason
+from terminal_app.session import gate
 from terminal_app.session.state import State, Terms
 from terminal_app.values import Device, Pilot
 
@@ -35,7 +36,7 @@ def not_for_sale(state: State, terms: Terms, connector: int) -> NotForSaleReason
         return NotForSaleReason.EVSE
     if live.evse.relay and connector not in state.sessions:
         return NotForSaleReason.EVSE  # closed, and nobody may draw energy: welded, or not yet locked after a restart
-    if live.meter is None:
+    if live.meter is None or gate.backwards(state.registers.get(connector), live.meter):
         return NotForSaleReason.METER
     if not terms.tariffs[connector].is_free and any(fault.device is Device.READER for fault in state.faults.values()):
         return NotForSaleReason.READER

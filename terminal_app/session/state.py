@@ -198,6 +198,7 @@ class State(msgspec.Struct, frozen=True):
     live: Mapping[int, Live] = MappingProxyType({})
     faults: Mapping[str, Fault] = MappingProxyType({})
     finished: Mapping[int, Finished] = MappingProxyType({})
+    registers: Mapping[int, MeterValue] = MappingProxyType({})  # last billing reading per connector: never below it
     now: Stamp | None = None  # time of the newest fact or turn
 
 

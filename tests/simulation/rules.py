@@ -38,6 +38,7 @@ def durable(state: State) -> tuple[Any, ...]:
         {connector: _durable_session(one) for connector, one in state.sessions.items()},
         {hold_id: _durable_settlement(one) for hold_id, one in state.settlements.items()},
         state.chain,
+        dict(state.registers),
         None if state.seal is None else replace(state.seal, asked=False, asked_mono_ms=0),
     )
 

@@ -258,6 +258,46 @@ def test_a_meter_not_ready_at_the_start_does_not_make_its_lifetime_the_bill() ->
     assert rules.phase is Phase.STARTING and rules.count(f.StartRegistered) == 0
 
 
+@pytest.mark.parametrize("new_boot", [False, True], ids=["killed", "power cut"])
+def test_a_start_at_zero_and_a_restart_do_not_make_the_lifetime_the_bill(new_boot: bool) -> None:
+    """The meter said zero until the start was committed, then the machine restarted and the meter told its lifetime."""
+    rules = Rules(stage.configuration(meter_return_s=60))
+    lifetime_wh, rules.register_wh[1] = rules.register_wh[1], 0
+    rules.to_charging()
+    rules.register_wh[1] = lifetime_wh
+    rules.boot(new_boot=new_boot)
+    rules.tick()
+    rules.open_contactor()
+    for _ in range(40):
+        if rules.has(actions.ReadRegister):
+            rules.answer_register()
+        rules.tick(5)
+    rules.sign_ocmf()
+    bill = next(one for one in rules.facts if isinstance(one, f.BillFrozen))
+    assert bill.energy_wh == 0 and bill.stop_source == "checkpoint" and rules.count(f.VoidIntended) == 1
+
+
+def test_a_register_below_the_last_bill_is_not_for_sale_until_it_is_back() -> None:
+    rules = Rules()
+    rules.to_sealing()
+    rules.finish()
+    rules.touch(s.Button.DONE)
+    rules.boot(new_boot=True)
+    rules.evse(Pilot.A)
+    rules.meter(0)  # awake, but not ready
+    assert isinstance(rules.view, s.NotForSale) and rules.view.reason is s.NotForSaleReason.METER
+    rules.meter()
+    rules.show()
+    rules.tap(tap=2)
+    rules.answer_bank()
+    rules.evse(Pilot.B)
+    rules.answer_register(100, 100)
+    assert rules.phase is Phase.STARTING and rules.count(f.StartRegistered) == 1
+    rules.tick(2)
+    rules.answer_register()
+    assert rules.phase is Phase.CHARGING
+
+
 def test_two_start_readings_on_the_way_and_a_quick_stop_bill_nothing_too_early() -> None:
     """The plug was pulled and put back while the start register was read: the second answer must not pass for the stop's."""
     rules = Rules()
