@@ -135,14 +135,14 @@ class PaperClock:
 class Paper:
     """One connector's devices as plain values, a driver, and an engine over a real ledger."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, wh: int = 1_234_560) -> None:
+        self.path, self._closed = path, False
         self.config = config.load(path)
         keys = self.config.keys
         self.keys = Keys(keyfile.KeyFileSigner(keys.record), keyfile.KeyFileSigner(keys.ocmf))
         self.ledger = Ledger(self.config.terminal.state_dir)
         self.clock = PaperClock()
-        self.wh = 1_234_560
+        self.wh = wh
         self.outcomes: dict[type[actions.Action], Outcome] = {}  # what the gateway says instead of yes
         self.pending: deque[actions.Action] = deque()
         numbers = itertools.count(self.ledger.head[0] + 1)
@@ -267,7 +267,10 @@ class Paper:
         self.engine.commit_outside_a_turn(OfficeAcknowledged(through, head, self.ledger.head[0], quarantined, jws))
 
     def close(self) -> None:
-        self.ledger.close()
+        """Idempotent: a test may end the core early and look at what it left."""
+        if not self._closed:
+            self._closed = True
+            self.ledger.close()
 
 
 def site_files(folder: Path, runtime: Path, office_url: str = "http://127.0.0.1:1", gateway_port: int = 1) -> Path:

@@ -29,8 +29,9 @@ class CoreTalk:
     def __init__(self, endpoint: wire.Endpoint[wire.Reply], path: Path) -> None:
         self._endpoint, self._path = endpoint, path
 
-    def ask(self, op: str, timeout_s: float = ANSWER_TIMEOUT_S, **arguments: Any) -> Any:
+    def ask(self, op: str, timeout_s: float | None = None, **arguments: Any) -> Any:
         """The body of the core's answer."""
+        timeout_s = ANSWER_TIMEOUT_S if timeout_s is None else timeout_s
         try:
             self._endpoint.send(wire.Request(op, arguments))
             reply = self._endpoint.receive(timeout_s)

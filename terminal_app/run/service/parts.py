@@ -26,6 +26,7 @@ from terminal_app.ports import ChargeControl, EnergyMeter
 from terminal_app.run.gateways import address, build
 from terminal_app.run.service.core_talk import ServiceTrouble
 from terminal_app.run.service.devices import READER_NEXT, STALE_MS, look_at_reader
+from terminal_app.run.service.redaction import plain_address
 from terminal_app.run.service.site import CoreState, Site, user
 
 CHECK_S = 10
@@ -342,7 +343,11 @@ def _gateway_trouble(site: Site, name: str) -> str:
 
 
 def _office(site: Site) -> Part:
-    office, sync = site.config.office, "systemctl status charge-terminal-sync; journalctl -u charge-terminal-sync"
+    office, shown, sync = (
+        site.config.office,
+        plain_address(site.config.office.url),
+        "systemctl status charge-terminal-sync; journalctl -u charge-terminal-sync",
+    )
     client = HttpClient(demo=site.config.demo, ca_file=office.ca_file)
     began = time.monotonic()
     try:
@@ -354,15 +359,15 @@ def _office(site: Site) -> Part:
             if error.kind is Trouble.TLS
             else "network and [office] url; charging goes on without it"
         )
-        return Part("office", "warning", f"{office.url}: {error}", hint, latency)
+        return Part("office", "warning", f"{shown}: {error}", hint, latency)
     except OSError as error:
         return Part("office", "fault", f"[office] ca_file: {error}", "charge-service config check")
     finally:
         client.close()
     latency = int((time.monotonic() - began) * 1000)
     if answer.status >= 400:
-        return Part("office", "warning", f"{office.url} answers {answer.status}", "is [office] url right? ask the office", latency)
+        return Part("office", "warning", f"{shown} answers {answer.status}", "is [office] url right? ask the office", latency)
     trouble = [one["detail"] for one in site.core_status.get("faults", []) if one["device"] == "office"]
     if trouble:
         return Part("office", "warning", f"answers, but records do not get there: {trouble[0]}", sync, latency)
-    return Part("office", "ok", f"{office.url} answers", "", latency)
+    return Part("office", "ok", f"{shown} answers", "", latency)
