@@ -5,7 +5,7 @@ nothing is handed out, all contactors are wished open, and the process ends (its
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -76,6 +76,7 @@ class Engine:
         self._reader: ReaderWish | None = None
         self._stopping = False
         self._next_tick_ms = 0
+        self._amid = False  # a turn has begun and not ended: if it stays so, the turn broke
 
     # --- start -------------------------------------------------------------------------------------------------------
 
@@ -94,14 +95,17 @@ class Engine:
 
     def commit_outside_a_turn(self, fact: TerminalBooted | OfficeAcknowledged | ServiceAct) -> None:
         """For facts no machine decides: start, acknowledgement, service act. Engine's thread."""
+        self._amid = True
         now = self._clock.now()
-        self.ledger.append([fact], now)
+        self._commit([fact], now, "")
         self.state = machine.evolve(self.state, fact, now)
+        self._amid = False
 
     # --- turns -------------------------------------------------------------------------------------------------------
 
     def turn(self, event: events.Event) -> None:
         """One event, start to finish. LedgerBroken ends the process; ImpossibleEvent too (never appended)."""
+        self._amid = True
         terms = self.terms()
         turn = machine.decide(self.state, event, terms)
         if turn.facts:
@@ -110,6 +114,7 @@ class Engine:
         self.turns += 1
         self._hand_out(terms, turn.actions)
         self.present(force=isinstance(event, events.Ticked))
+        self._amid = False
 
     def terms(self) -> Terms:
         """Time, chance and configuration for one turn."""
@@ -130,7 +135,7 @@ class Engine:
             out_of_service=standing.out_of_service,
         )
 
-    def _commit(self, facts: list[Fact], at: Stamp, sealed_jws: str) -> None:
+    def _commit(self, facts: Sequence[Fact], at: Stamp, sealed_jws: str) -> None:
         try:
             self.ledger.append(facts, at, sealed_jws)
         except LedgerBroken:
@@ -184,6 +189,8 @@ class Engine:
             item = self.inbox.take((self._next_tick_ms - now_ms) / 1000)
             if isinstance(item, Job):
                 item.run()
+                if self._amid:
+                    item.wait(0)  # its asker has been told; a turn that broke inside ends the process like any other
             elif item is not None:
                 self.turn(item)
 

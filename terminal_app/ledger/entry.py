@@ -4,6 +4,7 @@ import hashlib
 
 import msgspec
 
+from terminal_app.errors import LedgerBroken
 from terminal_app.session.facts import PRIVATE, Fact, decode, encode, kind_of
 from terminal_app.values import ClockState, Stamp
 
@@ -23,7 +24,11 @@ class Entry(msgspec.Struct, frozen=True):
 
     @property
     def fact(self) -> Fact:
-        return decode(self.body)
+        """LedgerBroken if this version cannot read it."""
+        try:
+            return decode(self.body)
+        except ValueError as error:
+            raise LedgerBroken(f"cannot be read by this version: {error}", self.seq) from error
 
 
 def make(seq: int, stamp: Stamp, fact: Fact, previous: str) -> Entry:
