@@ -6,16 +6,21 @@ from zoneinfo import ZoneInfo
 from terminal_app import config
 from terminal_app.errors import ConfigError
 from terminal_app.payments.iso8583 import Iso8583Gateway
+from terminal_app.payments.stripe import StripeGateway
 from terminal_app.ports import PaymentGateway
 
 
 def build(name: str, section: config.GatewaySection, settings: config.Config, path: Path) -> PaymentGateway:
     """The gateway of [gateway.NAME]; connects to nothing yet. ConfigError."""
-    if not isinstance(section, config.Iso8583Section):
-        kind = type(section).__struct_config__.tag
-        raise ConfigError(path.name, f"[gateway.{name}] kind", f"{kind!r} cannot take money at this terminal yet: use iso8583")
     try:
-        return Iso8583Gateway(name, section, settings.demo, local_time=ZoneInfo(settings.terminal.time_zone))
+        match section:
+            case config.Iso8583Section():
+                return Iso8583Gateway(name, section, settings.demo, local_time=ZoneInfo(settings.terminal.time_zone))
+            case config.StripeSection():
+                return StripeGateway(name, section, settings.demo)
+            case _:
+                kind = type(section).__struct_config__.tag
+                raise ConfigError(path.name, f"[gateway.{name}] kind", f"{kind!r} cannot take money at this terminal yet")
     except ValueError as error:
         raise ConfigError(path.name, f"[gateway.{name}]", str(error)) from error
 
