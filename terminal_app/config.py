@@ -64,6 +64,8 @@ class MeterSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     unit: Annotated[int, Meta(ge=1, le=247)] = 1
     port: str = ""
     baud_rate: Literal[1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200] | None = None  # none = as the profile says
+    parity: Literal["N", "E", "O"] | None = None
+    stop_bits: Literal[1, 2] | None = None
     host: str = ""
     tcp_port: Port = 502
     framing: Literal["tcp", "rtu"] = "tcp"  # with host: Modbus TCP, or "rtu" = RTU frames through a serial server
