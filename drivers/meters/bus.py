@@ -15,15 +15,17 @@ import asyncio
 import logging
 import os
 import stat
+import struct
 import termios
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from pymodbus import FramerType, ModbusException
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from pymodbus.framer.rtu import FramerRTU
+from pymodbus.pdu import ModbusPDU
 
 from terminal_app.errors import ModbusFaultKind
 
@@ -31,6 +33,7 @@ CONNECT_TIMEOUT_S = 1.0
 REOPEN_FIRST_S = 0.5
 REOPEN_LAST_S = 2.0
 LIBRARY_TIMEOUT_S = 60.0  # never reached: the bus ends a question itself
+READ_HOLDING, READ_INPUT, WRITE_ONE, WRITE_MANY = 3, 4, 6, 16
 MAX_GLITCH = 4  # noise bytes of the line driver's turnaround before a good frame
 
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # it logs device bytes and repeats what ModbusFault says
@@ -52,7 +55,10 @@ class Address(NamedTuple):
 
 
 class Question(NamedTuple):
-    """Read `size` registers (1..125) from `addr` of `unit` by function code 3 or 4; times of the device in seconds."""
+    """Read `size` registers (1..125) from `addr` of `unit` by function code 3 or 4; times of the device in seconds.
+
+    With function code 6 or 16: write `values` there; the answer is empty. Nothing else changes: one attempt, strict.
+    """
 
     unit: int
     fc: int
@@ -61,9 +67,22 @@ class Question(NamedTuple):
     timeout_s: float
     gap_s: float
     quarantine_s: float
+    values: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         return f"unit {self.unit} FC{self.fc} 0x{self.addr:04X}+{self.size}"
+
+    @property
+    def answer_head(self) -> bytes:
+        """How the PDU of the right answer begins."""
+        if not self.values:
+            return bytes([self.fc, 2 * self.size])
+        return struct.pack(">BHH", self.fc, self.addr, self.values[0] if self.fc == WRITE_ONE else self.size)
+
+    @property
+    def answer_size(self) -> int:
+        """Bytes of the PDU of the right answer."""
+        return 5 if self.values else 2 + 2 * self.size
 
 
 class ModbusFault(Exception):
@@ -130,9 +149,8 @@ class ModbusBus:
         self._dirty = True  # until the right answer is here: covers timeout, interruption and cancellation alike
         self._question, self._foreign = question, b""
         sending()
-        read = client.read_holding_registers if question.fc == 3 else client.read_input_registers
         try:
-            asked = asyncio.ensure_future(read(question.addr, count=question.size, device_id=question.unit))
+            asked = asyncio.ensure_future(_sent(client, question))
             lost = asyncio.ensure_future(self._lost.wait())
             try:
                 timeout = max(0.0, min(question.timeout_s, deadline - time.monotonic()))
@@ -153,6 +171,8 @@ class ModbusBus:
         if answer.isError():
             code = int(answer.exception_code)
             raise ModbusFault(ModbusFaultKind.EXCEPTION, f"{question}: the device refused with exception {code}", code)
+        if question.values:
+            return ()  # its bytes were compared with the question before the library saw them
         if answer.function_code != question.fc or len(answer.registers) != question.size:
             self._dirty = True
             raise ModbusFault(ModbusFaultKind.MISMATCH, f"{question}: the answer has another function code or length")
@@ -281,11 +301,27 @@ class ModbusBus:
         return ModbusFault(ModbusFaultKind.MISMATCH, reason)
 
 
+def _sent(client: AsyncModbusSerialClient | AsyncModbusTcpClient, question: Question) -> Awaitable[ModbusPDU]:
+    """The library's call for a question. Raises what the call raises at once (not connected)."""
+    addr, unit = question.addr, question.unit
+    match question.fc:
+        case 3:
+            return client.read_holding_registers(addr, count=question.size, device_id=unit)
+        case 4:
+            return client.read_input_registers(addr, count=question.size, device_id=unit)
+        case 6:
+            return client.write_register(addr, question.values[0], device_id=unit)
+        case 16:
+            return client.write_registers(addr, list(question.values), device_id=unit)
+        case _:
+            raise ValueError(f"function code {question.fc} is not for meters")
+
+
 def _rtu_answer(received: bytes, question: Question) -> tuple[bytes, bytes]:
     """(the exact RTU frame that answers the question or nothing, the bytes around it). CRC checked."""
     for start in range(min(MAX_GLITCH + 1, len(received))):
         for head, size in (
-            (bytes([question.unit, question.fc, 2 * question.size]), 5 + 2 * question.size),
+            (bytes([question.unit]) + question.answer_head, 3 + question.answer_size),
             (bytes([question.unit, question.fc | 0x80]), 5),
         ):
             frame = received[start : start + size]
@@ -305,7 +341,7 @@ def _tcp_answer(received: bytes, sent: bytes, question: Question) -> tuple[bytes
             break
         rest = rest[size:]
         body = frame[7:]
-        right = body[:2] == bytes([question.fc, 2 * question.size]) and len(body) == 2 + 2 * question.size
+        right = body.startswith(question.answer_head) and len(body) == question.answer_size
         refused = len(body) == 2 and body[0] == question.fc | 0x80
         if frame[:4] == sent[:2] + b"\0\0" and frame[6] == question.unit and (right or refused):
             return frame, foreign + rest

@@ -10,7 +10,7 @@ from decimal import ROUND_CEILING, Decimal
 from functools import partial
 from pathlib import Path
 
-from drivers.meters import bus, decode, profile
+from drivers.meters import bus, decode, profile, sunspec
 from drivers.meters.plan import Block, Planner
 from drivers.meters.profile import Point
 from terminal_app.config import MeterSection
@@ -45,12 +45,13 @@ class ModbusMeter:
         self._planner = Planner(self.profile.bus)
         self._serial = ""
         self._serial_at: Stamp | None = None
+        self._placed: dict[str, Point] = {}  # the points at their addresses on this device
         line = self.profile.line
         address = bus.Address(
             port=section.port,
             baud=section.baud_rate or line.baud,
-            parity=line.parity,
-            stop=line.stop,
+            parity=section.parity or line.parity,
+            stop=section.stop_bits or line.stop,
             host=section.host,
             tcp_port=section.tcp_port,
             rtu=bool(section.port) or section.framing == "rtu",
@@ -67,17 +68,18 @@ class ModbusMeter:
         deadline = time.monotonic() + IDENTITY_LIMIT_S
         self._serial_at = None
         self._read_serial(deadline)
-        billed = self.profile.points[self.profile.billing.register]
-        rules = self.profile.identify
-        words = self._words([billed, *(self.profile.points[rule.point] for rule in rules)], deadline)
+        points = self._points(deadline)
+        billed = points[self.profile.billing.register]
+        rules = [rule for rule in self.profile.identify if rule.point in points]  # a short SunSpec model has fewer points
+        words = self._words([billed, *(points[rule.point] for rule in rules)], deadline)
         for rule in rules:
-            value = self._number(self.profile.points[rule.point], words)
+            value = self._number(points[rule.point], words)
             scaled = value if rule.alt_scale is None else value * rule.alt_scale
             if not (rule.min <= value <= rule.max or rule.min <= scaled <= rule.max):
                 reason = f"is not a {self.profile.model}: {rule.point} is {value:f}, expected {rule.min} to {rule.max}"
                 raise self._misread(reason)
         self._number(billed, words)  # no identity from a register without a value
-        step_wh = decode.step(words[billed.name], billed.type, billed.word_order, billed.scale)
+        step_wh = billed.step(words[billed.name])
         return MeterIdentity(
             vendor=self.profile.vendor,
             model=self.profile.model,
@@ -96,7 +98,8 @@ class ModbusMeter:
         now = self._clock.now()
         if self._serial_at is None or not 0 <= now.mono_ms - self._serial_at.mono_ms < SERIAL_AGE_MS:
             self._read_serial(deadline)
-        billed, power = self.profile.points[self.profile.billing.register], self.profile.points["power_w"]
+        points = self._points(deadline)
+        billed, power = points[self.profile.billing.register], points["power_w"]
         stamps: dict[str, Stamp] = {}
 
         def dated(block: Block) -> None:
@@ -120,14 +123,51 @@ class ModbusMeter:
 
     def points(self, names: Iterable[str]) -> dict[str, Decimal | str]:
         """Exact values of any points of the profile. Blocks up to 3 s. DeviceUnavailable, DeviceMisread; KeyError."""
-        wanted = [self.profile.points[name] for name in names]
-        words = self._words(wanted, time.monotonic() + IDENTITY_LIMIT_S)
+        deadline = time.monotonic() + IDENTITY_LIMIT_S
+        placed = self._points(deadline)
+        wanted = [placed[name] for name in names]
+        words = self._words(wanted, deadline)
         return {point.name: self._value(point, words) for point in wanted}
+
+    def shown(self) -> dict[str, Decimal | str]:
+        """Every point that has a reading now. Blocks up to 3 s. DeviceUnavailable, DeviceMisread."""
+        deadline = time.monotonic() + IDENTITY_LIMIT_S
+        placed = self._points(deadline)
+        found: dict[str, Decimal | str] = {}
+        for name, words in self._words(list(placed.values()), deadline).items():
+            try:
+                found[name] = placed[name].value(words)
+            except decode.NoReading:
+                continue
+        return found
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
+    def _points(self, deadline: float) -> dict[str, Point]:
+        """Where the points are on this device: as the profile says, or found along the SunSpec chain (again after a fault)."""
+        wanted = self.profile.sunspec
+        if not self._placed and wanted is None:
+            self._placed = self.profile.points
+        elif not self._placed and wanted is not None:
+            try:
+                points = self.profile.points
+                chain = sunspec.walk(partial(self._chain_word, deadline), wanted.start, sunspec.complete(wanted, points))
+                placed = sunspec.resolved(points, wanted, chain)
+            except bus.ModbusFault as fault:
+                raise self._unavailable(fault) from fault
+            except sunspec.NotSunSpec as error:
+                raise self._misread(str(error)) from error
+            for name in (self.profile.billing.register, "power_w"):
+                if name not in placed:
+                    raise self._misread(f"its SunSpec model is too short for {name}")
+            self._placed = placed
+        return self._placed
+
+    def _chain_word(self, deadline: float, addr: int, size: int) -> tuple[int, ...]:
+        return self._ask(Block(bus.READ_HOLDING, addr, size, ()), deadline, lambda: None)
+
     def _read_serial(self, deadline: float) -> None:
-        point = self.profile.points.get("serial")
+        point = self._points(deadline).get("serial")
         if point is not None:
             value = self._value(point, self._words([point], deadline))
             self._serial = value if isinstance(value, str) else f"{value:f}"
@@ -136,11 +176,16 @@ class ModbusMeter:
     def _words(
         self, points: list[Point], deadline: float, sending: Callable[[Block], None] = _undated
     ) -> dict[str, tuple[int, ...]]:
-        """The register words of each point, by as few questions as the meter stands."""
+        """The words of each point, the word of its scale factor last."""
+        places = {place.name: place for point in points for place in point.registers()}
+        words = self._registers(places, deadline, sending)
+        return {point.name: tuple(word for place in point.registers() for word in words[place.name]) for point in points}
+
+    def _registers(self, places: dict[str, Point], deadline: float, sending: Callable[[Block], None]) -> dict[str, tuple[int, ...]]:
+        """The register words of each place, by as few questions as the meter stands."""
         words: dict[str, tuple[int, ...]] = {}
-        unique = {point.name: point for point in points}
         failures = 0
-        while missing := [point for point in unique.values() if point.name not in words]:
+        while missing := [point for point in places.values() if point.name not in words]:
             block = self._planner.blocks(missing)[0]
             try:
                 answer = self._ask(block, deadline, partial(sending, block))
@@ -150,15 +195,24 @@ class ModbusMeter:
                 failures += 1
                 if self._worth_asking_again(fault, block, deadline) and failures < ATTEMPTS:
                     continue
-                self._serial_at = None
-                if fault.kind is ModbusFaultKind.MISMATCH:
-                    raise self._misread(fault.reason) from fault
-                raise DeviceUnavailable(self._device, fault.kind.value, fault.reason) from fault
+                raise self._unavailable(fault) from fault
             failures = 0
             for point in block.points:
                 start = point.addr - block.addr
                 words[point.name] = answer[start : start + point.count]
         return words
+
+    def _unavailable(self, fault: bus.ModbusFault) -> DeviceUnavailable | DeviceMisread:
+        """What the port's caller hears; the meter may be another one when it is back."""
+        self._forget()
+        if fault.kind is ModbusFaultKind.MISMATCH:
+            return self._misread(fault.reason)
+        return DeviceUnavailable(self._device, fault.kind.value, fault.reason)
+
+    def _forget(self) -> None:
+        self._serial_at = None
+        if self.profile.sunspec is not None:
+            self._placed = {}
 
     def _worth_asking_again(self, fault: bus.ModbusFault, block: Block, deadline: float) -> bool:
         """Whether another attempt makes sense and still fits before the deadline."""
@@ -195,5 +249,5 @@ class ModbusMeter:
         return value
 
     def _misread(self, reason: str) -> DeviceMisread:
-        self._serial_at = None
+        self._forget()
         return DeviceMisread(self._device, ModbusFaultKind.MISMATCH.value, reason)

@@ -77,6 +77,7 @@ class Planner:
         first, last = group[0], group[-1]
         return (
             first.fc == point.fc
+            and not (last.alone or point.alone)
             and point.addr - last.end <= self._pace.max_hole
             and point.end - first.addr <= self._max_regs
             and (point.fc, point.addr) not in self._cuts
@@ -89,7 +90,7 @@ class Planner:
     def _block(self, points: tuple[Point, ...]) -> Block:
         fc, addr = points[0].fc, points[0].addr
         need = points[-1].end - addr
-        if (fc, addr, need) in self._plain:
+        if (fc, addr, need) in self._plain or points[0].alone:
             return Block(fc, addr, need, points)
         if (fc, addr, need) not in self._lengths:
             taken, size = self._taken(fc, addr, need), need

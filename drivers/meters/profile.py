@@ -16,16 +16,28 @@ import msgspec
 from msgspec import Meta
 
 from drivers.meters import decode
-from drivers.meters.decode import WordOrder, WordType
+from drivers.meters.decode import NanRule, WordOrder, WordType
 from terminal_app import config
 from terminal_app.errors import ConfigError
 
 OVERRIDES_DIR = Path("/etc/charge-terminal/meters.d")
 SIZE_LIMIT = 65_536
+UNITS = {
+    "wh": "Wh",
+    "w": "W",
+    "v": "V",
+    "a": "A",
+    "hz": "Hz",
+    "varh": "varh",
+    "var": "var",
+    "vah": "VAh",
+    "va": "VA",
+    "pf": "",
+}
 
 Fc = Literal[3, 4]
 Address = Annotated[int, Meta(ge=0, le=0xFFFF)]
-PointName = Annotated[str, Meta(pattern=r"^(serial|firmware|[a-z][a-z0-9_]*_(wh|w|v|a|hz|varh|var|vah|va|pf))$")]
+PointName = Annotated[str, Meta(pattern=r"^(serial|firmware|model_code|[a-z][a-z0-9_]*_(wh|w|v|a|hz|varh|var|vah|va|pf))$")]
 Baud = Literal[1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200]
 
 
@@ -66,8 +78,20 @@ class _PointEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: WordType | None = None
     word_order: WordOrder | None = None
     scale: Decimal = Decimal(1)
+    sf: Address | None = None
     nan: tuple[Annotated[int, Meta(ge=0)], ...] = ()
     len: Annotated[int, Meta(ge=1, le=125)] | None = None
+    model: int | None = None
+    alone: bool = False
+
+
+class SunSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """[sunspec] The meter is found by walking the model chain: addresses of points count from the header (ID, L) of the
+    first of `models` that is there, or of the model a point names with `model`; `start` are the places of the mark "SunS".
+    """
+
+    models: Annotated[tuple[int, ...], Meta(min_length=1)]
+    start: Annotated[tuple[Address, ...], Meta(min_length=1)] = (40_000, 50_000, 0)
 
 
 class Identify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,8 +119,11 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     fc: Fc
     type: WordType
     word_order: WordOrder
+    nan: NanRule = "none"
     line: Line
     bus: Pace
+    sunspec: SunSpec | None = None
+    signed: Literal["", "bsm-ws36a", "em580", "wm3m4c"] = ""
     billing: Billing
     points: dict[PointName, _PointEntry]
     identify: tuple[Identify, ...] = ()
@@ -106,7 +133,12 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Point(msgspec.Struct, frozen=True):
-    """One register or group: wire address (0-based), `count` registers, exact `scale` to the unit in the name."""
+    """One register or group: wire address (0-based), `count` registers, exact `scale` to the unit in the name.
+
+    `sf`: address of the register with the power of ten (same function code); its word follows the words of the value.
+    `alone`: this register means something else when it is read together with its neighbours.
+    `model`: the SunSpec model whose header `addr` and `sf` count from (None: an address on the wire).
+    """
 
     name: str
     fc: int
@@ -116,16 +148,43 @@ class Point(msgspec.Struct, frozen=True):
     word_order: WordOrder
     scale: Decimal
     nan: tuple[int, ...]
+    sf: int | None = None
+    alone: bool = False
+    model: int | None = None
 
     @property
     def end(self) -> int:
         return self.addr + self.count
 
+    @property
+    def unit(self) -> str:
+        """As the last word of the name says: Wh, W, V, A, Hz, varh, var, VAh, VA; "" for serial, pf and codes."""
+        return UNITS.get(self.name.rpartition("_")[2], "")
+
+    def registers(self) -> tuple["Point", ...]:
+        """The places to read: the value, and its scale factor if it has one."""
+        if self.sf is None:
+            return (self,)
+        return (self, Point(f"sf@{self.fc}:{self.sf}", self.fc, self.sf, 1, "i16", self.word_order, Decimal(1), ()))
+
     def value(self, words: tuple[int, ...]) -> Decimal | str:
-        """Exact value of this point's words. decode.NoReading if they carry none."""
+        """Exact value of this point's words. decode.NoReading if they carry none; ValueError for another number of words."""
         if self.type == "str":
             return decode.text(words)
-        return decode.number(words, self.type, self.word_order, self.scale, self.nan)
+        own, scale = self._scaled(words)
+        return decode.number(own, self.type, self.word_order, scale, self.nan)
+
+    def step(self, words: tuple[int, ...]) -> Decimal:
+        """Distance to the next value this register can show here."""
+        own, scale = self._scaled(words)
+        return decode.step(own, self.type, self.word_order, scale)
+
+    def _scaled(self, words: tuple[int, ...]) -> tuple[tuple[int, ...], Decimal]:
+        if self.sf is None:
+            return words, self.scale
+        if len(words) != self.count + 1:
+            raise ValueError(f"{self.type} with a scale factor has {self.count + 1} words, not {len(words)}")
+        return words[:-1], self.scale.scaleb(decode.exponent(words[-1]))
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -142,6 +201,10 @@ class Profile(msgspec.Struct, frozen=True):
     points: dict[str, Point]
     identify: tuple[Identify, ...]
     vectors: tuple[Vector, ...]
+    sunspec: SunSpec | None = None
+    signed: str = ""
+    source: str = ""
+    note: str = ""
 
 
 def packaged() -> list[str]:
@@ -163,6 +226,15 @@ def load(name: str, overrides_dir: Path | None = OVERRIDES_DIR) -> Profile:
         raise ConfigError(f"{name}.toml", "", f"no such meter profile; there is {', '.join(packaged())}")
     found = resources.files("drivers.meters") / "models" / f"{name}.toml"
     return _parse(name, f"{name}.toml", found.read_bytes())
+
+
+def text_of(profile: Profile) -> str:
+    """The file's text as it was loaded. ConfigError if it has changed or gone since."""
+    path = Path(profile.file)
+    content = _bytes(path) if path.is_absolute() else (resources.files("drivers.meters") / "models" / profile.file).read_bytes()
+    if hashlib.sha256(content).hexdigest() != profile.sha256:
+        raise ConfigError(profile.file, "", "has changed while it was used; try again")
+    return content.decode("utf-8")
 
 
 def _bytes(path: Path) -> bytes:
@@ -196,6 +268,10 @@ def _parse(name: str, file: str, content: bytes) -> Profile:
         points=points,
         identify=read.identify,
         vectors=read.vectors,
+        sunspec=read.sunspec,
+        signed=read.signed,
+        source=read.source,
+        note=read.note,
     )
     _check(profile)
     return profile
@@ -210,8 +286,28 @@ def _resolved(name: str, entry: _PointEntry, read: _File, file: str) -> Point:
         raise ConfigError(file, f"[points] {name}", "reaches beyond register 0xFFFF")
     if entry.scale == 0 or not entry.scale.is_finite():
         raise ConfigError(file, f"[points] {name}", "scale must be a number other than 0")
-    order = entry.word_order or read.word_order
-    return Point(name, entry.fc or read.fc, entry.addr, count, kind, order, entry.scale, entry.nan)
+    if entry.sf is not None and kind == "str":
+        raise ConfigError(file, f"[points] {name}", "a text has no scale factor (sf)")
+    if entry.model is not None and read.sunspec is None:
+        raise ConfigError(file, f"[points] {name}", "model is for profiles with a section [sunspec]")
+    return Point(
+        name=name,
+        fc=entry.fc or read.fc,
+        addr=entry.addr,
+        count=count,
+        type=kind,
+        word_order=entry.word_order or read.word_order,
+        scale=entry.scale,
+        nan=(*decode.sentinels(kind, read.nan), *entry.nan),
+        sf=entry.sf,
+        alone=entry.alone,
+        model=None if read.sunspec is None else entry.model or read.sunspec.models[0],
+    )
+
+
+def _together(profile: Profile) -> list[Point]:
+    """What may be read in one question: each register has one meaning there."""
+    return [point for point in profile.points.values() if not point.alone]
 
 
 def _check(profile: Profile) -> None:
@@ -227,10 +323,11 @@ def _check(profile: Profile) -> None:
         refuse("[points]", "power_w is missing: the running charge shows it and the contactor check needs it")
     if profile.bus.fallback_max_regs > profile.bus.max_regs:
         refuse("[bus] fallback_max_regs", "is above max_regs")
+    spans = {(point.model or 0, one.fc, one.addr, one.end): point.name for point in _together(profile) for one in point.registers()}
+    for (one, name), (other, other_name) in pairwise(sorted(spans.items())):
+        if one[:2] == other[:2] and other[2] < one[3]:
+            refuse(f"[points] {other_name}", f"overlaps {name} (register 0x{other[2]:04X})")
     ordered = sorted(profile.points.values(), key=lambda point: (point.fc, point.addr))
-    for one, other in pairwise(ordered):
-        if one.fc == other.fc and other.addr < one.end:
-            refuse(f"[points] {other.name}", f"overlaps {one.name} (register 0x{other.addr:04X})")
     for point in ordered:
         if point.count > profile.bus.max_regs:
             refuse(f"[points] {point.name}", f"is longer than [bus] max_regs = {profile.bus.max_regs}")

@@ -8,7 +8,19 @@ import click
 
 from terminal_app import __version__
 from terminal_app.errors import ChargeError
-from terminal_app.run.service import bundle, check, config_check, devices, payments, records, sessions, show, status
+from terminal_app.run.service import (
+    bundle,
+    check,
+    config_check,
+    devices,
+    meter_line,
+    meter_profiles,
+    payments,
+    records,
+    sessions,
+    show,
+    status,
+)
 from terminal_app.run.service.site import DEFAULT_CONFIG, Site
 
 
@@ -45,8 +57,11 @@ for _command in (
     devices.reader,
     config_check.config_group,
     bundle.bundle,
+    tariff.tariff,
 ):
     cli.add_command(_command)
+for _command in (*meter_profiles.COMMANDS, *meter_line.COMMANDS):
+    devices.meter.add_command(_command)
 
 
 def main(argv: list[str] | None = None) -> int:

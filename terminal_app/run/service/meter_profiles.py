@@ -11,7 +11,6 @@ from drivers.meters.plan import Planner
 from drivers.meters.profile import Profile
 from terminal_app.run.service import show
 from terminal_app.run.service.core_talk import ServiceTrouble
-from terminal_app.run.service.devices import meter
 from terminal_app.run.service.options import json_option
 from terminal_app.run.service.site import Site
 
@@ -33,7 +32,7 @@ def decimal_text(value: Decimal | str) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-@meter.command()
+@click.command()
 @json_option
 @click.pass_obj
 def models(site: Site) -> int:
@@ -53,7 +52,7 @@ def _facts(one: Profile) -> dict[str, Any]:
             "signed": one.signed, "source": one.source, "note": one.note, "points": sorted(one.points)}  # fmt: skip
 
 
-@meter.command()
+@click.command()
 @click.argument("file")
 @json_option
 @click.pass_obj
@@ -111,7 +110,7 @@ def _remarks(one: Profile) -> list[str]:
     return found
 
 
-@meter.command("decode")
+@click.command("decode")
 @click.option("--model", "--profile", "name", required=True, help="A model's name or a profile's file.")
 @click.option("--point", required=True, help="One of its points, e.g. energy_import_wh.")
 @click.option(
@@ -165,7 +164,7 @@ SKELETON = """\
 """
 
 
-@meter.command()
+@click.command()
 @click.option("--from", "name", default="eastron-sdm630-v2", show_default=True, help="The known model that is most like it.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="The new file; without it the text is printed.")
 @json_option
@@ -192,3 +191,6 @@ def new(site: Site, name: str, output: Path | None) -> int:
     else:
         show.console().print(f"{output} written; next: charge-service meter check {output}", markup=False)
     return show.OK
+
+
+COMMANDS = (models, check, decode_words, new)
