@@ -1,25 +1,29 @@
 """Price somebody's OCPI CDR (2.2.1 or 2.3.0) with a tariff: the nine totals of the CDR object, recomputed. PURE.
 
-The same engine as `cost_of`, but unrounded (four decimals, as OCPI numbers have) and with reservations. A CDR may lack
-whatever pricing does not need. Sources: OCPI mod_cdrs (CDR, ChargingPeriod, CdrDimensionType, step_size), mod_tariffs.
+A charging period of a CDR is priced as a whole by what applies at its start: OCPI asks for a new period wherever something
+that matters for the price changes (mod_cdrs, ChargingPeriod), and its volumes are priced exactly as they are written. FLAT is
+billed once, by the first element that is active. A CDR may lack whatever pricing does not need. Nothing is rounded but the
+output, to four decimals. Sources: OCPI mod_cdrs (CDR, CdrDimensionType, step_size), mod_tariffs (elements, reservations, limits).
 """
 
-from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal, localcontext
+from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal, localcontext
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from terminal_app.billing import canonical
-from terminal_app.billing.cost import ChargingPeriod, Volume, volumes_of
+from terminal_app.billing.foreign import choose, tariffs_in, tariffs_of
 from terminal_app.billing.matching import Flow, Point, active
-from terminal_app.billing.model import Dimension, PriceLimit, Reservation, Tariff, utc_ms_of
+from terminal_app.billing.model import Dimension, PriceComponent, Reservation, Tariff, utc_ms_of
+from terminal_app.billing.volumes import net_and_gross
 from terminal_app.errors import TariffRefused
 
+__all__ = ["CdrTotals", "Price", "price_cdr", "price_cdr_with"]
+
 MAX_CDR_BYTES = 4 * 1024 * 1024
-PER_WH = 1_000_000
-"""Energy of foreign CDRs is counted in micro-Wh: exact for nine decimals of a kWh."""
 HOUR_MS = 3_600_000
-_ROUNDED_HOURS_MS = 181  # half a unit in the fourth decimal of an hour, and the time stamp's own millisecond
+WRITTEN_S = Decimal("0.36")
+"""Hours have four decimals in OCPI: that much of a written duration may be rounding, and no step is billed for rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,10 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class CdrTotals:
-    """The nine totals of the CDR object. Energy in kWh and times in hours as consumed (not as stepped); costs unrounded."""
+    """The nine totals of the CDR object. Energy in kWh and times in hours as consumed (not as stepped); costs unrounded.
+
+    `total_time` runs from the start of the first period to the end of the session, reservation excluded.
+    """
 
     total_cost: Price
     total_energy: Decimal
@@ -60,53 +67,111 @@ class CdrTotals:
 
 def price_cdr(tariff: Tariff, cdr: bytes, time_zone: str = "UTC") -> CdrTotals:
     """Price the charging periods of a CDR (JSON object). TariffRefused: "where: why" for what cannot be priced. Moves no money."""
-    try:
-        found = canonical.parse(cdr, MAX_CDR_BYTES)
-    except ValueError as error:
-        raise TariffRefused(f"CDR: {error}") from error
     with localcontext() as context:
         context.prec = 50
-        return _price(tariff, _read(found), ZoneInfo(time_zone))
+        return _price(tariff, _read(_parsed(cdr)), ZoneInfo(time_zone))
+
+
+def price_cdr_with(tariffs: bytes | None, cdr: bytes, time_zone: str = "UTC", wanted: str = "") -> tuple[Tariff, CdrTotals]:
+    """Price with the tariff the CDR names in its periods, else the first that was valid at its start.
+
+    `tariffs`: one Tariff, a list or an OCPI answer; None: those inside the CDR. `wanted`: the id of the one to take.
+    """
+    found = _parsed(cdr)
+    inside = found.get("tariffs")
+    if tariffs is None and not inside:
+        raise TariffRefused("CDR: tariffs: there are none inside: name a tariff file")
+    candidates = tariffs_of(inside, nameless=True) if tariffs is None else tariffs_in(tariffs, nameless=True)
+    if not wanted and len(candidates) > 1:
+        named = {one.get("tariff_id") for one in _periods(found) if one.get("tariff_id")}
+        if len(named) > 1:
+            raise TariffRefused(f"CDR: its periods name several tariffs ({', '.join(sorted(map(str, named)))}): choose one")
+        wanted = str(named.pop()) if named else ""
+    start = _instant(_periods(found)[0].get("start_date_time"), "charging_periods[0].start_date_time")
+    tariff = candidates[0] if len(candidates) == 1 and not wanted else choose(candidates, wanted, start)
+    if isinstance(currency := found.get("currency"), str) and currency.upper() != tariff.currency:
+        raise TariffRefused(f"CDR: currency: {currency}, but tariff {tariff.id} is in {tariff.currency}")
+    return tariff, price_cdr(tariff, cdr, time_zone)
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Period:
+    """Volumes in kWh and hours; None: the period does not have the dimension. `since_ms` from the start of the session."""
+
+    start_utc_ms: int
+    since_ms: int
+    energy: Decimal | None
+    time: Decimal | None
+    parking: Decimal | None
+    flow: Flow
 
 
 @dataclass(frozen=True, slots=True)
 class _Cdr:
-    periods: tuple[ChargingPeriod, ...]
-    reservations: tuple[tuple[int, int], ...]  # start UTC ms, duration ms
-    elapsed_ms: int
+    periods: tuple[_Period, ...]
+    reservations: tuple[tuple[int, Decimal], ...]  # start UTC ms, hours
+    elapsed: Decimal
 
 
-def _read(found: Any) -> _Cdr:
-    listed = found.get("charging_periods") if isinstance(found, dict) else None
+def _parsed(cdr: bytes) -> dict[str, Any]:
+    try:
+        found = canonical.parse(cdr, MAX_CDR_BYTES)
+    except ValueError as error:
+        raise TariffRefused(f"CDR: {error}") from error
+    if isinstance(found, dict) and "charging_periods" not in found and isinstance(found.get("data"), dict):
+        found = found["data"]
+    if not isinstance(found, dict):
+        raise TariffRefused("CDR: charging_periods: this is no CDR object")
+    return found
+
+
+def _periods(found: dict[str, Any]) -> list[dict[str, Any]]:
+    listed = found.get("charging_periods")
     if not isinstance(listed, list) or not listed or not all(isinstance(one, dict) for one in listed):
         raise TariffRefused("CDR: charging_periods: there are none")
+    return listed
+
+
+def _read(found: dict[str, Any]) -> _Cdr:
+    listed = _periods(found)
     starts = [
         _instant(one.get("start_date_time"), f"charging_periods[{place}].start_date_time") for place, one in enumerate(listed)
     ]
     if starts != sorted(starts):
         raise TariffRefused("CDR: charging_periods: not in order of time")
     end = found.get("end_date_time")
-    ends = [*starts[1:], starts[-1] if end is None else _instant(end, "end_date_time")]
-    periods, reservations, elapsed_ms = [], [], 0
+    end_ms = None if end is None else _instant(end, "end_date_time")
+    if end_ms is not None and end_ms < starts[-1]:
+        raise TariffRefused("CDR: end_date_time: is before the last charging period")
+    periods: list[_Period] = []
+    reservations: list[tuple[int, Decimal]] = []
     for place, one in enumerate(listed):
-        span_ms = ends[place] - starts[place]
         volumes = _volumes(one, f"charging_periods[{place}].dimensions")
-        reserved_ms = _ms(volumes.get("RESERVATION_TIME"), span_ms)
-        if reserved_ms:
-            reservations.append((starts[place], reserved_ms))
+        reserved = volumes.get("RESERVATION_TIME", Decimal(0))
+        if reserved:
+            reservations.append((starts[place], reserved))
             if not volumes.keys() & {"TIME", "PARKING_TIME", "ENERGY"}:
                 continue
-        both = "TIME" in volumes and "PARKING_TIME" in volumes
-        charging_ms = _ms(volumes.get("TIME"), None if both or reserved_ms else span_ms)
-        parking_ms = _ms(volumes.get("PARKING_TIME"), None if both or reserved_ms else span_ms)
+        begun = periods[0].start_utc_ms if periods else starts[place]
         flow = Flow(*(_milli(volumes.get(name)) for name in ("MIN_POWER", "MAX_POWER", "MIN_CURRENT", "MAX_CURRENT")))
-        periods.append(
-            ChargingPeriod(starts[place], int(volumes.get("ENERGY", Decimal(0)) * 1000 * PER_WH), charging_ms, parking_ms, flow)
-        )
-        elapsed_ms += charging_ms + parking_ms or (0 if reserved_ms else max(span_ms, 0))
-    if reservations and not any(one.energy_wh or one.charging_ms or one.parking_ms for one in periods):
-        periods, elapsed_ms = [], 0  # nobody came to charge: no session, only a reservation
-    return _Cdr(tuple(periods), tuple(reservations), elapsed_ms)
+        energy, time, parking = (volumes.get(name) for name in ("ENERGY", "TIME", "PARKING_TIME"))
+        periods.append(_Period(starts[place], starts[place] - begun, energy, time, parking, flow))
+    if reservations and not any(one.energy or one.time or one.parking for one in periods):
+        periods = []  # nobody came to charge: no session, only a reservation
+    return _Cdr(tuple(periods), tuple(reservations), _elapsed(periods, end_ms))
+
+
+def _elapsed(periods: list[_Period], end_ms: int | None) -> Decimal:
+    """Hours from the first period to the end; without an end, the last period is as long as its times say."""
+    if not periods:
+        return Decimal(0)
+    if end_ms is not None:
+        return Decimal(end_ms - periods[0].start_utc_ms) / HOUR_MS
+    last = periods[-1]
+    return Decimal(last.since_ms) / HOUR_MS + (last.time or 0) + (last.parking or 0)
 
 
 def _volumes(period: dict[str, Any], where: str) -> dict[str, Decimal]:
@@ -123,49 +188,98 @@ def _volumes(period: dict[str, Any], where: str) -> dict[str, Decimal]:
     return found
 
 
-def _ms(hours: Decimal | None, span_ms: int | None) -> int:
-    """Hours as ms; where they are the period's length rounded to four decimals, the time stamps are the exact value."""
-    if hours is None:
-        return 0
-    written = int((hours * HOUR_MS).to_integral_value(ROUND_HALF_UP))
-    return span_ms if span_ms is not None and abs(span_ms - written) <= _ROUNDED_HOURS_MS else written
-
-
 def _milli(value: Decimal | None) -> int | None:
     return None if value is None else int(value * 1000)
 
 
 def _instant(value: Any, where: str) -> int:
     try:
-        return utc_ms_of(value)
+        return utc_ms_of(value.removesuffix("+00:00"))
     except (ValueError, TypeError, AttributeError):
-        raise TariffRefused(f"CDR: {where}: {value!r} is no moment") from None
+        raise TariffRefused(f"CDR: {where}: {value!r} is no moment in UTC") from None
+
+
+# --- pricing -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Use:
+    """What one component prices: kWh, hours or 1. `parts`: how many written volumes are in it."""
+
+    component: PriceComponent
+    amount: Decimal = Decimal(0)
+    parts: int = 0
+
+
+@dataclass(slots=True)
+class _Tally:
+    uses: dict[Dimension, dict[int, _Use]] = field(default_factory=lambda: {one: {} for one in Dimension})
+    last: dict[Dimension, _Use] = field(default_factory=dict)
+
+    def add(self, dimension: Dimension, found: tuple[int, PriceComponent] | None, amount: Decimal) -> None:
+        if found is None:
+            return  # free
+        use = self.uses[dimension].setdefault(found[0], _Use(found[1]))
+        use.amount += amount
+        use.parts += 1
+        self.last[dimension] = use
+
+    def apply_steps(self) -> None:
+        """Once for energy and once for time, each by the last component in use; with paid parking only the parking."""
+        timed = Dimension.PARKING_TIME if Dimension.PARKING_TIME in self.last else Dimension.TIME
+        for dimension in (Dimension.ENERGY, timed):
+            last = self.last.get(dimension)
+            if last is None or last.component.step_size == 0:
+                continue
+            uses = self.uses[dimension].values()
+            total = sum((one.amount for one in uses), Decimal(0))
+            last.amount += _stepped(dimension, total, last.component.step_size, sum(one.parts for one in uses)) - total
+
+
+def _stepped(dimension: Dimension, total: Decimal, step_size: int, parts: int) -> Decimal:
+    """A total of kWh or hours, up to whole steps of Wh or seconds."""
+    small = 1000 if dimension is Dimension.ENERGY else 3600
+    slack = Decimal(0) if dimension is Dimension.ENERGY else min(parts * WRITTEN_S, Decimal("0.999"))
+    steps = ((total * small - slack) / step_size).to_integral_value(ROUND_CEILING)
+    return max(steps, Decimal(0)) * step_size / small
 
 
 def _price(tariff: Tariff, cdr: _Cdr, zone: ZoneInfo) -> CdrTotals:
-    costs = {dimension: Price() for dimension in Dimension}
-    for volume in volumes_of(tariff, cdr.periods, zone, PER_WH, by_utc=True):
-        costs[volume.dimension] += _worth(tariff, volume)
+    tally, energy, flat_billed = _Tally(), Decimal(0), False
+    for period in cdr.periods:
+        at = Point(period.start_utc_ms, energy * 1000, period.since_ms, period.flow)
+        if not flat_billed and (fee := active(tariff, Dimension.FLAT, at, zone)):
+            tally.add(Dimension.FLAT, fee, Decimal(1))
+            flat_billed = True
+        for dimension, amount in (
+            (Dimension.ENERGY, period.energy),
+            (Dimension.TIME, period.time),
+            (Dimension.PARKING_TIME, period.parking),
+        ):
+            if amount:
+                tally.add(dimension, active(tariff, dimension, at, zone), amount)
+        energy += period.energy or 0
+    tally.apply_steps()
+    costs = {
+        dimension: sum((_worth(tariff, one.component, one.amount) for one in uses.values()), Price())
+        for dimension, uses in tally.uses.items()
+    }
     reserved = _reservation(tariff, cdr, zone)
-    total = sum(costs.values(), reserved)
     return CdrTotals(
-        total_cost=Price(
-            _limited(total.excl_vat, tariff.min_price, tariff.max_price, after=False),
-            _limited(total.incl_vat, tariff.min_price, tariff.max_price, after=True),
-        ),
-        total_energy=Decimal(sum(one.energy_wh for one in cdr.periods)) / (1000 * PER_WH),
+        total_cost=_limited(sum(costs.values(), reserved), tariff),
+        total_energy=energy,
         total_energy_cost=costs[Dimension.ENERGY],
-        total_time=Decimal(cdr.elapsed_ms) / HOUR_MS,
+        total_time=cdr.elapsed,
         total_time_cost=costs[Dimension.TIME],
-        total_parking_time=Decimal(sum(one.parking_ms for one in cdr.periods)) / HOUR_MS,
+        total_parking_time=sum((one.parking or Decimal(0) for one in cdr.periods), Decimal(0)),
         total_parking_cost=costs[Dimension.PARKING_TIME],
         total_fixed_cost=costs[Dimension.FLAT],
         total_reservation_cost=reserved,
     )
 
 
-def _worth(tariff: Tariff, volume: Volume) -> Price:
-    value = volume.value(tariff.tax_included, PER_WH)
+def _worth(tariff: Tariff, component: PriceComponent, amount: Decimal) -> Price:
+    value = net_and_gross(component.price * amount, component.vat_percent, tariff.tax_included)
     return Price(value["net"], value["gross"])
 
 
@@ -174,28 +288,39 @@ def _reservation(tariff: Tariff, cdr: _Cdr, zone: ZoneInfo) -> Price:
     if not cdr.reservations:
         return Price()
     kinds = (Reservation.RESERVATION,) if cdr.periods else (Reservation.RESERVATION_EXPIRES, Reservation.RESERVATION)
-    start_ms = cdr.reservations[0][0]
-    total_ms = sum(duration for _, duration in cdr.reservations)
+    hours = sum((duration for _, duration in cdr.reservations), Decimal(0))
     cost = Price()
-    for dimension, amount in ((Dimension.FLAT, 1), (Dimension.TIME, total_ms)):
-        choices = (active(tariff, dimension, Point(start_ms, 0, 0), zone, kind) for kind in kinds)
+    for dimension, amount in ((Dimension.FLAT, Decimal(1)), (Dimension.TIME, hours)):
+        choices = (active(tariff, dimension, Point(cdr.reservations[0][0], 0, 0), zone, kind) for kind in kinds)
         found = next((one for one in choices if one is not None), None)
         if found is None:
             continue
-        volume = Volume(dimension, found[0], found[1], amount)
         if dimension is Dimension.TIME and found[1].step_size:
-            volume.amount += -amount % (found[1].step_size * 1000)
-        cost += _worth(tariff, volume)
+            amount = _stepped(dimension, amount, found[1].step_size, len(cdr.reservations))
+        cost += _worth(tariff, found[1], amount)
     return cost
 
 
-def _limited(value: Decimal, least: PriceLimit | None, most: PriceLimit | None, after: bool) -> Decimal:
-    """OCPI applies the limits before and after taxes separately."""
-    for limit, choose in ((least, max), (most, min)):
-        bound = None if limit is None else limit.after_taxes if after else limit.before_taxes
-        if bound is not None:
-            value = choose(value, bound)
-    return value
+def _limited(total: Price, tariff: Tariff) -> Price:
+    """OCPI applies the limits before and after taxes separately. A limit that is written only before taxes moves the taxes with
+    it in proportion, so that a price with VAT is never below the one without."""
+    excl, incl = total.excl_vat, total.incl_vat
+    for limit, choose_ in ((tariff.min_price, max), (tariff.max_price, min)):
+        if limit is None:
+            continue
+        bound = choose_(excl, limit.before_taxes)
+        if limit.after_taxes is not None:
+            incl = choose_(incl, limit.after_taxes)
+        elif bound != excl:
+            incl = bound * _with_taxes(tariff, excl, incl)
+        excl = bound
+    return Price(excl, incl)
+
+
+def _with_taxes(tariff: Tariff, excl: Decimal, incl: Decimal) -> Decimal:
+    if excl:
+        return incl / excl
+    return (100 + tariff.components[0].vat_percent) / Decimal(100)
 
 
 def _four(value: Decimal) -> Decimal:

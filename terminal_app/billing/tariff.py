@@ -29,9 +29,9 @@ __all__ = [
     "Tariff",
     "dearest_second_price",
     "dearest_wh_price",
-    "parse_any_tariff",
     "parse_tariff",
     "price_lines",
+    "tariff_from",
     "vat_percent_text",
 ]
 
@@ -59,37 +59,6 @@ def parse_tariff(raw: bytes) -> Tariff:
     except ValueError as error:
         raise TariffRefused(f"tariff: {error}") from error
     return tariff_from(found, text)
-
-
-def parse_any_tariff(raw: bytes) -> Tariff:
-    """Like parse_tariff, and also reads OCPI 2.2.1 (no `tax_included`, limits with excl_vat/incl_vat), converted exactly:
-
-    its prices are net, so `tax_included` becomes NO; N/A if no component names a VAT. TariffRefused.
-    """
-    try:
-        found = canonical.parse(raw, MAX_TARIFF_BYTES)
-        if isinstance(found, dict) and "tax_included" not in found:
-            found = _from_2_2_1(found)
-        text = canonical.canonical(found).decode()
-    except ValueError as error:
-        raise TariffRefused(f"tariff: {error}") from error
-    return tariff_from(found, text)
-
-
-def _from_2_2_1(found: dict[str, Any]) -> dict[str, Any]:
-    changed = dict(found)
-    for name in ("min_price", "max_price"):
-        limit = found.get(name)
-        if isinstance(limit, dict):
-            words = {"excl_vat": "before_taxes", "incl_vat": "after_taxes"}
-            changed[name] = {words.get(key, key): value for key, value in limit.items()}
-    named = any(
-        isinstance(one, dict) and one.get("vat") is not None
-        for element in found.get("elements") or []
-        if isinstance(element, dict)
-        for one in element.get("price_components") or []
-    )
-    return changed | {"tax_included": "NO" if named else "N/A"}
 
 
 def tariff_from(found: Any, text: str) -> Tariff:

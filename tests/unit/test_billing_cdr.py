@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from terminal_app.billing.cdr import price_cdr
-from terminal_app.billing.model import TaxIncluded
-from terminal_app.billing.tariff import Tariff, parse_any_tariff
+from terminal_app.billing.foreign import parse_any_tariff
+from terminal_app.billing.model import Tariff, TaxIncluded
 from terminal_app.errors import TariffRefused
 from tests.unit.billing_samples import as_json, component, document, element
 
@@ -159,7 +159,7 @@ EXAMPLES: dict[str, tuple[tuple[dict[str, Any], ...], dict[str, Any], bytes, str
     "switching #1": (
         STEPS,
         {},
-        cdr("17:07", ("16:55", {"TIME": "0.0833"}), ("17:00", {"TIME": "0.0833"}), ("17:05", {"PARKING_TIME": "0.0333"})),
+        cdr("17:07", ("16:55", {"TIME": "0.0833333"}), ("17:00", {"TIME": "0.0833333"}), ("17:05", {"PARKING_TIME": "0.0333"})),
         "0.55",
         "0.55",
     ),

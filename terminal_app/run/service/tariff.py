@@ -1,0 +1,229 @@
+"""`charge-service tariff show | check | price | simulate`: prices on the desk, without a terminal and its configuration."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import click
+
+from terminal_app import units
+from terminal_app.billing import canonical
+from terminal_app.billing.cdr import Price, price_cdr_with
+from terminal_app.billing.cost import Cost, cost_of
+from terminal_app.billing.foreign import tariffs_in
+from terminal_app.billing.model import Tariff
+from terminal_app.billing.simulation import even_periods
+from terminal_app.billing.tariff import decimal_text, price_lines, vat_percent_text
+from terminal_app.errors import TariffRefused
+from terminal_app.run.service import show
+from terminal_app.run.service.core_talk import ServiceTrouble
+from terminal_app.run.service.options import json_option
+from terminal_app.run.service.site import Site
+from terminal_app.screens import PriceKind, PriceLine
+
+FILE = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+_PER = {PriceKind.ENERGY: "kWh", PriceKind.TIME: "minute", PriceKind.PARKING: "minute parked", PriceKind.FLAT: "session"}
+
+
+class Zone(click.ParamType[str]):
+    """An IANA time zone name."""
+
+    name = "zone"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            ZoneInfo(str(value))
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            self.fail(f"{value!r} is no time zone; write it like Europe/Berlin", param, ctx)
+        return str(value)
+
+
+class Moment(click.ParamType[int]):
+    """RFC 3339 text -> UTC ms; without an offset it means UTC."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            found = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no moment; write it like 2026-01-05T10:00Z", param, ctx)
+        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()) * 1000
+
+
+@click.group()
+def tariff() -> None:
+    """Tariff files: what they say, whether they are lawful, what a session costs by them. Needs no terminal."""
+
+
+@tariff.command()
+@click.option("--tariff", "tariff_file", type=FILE, help="OCPI 2.2.1 or 2.3.0 Tariff, a list or an OCPI answer. [those in the CDR]")
+@click.option("--cdr", "cdr_file", type=FILE, required=True, help="OCPI CDR; what pricing does not need may be missing.")
+@click.option("--timezone", "zone", type=Zone(), default="UTC", show_default=True, help="Local time of the site.")
+@click.option("--id", "wanted", default="", help="Which tariff, if there are several.")
+@json_option
+@click.pass_obj
+def price(site: Site, tariff_file: Path | None, cdr_file: Path, zone: str, wanted: str) -> int:
+    """Price the charging periods of a CDR: all nine OCPI totals, unrounded to four decimals."""
+    with _naming(cdr_file if tariff_file is None else tariff_file, cdr_file):
+        sold, totals = price_cdr_with(None if tariff_file is None else _read(tariff_file), _read(cdr_file), zone, wanted)
+    if site.as_json:
+        _json(totals.as_json())
+        return show.OK
+    show.console().print(f"tariff {sold.id}, {sold.currency}", markup=False)
+    rows = []
+    for name, value in zip(totals.__slots__, (getattr(totals, name) for name in totals.__slots__), strict=True):
+        if isinstance(value, Price):
+            rows.append((name, decimal_text(value.excl_vat, 2, 4), decimal_text(value.incl_vat, 2, 4)))
+        else:
+            rows.append((name, decimal_text(value, 0, 4) + (" kWh" if name == "total_energy" else " h"), ""))
+    show.console().print(show.table(("", "without VAT", "with VAT"), rows, right=("without VAT", "with VAT")))
+    return show.OK
+
+
+@tariff.command("show")
+@click.argument("file", type=FILE)
+@json_option
+@click.pass_obj
+def show_(site: Site, file: Path) -> int:
+    """Every price of a tariff as a driver sees it: VAT included, in the order the law wants."""
+    with _naming(file):
+        found = tariffs_in(_read(file))
+    if site.as_json:
+        _json([_plain(one) for one in found])
+        return show.OK
+    for one in found:
+        facts = [("tariff", one.id), ("currency", one.currency), ("VAT", _vat(one)), ("fingerprint", one.fingerprint)]
+        facts += [("valid", f"{one.start_date_time or 'always'} until {one.end_date_time or 'further notice'}")]
+        facts += [("", text.text) for text in one.tariff_alt_text]
+        show.console().print(show.facts(facts))
+        rows = ((line.price, _PER.get(line.kind, line.note), _condition(line)) for line in price_lines(one))
+        show.console().print(show.table(("price", "per", "when"), rows, right=("price",)))
+        if one.is_free:
+            show.console().print("Charging is free: there is no payment step.")
+    return show.OK
+
+
+@tariff.command()
+@click.argument("file", type=FILE)
+@click.option("--kwh", type=str, default="20", show_default=True, help="Energy of the session.")
+@click.option("--minutes", type=click.IntRange(0, 100_000), default=60, show_default=True, help="Charging, at even power.")
+@click.option("--parking", type=click.IntRange(0, 100_000), default=0, show_default=True, help="Minutes parked afterwards.")
+@click.option("--start", type=Moment(), default=None, help="When it begins, e.g. 2026-01-05T21:30+01:00.  [now]")
+@click.option("--timezone", "zone", type=Zone(), default="UTC", show_default=True, help="Local time of the site.")
+@click.option("--id", "wanted", default="", help="Which tariff, if the file has several.")
+@json_option
+@click.pass_obj
+def simulate(site: Site, file: Path, kwh: str, minutes: int, parking: int, start: int | None, zone: str, wanted: str) -> int:
+    """What a session would cost: the same lines as on the bill, rounded as on the bill."""
+    from terminal_app.billing.foreign import choose
+
+    start_ms = time.time_ns() // 1_000_000 if start is None else start
+    with _naming(file):
+        sold = choose(tariffs_in(_read(file)), wanted, None if wanted else start_ms)
+        cost = cost_of(sold, even_periods(sold, start_ms, _wh(kwh), minutes * 60_000, parking * 60_000, zone), zone)
+    if site.as_json:
+        lines = [
+            {
+                "kind": line.kind.value,
+                "quantity": decimal_text(line.quantity, 0, 6),
+                "unit_price": decimal_text(line.unit_price, 0, 6),
+                "vat_percent": None if line.vat_percent is None else decimal_text(line.vat_percent, 0),
+                "element": line.element,
+                "net_minor": line.net_minor,
+                "vat_minor": line.vat_minor,
+                "gross_minor": line.gross_minor,
+            }
+            for line in cost.lines
+        ]
+        totals = {name: getattr(cost, name) for name in ("net_minor", "vat_minor", "total_minor")}
+        _json({"tariff": sold.id, "currency": sold.currency, "lines": lines, **totals})
+    else:
+        _print_cost(cost)
+    return show.OK
+
+
+def _print_cost(cost: Cost) -> None:
+    rows = [
+        (
+            decimal_text(line.quantity, 0, 3),
+            {PriceKind.LIMIT: "price limit"}.get(line.kind, _PER.get(line.kind, "")),
+            decimal_text(line.unit_price, units.exponent(cost.currency)),
+            "" if line.vat_percent is None else f"{decimal_text(line.vat_percent, 0)} %",
+            f"{units.major(line.gross_minor, cost.currency)}",
+        )
+        for line in cost.lines
+    ]
+    rows.append(("", "total", "", "", f"{units.major(cost.total_minor, cost.currency)} {cost.currency}"))
+    columns = ("quantity", "", "price", "VAT", "amount")
+    show.console().print(show.table(columns, rows, right=("quantity", "price", "VAT", "amount")))
+
+
+def _plain(one: Tariff) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "currency": one.currency,
+        "tax_included": one.tax_included.value,
+        "vat_percent": vat_percent_text(one),
+        "fingerprint": one.fingerprint,
+        "valid_from": one.start_date_time,
+        "valid_until": one.end_date_time,
+        "free": one.is_free,
+        "needs_clock": one.needs_clock,
+        "needs_time": one.needs_time,
+        "prices": [
+            {"kind": line.kind.value, "price": line.price, "note": line.note, "note_args": line.note_args}
+            for line in price_lines(one)
+        ],
+    }
+
+
+def _vat(one: Tariff) -> str:
+    rates = vat_percent_text(one)
+    return f"{rates} %, prices shown with VAT" if rates else "not applicable"
+
+
+def _condition(line: PriceLine) -> str:
+    said = line.note_args
+    if "from_kwh" in said or "to_kwh" in said:
+        return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in said.items())
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in said.items() if value) or "always"
+
+
+def _wh(kwh: str) -> int:
+    try:
+        wh = Decimal(kwh) * 1000
+    except ArithmeticError:
+        wh = Decimal(-1)
+    if not wh.is_finite() or wh < 0 or wh != wh.to_integral_value() or wh > 10_000_000:
+        raise click.BadParameter(f"{kwh!r} is no energy in kWh with at most three decimals", param_hint="--kwh")
+    return int(wh)
+
+
+def _read(path: Path) -> bytes:
+    if str(path) == "-":
+        return sys.stdin.buffer.read(8 * 1024 * 1024)
+    return path.read_bytes()
+
+
+@contextlib.contextmanager
+def _naming(file: Path, cdr: Path | None = None) -> Iterator[None]:
+    """A refusal says which file it is about."""
+    try:
+        yield
+    except TariffRefused as error:
+        at_fault = cdr if cdr is not None and str(error).startswith("CDR") else file
+        raise ServiceTrouble(f"{at_fault}: {error}") from error
+
+
+def _json(body: Any) -> None:
+    """One JSON document; Decimals are written as exactly the number they are."""
+    sys.stdout.write(canonical.canonical(body).decode() + "\n")
