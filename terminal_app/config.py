@@ -6,8 +6,10 @@ money or devices has a silent default; what has a default here is a pace, a wind
 
 import re
 import tomllib
+from collections.abc import Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -75,7 +77,7 @@ class EvseSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """[evse.NAME] A charge controller: driver `openevse` on serial `port`."""
 
     driver: Literal["openevse"]
-    port: Name
+    port: Annotated[str, Meta(min_length=1, max_length=255)]  # names by serial number are long
     baud_rate: Literal[9600, 19200, 38400, 57600, 115200] = 115200
 
 
@@ -151,7 +153,7 @@ class PolicySection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     hold_minor: Annotated[int, Meta(ge=1, le=100_000_000)]
     min_useful_hold_minor: Annotated[int, Meta(ge=0)] = 500  # a smaller partial approval is released at once
     plug_window_s: Seconds = 120  # approved, but nobody plugs in
-    authorize_deadline_s: Annotated[int, Meta(ge=2, le=20)] = 15  # the driver is told by then
+    authorize_deadline_s: Annotated[int, Meta(ge=2, le=16)] = 15  # the driver is told by then
     settle_deadline_s: Annotated[int, Meta(ge=60)] = 7 * 86_400  # then manual
     settle_retry_s: Seconds = 30  # first pause, doubled up to 1 h
     declined_show_s: Seconds = 12
@@ -226,12 +228,44 @@ def decode(raw: Any, into: type[T], path: Path) -> T:
     except msgspec.ValidationError as error:
         reason, where = str(error), ""
         if found := re.search(r" - at `(?:key in )?\$\.?(.*)`$", reason):
-            reason = reason[: found.start()]
-            section, _, key = found[1].partition(".")
-            where = f"[{section}] {key}".strip() if section else ""
-            if section and not key and "unknown field" not in reason:
-                where = f"[{section}]" if isinstance(raw, dict) and isinstance(raw.get(section), (dict, list)) else section
+            reason, where = reason[: found.start()], _place(found[1], raw, into, from_text)
         raise ConfigError(path.name, where, reason) from error
+
+
+def _place(where: str, raw: Any, into: Any, from_text: Callable[[type, Any], Any]) -> str:
+    """msgspec's path as the file writes it: `evse[...].driver` is "[evse.main] driver", `connector[0]` "[[connector]] no. 1"."""
+    found = re.fullmatch(r"(\w+)(?:\[(\d+|\.\.\.)\])?(?:\.(.*))?", where)
+    if found is None:
+        return where
+    section, item, key = found[1], found[2], found[3] or ""
+    if item is None:
+        is_section = isinstance(raw, dict) and isinstance(raw.get(section), (dict, list))
+        return f"[{section}] {key}".strip() if key or is_section else section
+    if item != "...":
+        return f"[[{section}]] no. {int(item) + 1}" + (f": {key}" if key else "")
+    kinds, names = get_args(get_type_hints(into).get(section)), list[str]()
+    for name, one in raw[section].items() if len(kinds) == 2 else ():
+        try:
+            msgspec.convert(one, kinds[1], dec_hook=from_text)
+        except msgspec.ValidationError:
+            names.append(name)
+    return f"[{section}.{names[0] if names else '...'}] {key}".strip()
+
+
+def _each_its_own(config: Config, refuse: Callable[[str, str], None]) -> None:
+    """Two connectors never share a meter, a controller or a name, whatever their sections are called."""
+    seen: dict[object, str] = {}
+    for one in config.connector:
+        meter, where = config.meter[one.meter], f"[[connector]] number {one.number}"
+        line = meter.port or f"{meter.host}:{meter.tcp_port}"
+        for what, key in (
+            (f"meter {line} unit {meter.unit}", ("meter", line, meter.unit)),
+            (f"controller {config.evse[one.evse].port}", ("evse", config.evse[one.evse].port)),
+            (f"evse_id {one.evse_id}", ("id", one.evse_id)),
+        ):
+            if key in seen:
+                refuse(where, f"has the same {what} as {seen[key]}: each connector needs its own")
+            seen[key] = f"number {one.number}"
 
 
 def _check_relations(config: Config, path: Path) -> None:
@@ -267,6 +301,7 @@ def _check_relations(config: Config, path: Path) -> None:
     for name, meter in config.meter.items():
         if bool(meter.port) == bool(meter.host):
             refuse(f"[meter.{name}]", "give either port (serial) or host (Modbus TCP)")
+    _each_its_own(config, refuse)
     if not config.gateway:
         refuse("[gateway]", "no gateway is configured")
     for name, gateway in config.gateway.items():
