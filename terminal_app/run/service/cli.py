@@ -20,6 +20,7 @@ from terminal_app.run.service import (
     sessions,
     show,
     status,
+    tariff,
 )
 from terminal_app.run.service.site import DEFAULT_CONFIG, Site
 
