@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 
 from terminal_app.run.service import core_talk
 from tests.conformance.sim_process import SimProcess
+from tests.conformance.test_reader_port import Service, needs_pcscd
+from tests.scripted_card import PANS
 from tests.service_tool import Program, Tool
 from tests.sessions import Paper, runtime_dir, site_files
 
@@ -156,3 +159,28 @@ def test_the_program_as_installed_prints_no_traceback(path: Path) -> None:
     command = [sys.executable, "-m", "terminal_app.run.service", "--config", str(path), "session", "explain", "x", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "error" in json.loads(done.stdout) and "Traceback" not in done.stderr
+
+
+@needs_pcscd
+def test_reader_and_card_at_a_real_pcscd(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with runtime_dir() as folder:
+        service = Service(folder)
+        try:
+            text = path.read_text()
+            path.write_text(re.sub(r'pcsc_socket = ".*"', f'pcsc_socket = "{service.socket}"', text))
+            tool = Program(path, capsys)
+            code, found = tool.json("reader", "probe")
+            assert (code, found["card_present"], found["trouble"]) == (0, False, "") and found["reader"]
+            service.card("set", profile="mastercard")
+            service.card("insert")
+            assert tool.json("reader", "probe")[1]["card_present"] is True
+            code, card = tool.json("reader", "read", "--wait", "20")
+            assert (code, card["brand"], card["last4"]) == (0, "Mastercard", PANS["mastercard"][-4:])
+            assert PANS["mastercard"] not in str(card) and "token" not in card
+            service.card("remove")
+            code, _ = tool("reader", "read", "--wait", "1")
+            assert code == 2 and "no card within 1 s" in tool.stderr
+        finally:
+            service.device.stop()
+        code, _ = Program(path, capsys)("reader", "probe")
+        assert code == 2

@@ -47,9 +47,9 @@ def test_a_broken_meter_is_a_fault_and_a_silent_office_only_a_warning(site: Pape
     site.turn(events.FaultSeen(Fault(Device.OFFICE, 0, "unreachable", "no route"), True))
     with answering(site):
         assert tool("status")[0] == 1
-        site.engine.ask(lambda: site.engine.turn(events.FaultSeen(Fault(Device.METER, 1, "timeout", "no answer"), True)))
+        site.engine.ask(lambda: site.engine.turn(events.FaultSeen(Fault(Device.METER, 1, "timeout", "no answer [Errno 5]"), True)))
         code, text = tool("status")
-    assert code == 2 and "meter 1: timeout no answer" in text
+    assert code == 2 and "meter 1: timeout no answer [Errno 5]" in text
 
 
 def test_stop_is_an_order_with_name_and_reason_committed_before_the_stop(site: Paper, tool: Tool) -> None:

@@ -181,6 +181,14 @@ def test_what_holds_is_said_to_hold(site: Paper, tool: Tool) -> None:
     assert "40 Wh outside sessions" in text
 
 
+def test_quarantined_records_want_a_person(site: Paper, tool: Tool) -> None:
+    site.paid_session()
+    site.acknowledge(2, quarantined=(1,))
+    site.close()
+    code, text = tool("records", "verify")
+    assert code == 1 and "quarantined records 1" in text
+
+
 @pytest.mark.parametrize(
     ("sql", "bad"),
     [

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import click
+from rich.markup import escape
 
 from terminal_app.run.service import show
 from terminal_app.run.service.chapters import newest_holds, open_holds, plain
@@ -48,7 +49,9 @@ def list_(site: Site, limit: int) -> int:
         columns = ("hold", "session", "asked", "gateway", "card", "held", "state", "taken", "record")
         show.console().print(show.table(columns, rows, right=("held", "taken")))
         for one in manual:
-            show.console().print(f"[yellow]{one.hold_id} needs a person:[/] {one.detail}. Ask the gateway, then settle it there.")
+            show.console().print(
+                f"[yellow]{one.hold_id} needs a person:[/] {escape(one.detail)}. Ask the gateway, then settle it there."
+            )
     return show.WARNING if manual else show.OK
 
 

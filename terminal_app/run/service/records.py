@@ -84,14 +84,14 @@ def list_(site: Site, limit: int) -> int:
 def verify(site: Site, record_key: Path | None, ocmf_key: Path | None) -> int:
     """Ledger chain, record chain, OCMF and the office's acknowledgement; names the first bad entry of each.
 
-    Works with a ledger that does not verify, too. Exit code 2 if anything does not hold.
+    Works with a ledger that does not verify, too. Exit code 2 if anything does not hold, 1 if the office quarantined records.
     """
     findings = verify_all(site, record_key, ocmf_key)
     bad = [one for one in findings if one.trouble]
     if site.as_json:
         show.as_json({"ok": not bad, "chains": [vars(one) for one in findings]})
     else:
-        rows = ((one.chain, show.STATE_NAMES[show.FAULT] if one.trouble else "ok", one.checked, one.trouble) for one in findings)
+        rows = ((one.chain, _state(one), one.checked, one.trouble) for one in findings)
         show.console().print(show.table(("chain", "state", "checked", "first trouble"), rows, right=("checked",)))
         for one in findings:
             for note in one.notes:
@@ -100,7 +100,15 @@ def verify(site: Site, record_key: Path | None, ocmf_key: Path | None) -> int:
             show.console().print(
                 "Keep this disk as it is; export what can be read: charge-service records export --format jws --out DIR"
             )
-    return show.FAULT if bad else show.OK
+    if bad:
+        return show.FAULT
+    return show.WARNING if any(one.warning for one in findings) else show.OK
+
+
+def _state(finding: Finding) -> str:
+    if finding.trouble:
+        return "fault"
+    return "warning" if finding.warning else "ok"
 
 
 def verify_all(site: Site, record_key: Path | None = None, ocmf_key: Path | None = None) -> list[Finding]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import click
+from rich.markup import escape
 
 from terminal_app.errors import LedgerBroken
 from terminal_app.run.service import show
@@ -76,21 +77,22 @@ def _print(site: Site, body: dict[str, Any], code: int) -> None:
     if body["core"] == "stopped":
         out.print("The core does not run; nothing is sold. Start it: systemctl start charge-terminal")
     if why := body.get("why") or body.get("out_of_service"):
-        out.print(f"[bold red]out of service:[/] {why}")
+        out.print(f"[bold red]out of service:[/] {escape(why)}", soft_wrap=True)
     if body["connectors"]:
         out.print(
             show.table(("connector", "sale", "session", "car", "relay", "meter", "power", "read"), map(_row, body["connectors"]))
         )
     for fault in body.get("faults", []):
         where = f" {fault['connector']}" if fault["connector"] else ""
-        out.print(f"[bold red]fault[/] {fault['device']}{where}: {fault['kind']} {fault['detail']}".rstrip(), markup=True)
+        said = f"{fault['device']}{where}: {fault['kind']} {fault['detail']}".rstrip()
+        out.print(f"[bold red]fault[/] {escape(said)}", soft_wrap=True)
     if "sealed" in body.get("records", {}):
         records, ledger = body["records"], body["ledger"]
         out.print(
             f"records {records['sealed']} sealed, {records['waiting']} wait for the office; ledger {ledger['entries']} entries"
         )
     elif trouble := body.get("ledger", {}).get("trouble"):
-        out.print(trouble)
+        out.print(escape(trouble), soft_wrap=True)
     if "open_holds" in body:
         out.print(f"open holds {body['open_holds']}; clock {_clock(body['clock'])}; software {body['software']}")
 

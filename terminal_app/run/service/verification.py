@@ -33,6 +33,7 @@ class Finding:
     checked: int = 0
     bad: int | None = None
     trouble: str = ""
+    warning: bool = False  # it holds, but a person should look at the notes
     notes: list[str] = field(default_factory=list)
 
     def first(self, seq: int | None, trouble: str) -> None:
@@ -167,6 +168,7 @@ def verify_acknowledgement(
         if covered and hashes.get(covered) != newest.head_sha256:
             finding.first(covered, f"record {covered}: the office acknowledged another record with this number")
         if newest.quarantined:
+            finding.warning = True
             finding.note(f"the office has quarantined records {', '.join(map(str, newest.quarantined))}: ask the office")
         if office is None:
             finding.note("the office's key is not readable here: its countersignature was not checked")
