@@ -13,10 +13,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import click
 
 from terminal_app import units
-from terminal_app.billing import canonical
+from terminal_app.billing import canonical, law
 from terminal_app.billing.cdr import Price, price_cdr_with
 from terminal_app.billing.cost import Cost, cost_of
-from terminal_app.billing.foreign import tariffs_in
+from terminal_app.billing.foreign import choose, tariffs_in
 from terminal_app.billing.model import Tariff
 from terminal_app.billing.simulation import even_periods
 from terminal_app.billing.tariff import decimal_text, price_lines, vat_percent_text
@@ -114,6 +114,82 @@ def show_(site: Site, file: Path) -> int:
 
 @tariff.command()
 @click.argument("file", type=FILE)
+@click.option("--country", required=True, metavar="XX", help="ISO 3166-1 code of the country it is sold in: DE, GB, US ...")
+@click.option("--power-kw", "power", type=str, required=True, help="Greatest power of the connector.")
+@click.option("--at", "day", type=click.DateTime(["%Y-%m-%d"]), default=None, help="The day it is sold on.  [today]")
+@click.option("--unsigned-meter", is_flag=True, help="The meter does not sign its readings.")
+@click.option("--untrusted-clock", is_flag=True, help="The clock may not be used for prices (DE: it is not in the type approval).")
+@click.option("--resolution-wh", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Step of the meter's register.")
+@click.option("--override", multiple=True, metavar="RULE", help="A rule somebody answers for; may be given several times.")
+@json_option
+@click.pass_obj
+def check(
+    site: Site,
+    file: Path,
+    country: str,
+    power: str,
+    day: datetime | None,
+    unsigned_meter: bool,
+    untrusted_clock: bool,
+    resolution_wh: int,
+    override: tuple[str, ...],
+) -> int:
+    """Whether a tariff may be sold by: well-formed, and lawful as far as the law pack knows. Exit code 2 if not."""
+    at, country = (datetime.now(UTC) if day is None else day).date(), country.upper()
+    power_kw = _kw(power)
+    if unknown := set(override) - {rule.name for rule in law.RULES}:
+        raise click.BadParameter(f"{', '.join(sorted(unknown))} is no rule", param_hint="--override")
+    if country not in units.COUNTRIES:
+        raise click.BadParameter(f"{country!r} is not one of {', '.join(sorted(units.COUNTRIES))}", param_hint="--country")
+    with _naming(file):
+        found = tariffs_in(_read(file))
+    rules = law.rules_for(country, power_kw, at)
+    broken = [
+        (one, breach)
+        for one in found
+        for breach in law.verdict(
+            one, country, power_kw, not unsigned_meter, not untrusted_clock, at, resolution_wh, frozenset(override)
+        )
+    ]
+    smallest = law.smallest_sellable_wh(country, resolution_wh)
+    if site.as_json:
+        _json(
+            {
+                "lawful": not broken,
+                "country": country,
+                "at": at.isoformat(),
+                "rules": [rule.name for rule in rules],
+                "overridden": sorted(override),
+                "minimum_wh": smallest,
+                "breaches": [
+                    {
+                        "tariff": one.id,
+                        "rule": breach.rule,
+                        "where": breach.where,
+                        "why": breach.why,
+                        "citation": breach.citation,
+                        "source": breach.quality.value,
+                    }
+                    for one, breach in broken
+                ],
+            }
+        )
+        return show.FAULT if broken else show.OK
+    for one, breach in broken:
+        said = f"{one.id}: {breach.where}: {breach.why}. {breach.rule} ({breach.citation}; source: {breach.quality.value})"
+        show.console().print(said, markup=False)
+    if not rules:
+        show.console().print(f"The law pack knows no rules for {country}: only the form was checked.")
+    elif not broken:
+        held = ", ".join(rule.name for rule in rules)
+        show.console().print(f"lawful in {country} at {power_kw} kW on {at}, as far as these rules go: {held}")
+    if smallest and not broken:
+        show.console().print(f"Sessions below {smallest} Wh must not be billed there.")
+    return show.FAULT if broken else show.OK
+
+
+@tariff.command()
+@click.argument("file", type=FILE)
 @click.option("--kwh", type=str, default="20", show_default=True, help="Energy of the session.")
 @click.option("--minutes", type=click.IntRange(0, 100_000), default=60, show_default=True, help="Charging, at even power.")
 @click.option("--parking", type=click.IntRange(0, 100_000), default=0, show_default=True, help="Minutes parked afterwards.")
@@ -124,8 +200,6 @@ def show_(site: Site, file: Path) -> int:
 @click.pass_obj
 def simulate(site: Site, file: Path, kwh: str, minutes: int, parking: int, start: int | None, zone: str, wanted: str) -> int:
     """What a session would cost: the same lines as on the bill, rounded as on the bill."""
-    from terminal_app.billing.foreign import choose
-
     start_ms = time.time_ns() // 1_000_000 if start is None else start
     with _naming(file):
         sold = choose(tariffs_in(_read(file)), wanted, None if wanted else start_ms)
@@ -206,6 +280,16 @@ def _wh(kwh: str) -> int:
     if not wh.is_finite() or wh < 0 or wh != wh.to_integral_value() or wh > 10_000_000:
         raise click.BadParameter(f"{kwh!r} is no energy in kWh with at most three decimals", param_hint="--kwh")
     return int(wh)
+
+
+def _kw(text: str) -> Decimal:
+    try:
+        kw = Decimal(text)
+    except ArithmeticError:
+        kw = Decimal(-1)
+    if not kw.is_finite() or not 0 < kw <= 10_000:
+        raise click.BadParameter(f"{text!r} is no power in kW", param_hint="--power-kw")
+    return kw
 
 
 def _read(path: Path) -> bytes:
