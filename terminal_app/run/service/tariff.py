@@ -1,4 +1,4 @@
-"""`charge-service tariff show | check | price | simulate`: prices on the desk, without a terminal and its configuration."""
+"""`charge-service tariff show | check | price | simulate | sign | verify`: prices on the desk, without a terminal."""
 
 import contextlib
 import sys
@@ -13,21 +13,23 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import click
 
 from terminal_app import units
-from terminal_app.billing import canonical, law
+from terminal_app.billing import canonical, law, tariff_file
 from terminal_app.billing.cdr import Price, price_cdr_with
 from terminal_app.billing.cost import Cost, cost_of
 from terminal_app.billing.foreign import choose, tariffs_in
 from terminal_app.billing.model import Tariff
+from terminal_app.billing.signature import thumbprint
 from terminal_app.billing.simulation import even_periods
 from terminal_app.billing.tariff import decimal_text, price_lines, vat_percent_text
-from terminal_app.errors import TariffRefused
+from terminal_app.errors import SignatureInvalid, TariffRefused
 from terminal_app.run.service import show
 from terminal_app.run.service.core_talk import ServiceTrouble
 from terminal_app.run.service.options import json_option
-from terminal_app.run.service.site import Site
+from terminal_app.run.service.site import Site, public_key_of
 from terminal_app.screens import PriceKind, PriceLine
 
 FILE = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+PRIVATE_KEY = click.Path(path_type=Path, dir_okay=False)
 _PER = {PriceKind.ENERGY: "kWh", PriceKind.TIME: "minute", PriceKind.PARKING: "minute parked", PriceKind.FLAT: "session"}
 
 
@@ -223,6 +225,73 @@ def simulate(site: Site, file: Path, kwh: str, minutes: int, parking: int, start
     else:
         _print_cost(cost)
     return show.OK
+
+
+@tariff.command()
+@click.argument("file", type=FILE)
+@click.option("--key", "key_file", type=PRIVATE_KEY, required=True, help="The operator's key: P-256, PEM, mode 0600.")
+@click.option("--version", "version", type=click.IntRange(1), required=True, help="Counts upwards; a lower one is refused later.")
+@click.option("--from", "begin", type=Moment(), default=None, help="Valid from.  [now]")
+@click.option("--until", "end", type=Moment(), default=None, help="Valid until (exclusive).  [until replaced]")
+@click.option("--out", "out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The signed file.")
+@json_option
+@click.pass_obj
+def sign(site: Site, file: Path, key_file: Path, version: int, begin: int | None, end: int | None, out: Path) -> int:
+    """Sign a tariff as its operator. Terminals that know the public key sell by it and by nothing else."""
+    from drivers.signers.keyfile import KeyFileSigner
+
+    with _naming(file):
+        found = tariffs_in(_read(file))
+        if len(found) != 1:
+            raise TariffRefused(f"tariff: a signed file carries one tariff, here are {len(found)}")
+    signer = KeyFileSigner(key_file)
+    made = tariff_file.TariffFile(found[0], version, time.time_ns() // 1_000_000 if begin is None else begin, end)
+    try:
+        signing_bytes = tariff_file.make_tariff_file(made, signer.key_id)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--until") from error
+    out.write_text(tariff_file.seal_tariff_file(signing_bytes, signer.sign(signing_bytes)) + "\n", encoding="ascii")
+    _tell(site, made, signer.key_id, out)
+    return show.OK
+
+
+@tariff.command()
+@click.argument("file", type=FILE)
+@click.option("--key", "key_file", type=FILE, required=True, help="The operator's public key: PEM or DER.")
+@click.option("--at", "at", type=Moment(), default=None, help="Must be valid then.  [now]")
+@click.option("--lowest-version", type=click.IntRange(1), default=1, show_default=True, help="The version in use.")
+@json_option
+@click.pass_obj
+def verify(site: Site, file: Path, key_file: Path, at: int | None, lowest_version: int) -> int:
+    """Whether a signed tariff file may be sold by. Exit code 2 and the reason if not."""
+    key = public_key_of(key_file)
+    with _naming(file):
+        try:
+            now_ms = time.time_ns() // 1_000_000 if at is None else at
+            found = tariff_file.open_tariff_file(_read(file), key, now_ms, lowest_version)
+        except SignatureInvalid as error:
+            raise ServiceTrouble(f"{file}: {error}") from error
+    _tell(site, found, thumbprint(key), file)
+    return show.OK
+
+
+def _tell(site: Site, file: tariff_file.TariffFile, key_id: str, path: Path) -> None:
+    said: dict[str, Any] = {
+        "file": str(path),
+        "tariff": file.tariff.id,
+        "version": file.version,
+        "valid_from_utc_ms": file.valid_from_utc_ms,
+        "valid_until_utc_ms": file.valid_until_utc_ms,
+        "fingerprint": file.tariff.fingerprint,
+        "key": key_id,
+    }
+    if site.as_json:
+        _json(said)
+    else:
+        until = "further notice" if file.valid_until_utc_ms is None else show.moment(file.valid_until_utc_ms) + " UTC"
+        del said["valid_from_utc_ms"], said["valid_until_utc_ms"]
+        said["valid"] = f"{show.moment(file.valid_from_utc_ms)} UTC until {until}"
+        show.console().print(show.facts(said.items()))
 
 
 def _print_cost(cost: Cost) -> None:
