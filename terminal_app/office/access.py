@@ -54,6 +54,16 @@ class Access:
         given = hash_of(_bearer(request))
         return hmac.compare_digest(given, known or hash_of(secrets.token_hex())) and known is not None
 
+    def terminal_of(self, request: Request) -> str:
+        """The terminal whose bearer token this is; "" if there is none. Reads the database (blocking)."""
+        token = _bearer(request)
+        if not token:
+            return ""
+        with self._database.read() as db:
+            table = store.terminals
+            found = db.execute(sa.select(table.c.terminal).where(table.c.token_sha256 == hash_of(token))).scalars().all()
+        return str(found[0]) if len(found) == 1 else ""  # two terminals with one token: neither is believed
+
     def is_operator(self, request: Request) -> bool:
         if self._demo:
             return True

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from starlette.applications import Starlette
 
 from terminal_app.office.access import Access
+from terminal_app.office.account_api import AccountApi
+from terminal_app.office.accounts import Accounts
 from terminal_app.office.api import Api
 from terminal_app.office.ingest import Collector
 from terminal_app.office.pages import Pages
 from terminal_app.office.signing import OfficeKey
+from terminal_app.office.slices import Slices
 from terminal_app.office.store import Store
 
 
@@ -27,5 +30,6 @@ def build(office: Office) -> Starlette:
     access = Access(office.database, office.operator_token, office.demo)
     collector = Collector(office.database, office.key, office.demo)
     api = Api(office.database, collector, access)
+    accounts = AccountApi(office.database, Accounts(office.database), Slices(office.database, office.key), access)
     pages = Pages(office.database, access, office.public_url, office.demo)
-    return Starlette(routes=[*api.routes, *pages.routes])
+    return Starlette(routes=[*api.routes, *accounts.routes, *pages.routes])

@@ -12,8 +12,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
-metadata = sa.MetaData()
-Big = sa.BigInteger
+from terminal_app.office import account_tables
+from terminal_app.office.metadata import Big, metadata
+
+__all__ = ["NoTables", "Store", "account_tables", "alarm", "metadata", "now_ms"]
 
 terminals = sa.Table(
     "terminals",
@@ -79,6 +81,16 @@ facts = sa.Table(
     sa.Column("kind", sa.String(64), nullable=False),
     sa.Column("session_id", sa.String(64), nullable=False, index=True),
     sa.Column("body", sa.Text, nullable=False),
+    sa.Column("stored_utc_ms", Big, nullable=False),
+)
+stray_facts = sa.Table(
+    "stray_facts",
+    metadata,
+    sa.Column("terminal", sa.ForeignKey("terminals.terminal"), primary_key=True),
+    sa.Column("chain_id", sa.String(64), primary_key=True),
+    sa.Column("seq", Big, primary_key=True),
+    sa.Column("sent", sa.Text, nullable=False),  # as it came, but for characters no database takes
+    sa.Column("reason", sa.Text, nullable=False),
     sa.Column("stored_utc_ms", Big, nullable=False),
 )
 alarms = sa.Table(
@@ -186,8 +198,9 @@ class Store:
         self.engine = _engine(url)
         if create:
             metadata.create_all(self.engine)
-        elif not sa.inspect(self.engine).has_table(terminals.name):
-            raise NoTables("holds no tables of an office; `charge-office init` makes them")
+        elif missing := set(metadata.tables) - set(sa.inspect(self.engine).get_table_names()):
+            many = "no tables of an office" if terminals.name in missing else "not all tables of this version"
+            raise NoTables(f"holds {many}; `charge-office init` makes what is missing")
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
