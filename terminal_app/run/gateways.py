@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 from terminal_app import config
 from terminal_app.errors import ConfigError
+from terminal_app.payments.adyen import AdyenGateway
 from terminal_app.payments.iso8583 import Iso8583Gateway
 from terminal_app.payments.stripe import StripeGateway
 from terminal_app.ports import PaymentGateway
@@ -18,6 +19,8 @@ def build(name: str, section: config.GatewaySection, settings: config.Config, pa
                 return Iso8583Gateway(name, section, settings.demo, local_time=ZoneInfo(settings.terminal.time_zone))
             case config.StripeSection():
                 return StripeGateway(name, section, settings.demo)
+            case config.AdyenSection():
+                return AdyenGateway(name, section, settings.demo)
             case _:
                 kind = type(section).__struct_config__.tag
                 raise ConfigError(path.name, f"[gateway.{name}] kind", f"{kind!r} cannot take money at this terminal yet")

@@ -19,6 +19,7 @@ from terminal_app.ports import CheckoutGateway, LookUp, PaymentGateway
 from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold, MoneyStep, Outcome, OutcomeUnknown
 from tests.conformance.fault_proxy import UNKNOWN_AFTER, Fault, FaultProxy
 from tests.conformance.gateway_kit import a_card
+from tests.peers.certificates import certificate, server_context
 
 STATION = "Example Station, connector 1 (check word: maple)"
 HARMLESS = (Fault.SLOW, Fault.DOUBLED_ANSWER, Fault.DOUBLED_REQUEST)
@@ -53,6 +54,10 @@ class CheckoutBench:
     key_file: Path
     at: Callable[[str, int], Gateway]
     """A gateway at another address, or whose clock is off by so many milliseconds."""
+    secure: Callable[[str, Path | None], Gateway]
+    """A gateway in production mode at an https address that trusts only this CA file."""
+    learn: Callable[[Hold, Outcome | None], Outcome | None] = lambda hold, outcome: outcome
+    """What asking for a page comes to: the outcome itself, or what a notification says about it."""
 
 
 def now_ms() -> int:
@@ -79,7 +84,7 @@ def paid(bench: CheckoutBench, hold: Hold | None = None) -> Hold:
     hold = shown(hold, opened)
     assert isinstance(opened, Checkout)
     bench.pay(opened.url)
-    outcome = bench.gateway.poll_checkout(hold, 10)
+    outcome = bench.learn(hold, bench.gateway.poll_checkout(hold, 10))
     assert isinstance(outcome, Approved), outcome
     return msgspec.structs.replace(hold, trace=outcome.trace)
 
@@ -100,10 +105,9 @@ class CheckoutKit:
         assert bench.gateway.poll_checkout(hold, 10) is None
         assert bench.books.held_minor() == 0
         bench.pay(opened.url)
-        outcome = bench.gateway.poll_checkout(hold, 10)
+        outcome = bench.learn(hold, bench.gateway.poll_checkout(hold, 10))
         assert isinstance(outcome, Approved)
         assert outcome.amount_minor == 5000 == bench.books.held_minor()
-        assert outcome.trace["checkout"] == opened.reference
 
     def test_the_same_hold_opens_one_page_however_often(self, bench: CheckoutBench) -> None:
         hold = fresh_hold()
@@ -120,7 +124,7 @@ class CheckoutKit:
         bench.decline(opened.url, DeclineReason.REFUSED)
         assert bench.gateway.poll_checkout(hold, 10) is None
         bench.pay(opened.url)
-        assert isinstance(bench.gateway.poll_checkout(hold, 10), Approved)
+        assert isinstance(bench.learn(hold, bench.gateway.poll_checkout(hold, 10)), Approved)
 
     def test_every_class_of_refusal_is_told_after_the_page_ended(self, bench: CheckoutBench) -> None:
         for n, reason in enumerate(bench.declines):
@@ -151,7 +155,7 @@ class CheckoutKit:
         hold = shown(hold, opened)
         assert isinstance(opened, Checkout)
         bench.pay(opened.url)
-        outcome = bench.gateway.expire_checkout(hold, 10)
+        outcome = bench.learn(hold, bench.gateway.expire_checkout(hold, 10))
         assert isinstance(outcome, Approved)
         assert outcome.amount_minor == 5000
         assert bench.books.held_minor() == 5000
@@ -196,8 +200,9 @@ class CheckoutKit:
         bench.pay(opened.url)
         bench.proxy.next(fault)
         assert isinstance(bench.gateway.poll_checkout(hold, patience(fault)), OutcomeUnknown)
-        assert isinstance(bench.gateway.poll_checkout(hold, 10), Approved)
-        assert isinstance(bench.gateway.look_up(hold, 10), Approved) if isinstance(bench.gateway, LookUp) else True
+        assert isinstance(bench.learn(hold, bench.gateway.poll_checkout(hold, 10)), Approved)
+        if isinstance(bench.gateway, LookUp):
+            assert isinstance(bench.learn(hold, bench.gateway.look_up(hold, 10)), Approved)
 
     @pytest.mark.parametrize("fault", UNKNOWN_AFTER, ids=lambda fault: fault.name)
     def test_expiring_through_faults_ends_the_page(self, bench: CheckoutBench, fault: Fault) -> None:
@@ -286,13 +291,50 @@ class CheckoutKit:
         assert outcome.reason is DeclineReason.UNREACHABLE
 
     def test_everything_after_it_stays_unknown_while_unreachable(self, bench: CheckoutBench) -> None:
+        page = shown(fresh_hold(77), bench.gateway.open_checkout(fresh_hold(77), STATION, 10))
+        assert isinstance(bench.unreachable.poll_checkout(page, 5), OutcomeUnknown)
+        assert isinstance(bench.unreachable.expire_checkout(page, 5), OutcomeUnknown)
+        assert isinstance(bench.unreachable.void(page, fresh_step("void-77", 5000), 5), OutcomeUnknown)
         hold = paid(bench)
-        for gone in (bench.unreachable,):
-            assert isinstance(gone.poll_checkout(hold, 5), OutcomeUnknown)
-            assert isinstance(gone.expire_checkout(hold, 5), OutcomeUnknown)
-            assert isinstance(gone.capture(hold, fresh_step("capture", 1), 5), OutcomeUnknown)
-            assert isinstance(gone.void(hold, fresh_step("void", 5000), 5), OutcomeUnknown)
-            assert isinstance(gone.refund(hold, fresh_step("refund", 1), 5), OutcomeUnknown)
+        assert isinstance(bench.unreachable.capture(hold, fresh_step("capture", 1), 5), OutcomeUnknown)
+        assert isinstance(bench.unreachable.void(hold, fresh_step("void", 5000), 5), OutcomeUnknown)
+        assert isinstance(bench.unreachable.refund(hold, fresh_step("refund", 1), 5), OutcomeUnknown)
+
+    @pytest.mark.parametrize("wrong", ["expired", "untrusted", "other name", "plain"])
+    def test_nothing_is_sent_to_a_peer_that_is_not_who_it_should_be(self, bench: CheckoutBench, tmp_path: Path, wrong: str) -> None:
+        files = certificate(
+            tmp_path,
+            "peer",
+            days_left=-1 if wrong == "expired" else 30,
+            address="127.0.0.2" if wrong == "other name" else "127.0.0.1",
+        )
+        trusted = certificate(tmp_path, "somebody")[0] if wrong == "untrusted" else files[0]
+        proxy = FaultProxy(bench.proxy.peer_port, bench.proxy.front, None if wrong == "plain" else server_context(files))
+        try:
+            gateway = bench.secure(proxy.url.replace("http:", "https:"), trusted)
+            outcome = gateway.open_checkout(fresh_hold(), STATION, 10)
+            assert isinstance(outcome, Declined)
+            assert outcome.reason is DeclineReason.UNREACHABLE
+            hold = paid(bench)
+            assert isinstance(gateway.capture(hold, fresh_step("capture", 1234), 10), OutcomeUnknown)
+            assert gateway.check(10) != ""
+            assert proxy.seen == []
+        finally:
+            proxy.close()
+        assert isinstance(self.capture(bench, hold, 1234, attempt=2), Approved)
+
+    def test_a_trusted_peer_is_talked_to_over_tls(self, bench: CheckoutBench, tmp_path: Path) -> None:
+        files = certificate(tmp_path, "peer")
+        proxy = FaultProxy(bench.proxy.peer_port, bench.proxy.front, server_context(files))
+        try:
+            assert bench.secure(proxy.url, files[0]).check(10) == ""
+            assert bench.secure(proxy.url, None).check(10) != ""  # the public certificates do not vouch for it
+        finally:
+            proxy.close()
+
+    def test_plain_http_is_refused_outside_demo(self, bench: CheckoutBench) -> None:
+        with pytest.raises(ValueError, match="https://"):
+            bench.secure(bench.proxy.url, None)
 
     def test_check_says_nothing_when_all_is_well_and_what_is_wrong_otherwise(self, bench: CheckoutBench) -> None:
         assert bench.gateway.check(10) == ""
@@ -325,7 +367,7 @@ class CheckoutKit:
         assert isinstance(opened, Checkout), opened
         hold = shown(hold, opened)
         bench.pay(opened.url)
-        outcome = gateway.poll_checkout(hold, 10)
+        outcome = bench.learn(hold, gateway.poll_checkout(hold, 10))
         assert isinstance(outcome, Approved)
         hold = msgspec.structs.replace(hold, trace=outcome.trace)
         step = fresh_step("capture", 1234, age_ms=-off_ms)
