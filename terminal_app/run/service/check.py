@@ -10,7 +10,8 @@ from rich.markup import escape
 
 from terminal_app.run.service import show
 from terminal_app.run.service.options import json_option
-from terminal_app.run.service.parts import Part, all_parts
+from terminal_app.run.service.part import Part
+from terminal_app.run.service.parts import all_parts
 from terminal_app.run.service.site import Site
 
 CODES = {"ok": show.OK, "warning": show.WARNING, "fault": show.FAULT}

@@ -6,31 +6,20 @@ directly, under its lock. Nothing here moves money or closes a contactor.
 
 import contextlib
 import os
-import socket
 import stat
-import threading
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from terminal_app.config import GatewaySection, Iso8583Section
-from terminal_app.errors import ChargeError, ConfigError, DeviceMisread, DeviceUnavailable, LedgerBroken
-from terminal_app.http_client import HttpClient, HttpTrouble, Trouble
+from terminal_app.errors import ConfigError, DeviceMisread, DeviceUnavailable, LedgerBroken
 from terminal_app.ports import ChargeControl, EnergyMeter
-from terminal_app.run.gateways import address, build
 from terminal_app.run.service.core_talk import ServiceTrouble
 from terminal_app.run.service.devices import READER_NEXT, STALE_MS, look_at_reader
-from terminal_app.run.service.redaction import plain_address
+from terminal_app.run.service.part import Part, timed
+from terminal_app.run.service.reach import gateways, network, office
 from terminal_app.run.service.site import CoreState, Site, user
 
-CHECK_S = 10
-RESOLVE_S = 5.0
 LEAST_FREE = 64 * 1024 * 1024
 FEW_FREE = 512 * 1024 * 1024
 BUILT_YEAR = 2026
@@ -41,17 +30,6 @@ WIRING = {
     "exception": "the device refuses: check that profile and model are the same",
     "welded": "switch the supply off: the contactor is closed without an order",
 }
-
-
-@dataclass(frozen=True)
-class Part:
-    """`state` is ok, warning or fault; `next` is empty when nothing has to be done."""
-
-    part: str
-    state: str
-    says: str
-    next: str = ""
-    latency_ms: int | None = None
 
 
 def all_parts(site: Site) -> Iterator[Part]:
@@ -65,15 +43,9 @@ def all_parts(site: Site) -> Iterator[Part]:
     yield from _clock(site)
     yield _disk(site)
     yield _ledger(site)
-    yield _network(site)
-    yield from _gateways(site)
-    yield _office(site)
-
-
-def _timed(ask: Callable[[], Any]) -> tuple[Any, int]:
-    began = time.monotonic()
-    found = ask()
-    return found, int((time.monotonic() - began) * 1000)
+    yield network(site)
+    yield from gateways(site)
+    yield office(site)
 
 
 def _core(site: Site) -> Part:
@@ -81,7 +53,7 @@ def _core(site: Site) -> Part:
         return Part(
             "core", "fault", "does not run; nothing is sold", "systemctl start charge-terminal, then: journalctl -u charge-terminal"
         )
-    status, latency = _timed(lambda: site.core_status)
+    status, latency = timed(lambda: site.core_status)
     out = status.get("out_of_service", "")
     if site.state is CoreState.CLOSED:
         return Part("core", "fault", f"out of service: {status['why']}", "charge-service records verify, then export", latency)
@@ -192,7 +164,7 @@ def _asked(part: str, build: Callable[[], Any], ask: Callable[[Any], str]) -> Pa
     try:
         device = build()
         with contextlib.closing(device):
-            says, latency = _timed(lambda: ask(device))
+            says, latency = timed(lambda: ask(device))
         return Part(part, "ok", says, "", latency)
     except (DeviceUnavailable, DeviceMisread) as error:
         return Part(part, "fault", f"{error.kind}: {error.reason}", WIRING.get(error.kind, "check its wiring and power"))
@@ -203,7 +175,7 @@ def _asked(part: str, build: Callable[[], Any], ask: Callable[[Any], str]) -> Pa
 def _clock(site: Site) -> Iterator[Part]:
     from drivers.system import SystemClock
 
-    state, latency = _timed(lambda: SystemClock().now().clock.value)
+    state, latency = timed(lambda: SystemClock().now().clock.value)
     year = datetime.now(UTC).year
     if year < BUILT_YEAR:
         yield Part("clock", "fault", f"it is {year} here", "set it: timedatectl; is the RTC battery empty?", latency)
@@ -224,7 +196,7 @@ def _disk(site: Site) -> Part:
 
     folder = site.config.terminal.state_dir
     try:
-        space, latency = _timed(lambda: disk_space(folder))
+        space, latency = timed(lambda: disk_space(folder))
     except OSError as error:
         return Part("disk", "fault", f"{folder}: {error.strerror}", "does state_dir exist? the core makes it at its first start")
     free = f"{space.free_bytes // 1024**2} MiB free of {space.total_bytes // 1024**2} MiB"
@@ -242,132 +214,10 @@ def _disk(site: Site) -> Part:
 
 def _ledger(site: Site) -> Part:
     try:
-        (seq, _), latency = _timed(lambda: site.books.tail)
+        (seq, _), latency = timed(lambda: site.books.tail)
         waiting = site.books.waiting()
     except (ServiceTrouble, LedgerBroken) as error:
         return Part("ledger", "fault", str(error), "charge-service records verify")
     return Part(
         "ledger", "ok", f"{seq} entries, {waiting} records wait for the office; proof: charge-service records verify", "", latency
     )
-
-
-def _network(site: Site) -> Part:
-    hosts = {_host(section) for section in site.config.gateway.values()}
-    hosts |= {section.host for section in site.config.meter.values() if section.host}
-    hosts.add(urlsplit(site.config.office.url).hostname or "")
-    far = sorted(host for host in hosts if host and not _is_here(host))
-    if not far:
-        return Part("network", "ok", "everything configured is on this machine")
-    if not _has_default_route():
-        return Part(
-            "network",
-            "fault",
-            "there is no default route: no cable, no Wi-Fi, or no address",
-            "ip address; ip route; cable and router",
-        )
-    began = time.monotonic()
-    lost = [host for host in far if not _resolves(host)]
-    latency = int((time.monotonic() - began) * 1000)
-    if lost:
-        return Part(
-            "network",
-            "fault",
-            f"no address for {', '.join(lost)}",
-            "name server: resolvectl status; spelling in terminal.toml",
-            latency,
-        )
-    return Part("network", "ok", f"default route, {len(far)} names resolve", "", latency)
-
-
-def _host(section: GatewaySection) -> str:
-    return section.host if isinstance(section, Iso8583Section) else urlsplit(section.url).hostname or ""
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _has_default_route() -> bool:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/net/route").read_text("ascii").splitlines()[1:]:
-            if line.split()[1] == "00000000":
-                return True
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/net/ipv6_route").read_text("ascii").splitlines():
-            fields = line.split()
-            if fields[0] == "0" * 32 and fields[1] == "00" and fields[9] != "lo":
-                return True
-    return False
-
-
-def _resolves(host: str) -> bool:
-    """Within RESOLVE_S; the resolver itself knows no deadline."""
-    found = threading.Event()
-
-    def ask() -> None:
-        with contextlib.suppress(OSError):
-            socket.getaddrinfo(host, None)
-            found.set()
-
-    threading.Thread(target=ask, name="resolver", daemon=True).start()
-    return found.wait(RESOLVE_S)
-
-
-def _gateways(site: Site) -> Iterator[Part]:
-    for name in site.config.gateway:
-        part, host = f"gateway {name}", address(site.config.gateway[name]).partition(",")[0]
-        try:
-            trouble, latency = _timed(partial(_gateway_trouble, site, name))
-        except ChargeError as error:
-            yield Part(part, "fault", str(error), "charge-service config check")
-            continue
-        if trouble:
-            says = trouble if trouble.startswith(host) else f"{host}: {trouble}"
-            yield Part(part, "fault", says, "network, address and certificates; then ask the acquirer", latency)
-        else:
-            yield Part(part, "ok", f"{host} answers", "", latency)
-
-
-def _gateway_trouble(site: Site, name: str) -> str:
-    if site.state is CoreState.RUNNING:
-        answer = site.running("gateway check").ask("gateway.check", timeout_s=CHECK_S + 5, name=name, deadline_s=CHECK_S)
-        return str(answer["trouble"])
-    gateway = build(name, site.config.gateway[name], site.config, site.path)
-    try:
-        return gateway.check(CHECK_S)
-    finally:
-        gateway.close()
-
-
-def _office(site: Site) -> Part:
-    office, shown, sync = (
-        site.config.office,
-        plain_address(site.config.office.url),
-        "systemctl status charge-terminal-sync; journalctl -u charge-terminal-sync",
-    )
-    client = HttpClient(demo=site.config.demo, ca_file=office.ca_file)
-    began = time.monotonic()
-    try:
-        answer = client.call("GET", f"{office.url.rstrip('/')}/healthz", deadline_s=CHECK_S)
-    except HttpTrouble as error:
-        latency = int((time.monotonic() - began) * 1000)
-        hint = (
-            "certificates: [office] ca_file, and the clock"
-            if error.kind is Trouble.TLS
-            else "network and [office] url; charging goes on without it"
-        )
-        return Part("office", "warning", f"{shown}: {error}", hint, latency)
-    except OSError as error:
-        return Part("office", "fault", f"[office] ca_file: {error}", "charge-service config check")
-    finally:
-        client.close()
-    latency = int((time.monotonic() - began) * 1000)
-    if answer.status >= 400:
-        return Part("office", "warning", f"{shown} answers {answer.status}", "is [office] url right? ask the office", latency)
-    trouble = [one["detail"] for one in site.core_status.get("faults", []) if one["device"] == "office"]
-    if trouble:
-        return Part("office", "warning", f"answers, but records do not get there: {trouble[0]}", sync, latency)
-    return Part("office", "ok", f"{shown} answers", "", latency)
