@@ -65,6 +65,10 @@ class LedgerBroken(ChargeError):
         self.entry = entry
 
 
+class LedgerBusy(LedgerBroken):
+    """Another process owns this ledger: it is not broken, it is in use."""
+
+
 class ImpossibleEvent(ChargeError):
     """An event that cannot happen in this state: our own defect. Never appended; ends the process (DESIGN section 6)."""
 

@@ -21,7 +21,8 @@ from terminal_app.errors import WireError
 
 MAX_LINE = 4 * 1024 * 1024
 SEND_TIMEOUT_S = 5.0
-MAX_CLIENTS = 16
+MAX_CLIENTS = 8
+ACCEPT_AGAIN_S = 0.5
 In = TypeVar("In")
 
 # --- control socket: charge-service -> core ------------------------------------------------------------------------
@@ -206,6 +207,8 @@ class Listener:
         self._socket.bind(str(path))
         path.chmod(0o660)
         self._socket.listen(MAX_CLIENTS)
+        self._inode = path.stat().st_ino
+        self._closed = threading.Event()
         self._clients: set[Endpoint[Any]] = set()
         self._guard = threading.Lock()
         self._thread = threading.Thread(target=self._accept, name=f"listen {path.name}", daemon=True)
@@ -216,7 +219,9 @@ class Listener:
             try:
                 plug, _ = self._socket.accept()
             except OSError:
-                return
+                if self._closed.wait(ACCEPT_AGAIN_S):  # out of descriptors for a moment is no reason to go deaf
+                    return
+                continue
             endpoint: Endpoint[Any] = Endpoint(plug, self._incoming)
             with self._guard:
                 refused = len(self._clients) >= MAX_CLIENTS or (
@@ -240,6 +245,7 @@ class Listener:
             endpoint.close()
 
     def close(self) -> None:
+        self._closed.set()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
@@ -248,7 +254,8 @@ class Listener:
         for endpoint in clients:
             endpoint.close()
         with contextlib.suppress(FileNotFoundError):
-            self._path.unlink()
+            if self._path.stat().st_ino == self._inode:  # not another process's, made since
+                self._path.unlink()
 
 
 def _peer_uid(connected: socket.socket) -> int:

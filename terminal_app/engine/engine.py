@@ -13,7 +13,7 @@ import msgspec
 from terminal_app.billing.tariff import Tariff
 from terminal_app.config import Config
 from terminal_app.engine.inbox import Inbox, Job
-from terminal_app.errors import LedgerBroken
+from terminal_app.errors import ConfigError, LedgerBroken
 from terminal_app.ledger.store import Ledger
 from terminal_app.ports import Clock
 from terminal_app.screens import Screen
@@ -44,12 +44,12 @@ class Standing:
     config: Config
     tariffs: Mapping[int, Tariff]
     record_key_id: str
+    record_spki: bytes
     ocmf_spki: bytes
     ocmf_key_id: str
     software: str
     config_sha256: str
     out_of_service: bool = False
-    record_spki: bytes = b""
 
 
 class Engine:
@@ -65,6 +65,7 @@ class Engine:
     ) -> None:
         self.standing, self.ledger = standing, ledger
         self.inbox = Inbox()
+        self.out_of_service = standing.out_of_service
         self.state = initial(standing.config)
         self.screen: Screen | None = None
         self.turns = 0
@@ -83,7 +84,12 @@ class Engine:
     def start(self, resumed_after_crash: bool) -> None:
         """Replay the verified ledger, commit the start, resolve what a crash left open. LedgerBroken."""
         for entry in self.ledger.verified_entries():
-            self.state = machine.evolve(self.state, entry.fact, entry.stamp)
+            try:
+                self.state = machine.evolve(self.state, entry.fact, entry.stamp)
+            except (msgspec.ValidationError, LookupError, AssertionError) as error:
+                why = f"is not a fact this software ({self.standing.software}) can read: {type(error).__name__} {error}"
+                raise LedgerBroken(why, entry.seq) from error
+        self._leave_out_connectors_that_are_gone()
         booted = TerminalBooted(
             software=self.standing.software,
             config_sha256=self.standing.config_sha256,
@@ -92,6 +98,15 @@ class Engine:
         )
         self.commit_outside_a_turn(booted)
         self.turn(events.Booted())
+
+    def _leave_out_connectors_that_are_gone(self) -> None:
+        """A connector taken out of the configuration is history; an unfinished charge on it must be finished first."""
+        configured = {one.number for one in self.standing.config.connector}
+        if stray := sorted(set(self.state.sessions) - configured):
+            reason = f"connector {stray[0]} has an unfinished charge in the ledger: put it back until that has ended"
+            raise ConfigError("terminal.toml", "[[connector]] number", reason)
+        live = {number: one for number, one in self.state.live.items() if number in configured}
+        self.state = msgspec.structs.replace(self.state, live=live)
 
     def commit_outside_a_turn(self, fact: TerminalBooted | OfficeAcknowledged | ServiceAct) -> None:
         """For facts no machine decides: start, acknowledgement, service act. Engine's thread."""
@@ -128,11 +143,12 @@ class Engine:
             tariffs=standing.tariffs,
             chain_id=self.ledger.chain_id,
             record_key_id=standing.record_key_id,
+            record_spki=standing.record_spki,
             ocmf_spki=standing.ocmf_spki,
             ocmf_key_id=standing.ocmf_key_id,
             software=standing.software,
             screen_no=self._screen_no,
-            out_of_service=standing.out_of_service,
+            out_of_service=self.out_of_service,
         )
 
     def _commit(self, facts: Sequence[Fact], at: Stamp, sealed_jws: str) -> None:

@@ -2,16 +2,19 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from terminal_app.billing.acknowledgement import Ack, open_ack
 from terminal_app.billing.record import GENESIS
 from terminal_app.engine.engine import Engine
 from terminal_app.errors import ChargeError, SignatureInvalid, WireError
+from terminal_app.ledger.entry import Entry
 from terminal_app.session import events
-from terminal_app.session.facts import OfficeAcknowledged
+from terminal_app.session.facts import AuthorizationIntended, OfficeAcknowledged, encode
 from terminal_app.values import Device, Fault
 from terminal_app.wire import (
     SYNC_PROTOCOL,
@@ -30,6 +33,7 @@ from terminal_app.wire import (
 log = logging.getLogger("charge.sync_link")
 MAX_RECORDS = 500
 MAX_FACTS = 2000
+MAX_BATCH_BYTES = 2 * 1024 * 1024
 
 
 class SyncLink:
@@ -62,6 +66,12 @@ class SyncLink:
         if len(facts) == limit:
             through = facts[-1].seq
         facts = [one for one in facts if one.seq <= through]
+        kept = _within(MAX_BATCH_BYTES // 2, (len(jws) for _, _, _, jws, _ in records))
+        if kept < len(records):
+            records = records[:kept]
+        kept = _within(MAX_BATCH_BYTES // 2, (len(one.body) for one in facts))
+        if kept < len(facts):
+            facts, through = facts[:kept], facts[kept - 1].seq
         return Batch(
             terminal=self._engine.standing.config.terminal.id,
             chain_id=ledger.chain_id,
@@ -71,7 +81,7 @@ class SyncLink:
             head_seq=chain.next_record_seq - 1,
             head_sha256=chain.head_sha256 or GENESIS,
             records=tuple(RecordRow(seq, jws) for seq, _, _, jws, _ in records),
-            facts=tuple(FactRow(one.seq, one.stamp.utc_ms, one.kind, one.session_id, one.body) for one in facts),
+            facts=tuple(FactRow(one.seq, one.stamp.utc_ms, one.kind, one.session_id, told(one)) for one in facts),
         )
 
     def acknowledge(self, message: Acknowledge) -> Taken:
@@ -81,7 +91,7 @@ class SyncLink:
                 ack = open_ack(message.jws, self._office_spki)
                 self._check(ack)
                 chain = self._engine.state.chain
-                if (ack.through_seq, ack.facts_through) == (chain.acknowledged_through, chain.facts_acknowledged_through):
+                if ack.through_seq == chain.acknowledged_through and not self._news(ack, chain.facts_acknowledged_through):
                     return Taken()
                 fact = OfficeAcknowledged(
                     records_through=ack.through_seq,
@@ -98,6 +108,13 @@ class SyncLink:
             except ChargeError as error:
                 return Taken(f"acknowledgement refused: {error}")
             return Taken()
+
+    def _news(self, ack: Ack, facts_before: int) -> bool:
+        """Whether it covers public facts that were not covered; a sign of life alone is not worth a commit."""
+        if ack.facts_through < facts_before:
+            return True
+        found = self._engine.ledger.public_entries(facts_before, 1)
+        return bool(found) and found[0].seq <= ack.facts_through
 
     def _check(self, ack: Ack) -> None:
         """Whether it speaks of our chain: the hash at its watermark must be ours."""
@@ -117,9 +134,29 @@ class SyncLink:
 
     def trouble(self, message: SyncTrouble) -> Taken:
         """The link to the office as a fault: raised and cleared, never blocking a sale."""
-        fault = Fault(Device.OFFICE, 0, "unreachable", message.trouble)
-        self._engine.inbox.post(events.FaultSeen(fault, bool(message.trouble)))
+        fault = Fault(Device.OFFICE, 0, "unreachable", message.trouble[:200])
+        self._engine.inbox.post(events.FaultSeen(fault, bool(message.trouble)), droppable=True)
         return Taken()
 
     def close(self) -> None:
         self._listener.close()
+
+
+def _within(limit: int, sizes: Iterable[int]) -> int:
+    """How many of the first items fit into `limit` bytes; always at least one."""
+    total, count = 0, 0
+    for size in sizes:
+        total += size
+        if count and total > limit:
+            break
+        count += 1
+    return count
+
+
+def told(entry: Entry) -> str:
+    """A public fact as the office gets it: the card's token links a person's visits and stays here."""
+    fact = entry.fact
+    if isinstance(fact, AuthorizationIntended):
+        card = msgspec.structs.replace(fact.card, token="", cryptogram="")
+        return encode(msgspec.structs.replace(fact, card=card)).decode()
+    return entry.body

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from sqlite_utils import Database
 
-from terminal_app.errors import LedgerBroken
+from terminal_app.errors import LedgerBroken, LedgerBusy
 from terminal_app.ledger.entry import GENESIS, Entry, make
 from terminal_app.ledger.reading import BUSY_TIMEOUT_S, COLUMNS, LedgerReader
 from terminal_app.ledger.schema import migrations
@@ -207,7 +207,7 @@ def _exclusive(path: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise LedgerBroken(f"{path}: another process owns this ledger; stop it first") from None
+        raise LedgerBusy(f"{path}: another process owns this ledger; stop it first") from None
     return descriptor
 
 

@@ -104,7 +104,8 @@ class Iso8583Gateway:
         code = self._follow_up(question, "0230", deadline_s)
         if isinstance(code, OutcomeUnknown):
             return code
-        if code in response_codes.APPROVED and code != "10":
+        done_before = code == "94" and step.attempt > 1  # duplicate transmission: it had done what we ask again
+        if (code in response_codes.APPROVED and code != "10") or done_before:
             return Approved(step.amount_minor, {"rrn": question["37"], "stan": question["11"]})
         return _refused(code, response_codes.CAPTURE)
 
@@ -119,8 +120,10 @@ class Iso8583Gateway:
         code = self._follow_up(question, "0410", deadline_s)
         if isinstance(code, OutcomeUnknown):
             return code
-        if code in response_codes.APPROVED or code in response_codes.NOTHING_HELD:
+        if code in response_codes.APPROVED:
             return Approved(held_minor, {"rrn": question["37"], "stan": question["11"]})
+        if code in response_codes.NOTHING_HELD:  # the host does not know the original: perhaps not yet
+            return Approved(held_minor, {"rrn": question["37"], "stan": question["11"], "original": "unknown"})
         return _refused(code, response_codes.VOID)
 
     def refund(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:

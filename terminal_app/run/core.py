@@ -32,7 +32,7 @@ from terminal_app.engine.engine import Engine, Outside, Standing
 from terminal_app.engine.operations import operations
 from terminal_app.engine.sync_link import SyncLink
 from terminal_app.engine.ui_link import UiLink
-from terminal_app.errors import ChargeError, ConfigError, DeviceUnavailable, LedgerBroken, TariffRefused
+from terminal_app.errors import ConfigError, DeviceUnavailable, LedgerBroken, LedgerBusy, TariffRefused
 from terminal_app.ledger.store import CommitProbe, Ledger
 from terminal_app.ports import ChargeControl, Clock
 from terminal_app.run import access
@@ -41,6 +41,7 @@ from terminal_app.run.gateways import build
 from terminal_app.run.starts import Starts
 from terminal_app.run.watchdog import ServiceManager
 from terminal_app.session import actions
+from terminal_app.session.bill import margin_minor
 from terminal_app.workers.base import Worker
 from terminal_app.workers.evse import EvseWorker
 from terminal_app.workers.health import HealthWorker
@@ -51,6 +52,7 @@ from terminal_app.workers.signer import SignerWorker
 
 log = logging.getLogger("charge.core")
 WATCH_S = 2.0
+BUSY_TRIES = 10
 CRASH_AT = "CHARGE_TERMINAL_CRASH_AT"
 """Demo mode only: "before:N" or "after:N" ends the process at its N-th commit as a power cut would."""
 
@@ -78,10 +80,15 @@ def run(path: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopped.set())
     ui = UiLink(settings.terminal.runtime_dir / "ui.sock", access.users(access.UI_USER))
+    tariffs_of(settings, path), spki_of(settings.office.public_key)  # a wrong file is no crash: said before it is counted
     starts, clock = Starts(settings.terminal.state_dir / "starts"), SystemClock()
     try:
-        ledger = Ledger(settings.terminal.state_dir, crash_probe(settings))
+        ledger = open_ledger(settings, stopped)
+    except LedgerBusy as error:
+        log.error("not started: %s", error)
+        return 1
     except LedgerBroken as error:
+        starts.ended_well()
         return run_closed(settings, ui, controls(settings, clock), manager, stopped, str(error))
     with ledger:
         standing = read_standing(settings, path, keys, starts.too_many)
@@ -89,6 +96,7 @@ def run(path: Path) -> int:
         try:
             core.engine.start(resumed_after_crash=starts.crashed_before)
         except LedgerBroken as error:
+            starts.ended_well()
             return run_closed(settings, ui, core.evses, manager, stopped, str(error))
         broken = core.run(stopped, manager, starts)
     if broken:
@@ -96,6 +104,16 @@ def run(path: Path) -> int:
         return 1
     starts.ended_well()
     return 0
+
+
+def open_ledger(settings: config.Config, stopped: threading.Event) -> Ledger:
+    """The ledger under its lock; waits ten seconds for a technician's tool to let go. LedgerBusy, LedgerBroken."""
+    for _ in range(BUSY_TRIES):
+        try:
+            return Ledger(settings.terminal.state_dir, crash_probe(settings))
+        except LedgerBusy:
+            stopped.wait(1.0)
+    return Ledger(settings.terminal.state_dir, crash_probe(settings))
 
 
 @dataclass(frozen=True)
@@ -123,8 +141,8 @@ class Core:
         self.evses = controls(settings, clock)
         self._evses = {number: EvseWorker(number, control, inbox) for number, control in self.evses.items()}
         self._reader = ReaderWorker(PcscReader(settings.reader, clock), clock, inbox)
-        self._authorizing = PaymentWorker("authorizing", gateways, settings.policy.authorize_deadline_s, inbox)
-        self._settling = PaymentWorker("settling", gateways, SETTLE_DEADLINE_S, inbox)
+        self._authorizing = PaymentWorker("authorizing", gateways, settings.policy.authorize_deadline_s, clock, inbox)
+        self._settling = PaymentWorker("settling", gateways, SETTLE_DEADLINE_S, clock, inbox)
         self._signer = SignerWorker(keys.records, keys.ocmf, inbox)
         self._health = HealthWorker(lambda: disk_space(settings.terminal.state_dir).free_bytes, inbox)
         self._workers: list[Worker] = [
@@ -153,10 +171,14 @@ class Core:
         manager.ready()
         turns = -1
         while not stopped.wait(WATCH_S) and turning.is_alive():
+            if dead := [worker.name for worker in self._workers if not worker.running]:
+                broken.append(RuntimeError(f"the thread {dead[0]} ended"))
+                break
             lame = [worker.name for worker in self._workers if not worker.alive]
             if not lame and self.engine.turns != turns:
                 manager.progress()
-                starts.lived()
+                if starts.lived():
+                    self.engine.out_of_service = False
             elif lame:
                 log.error("no progress: %s", ", ".join(lame))
             turns = self.engine.turns
@@ -170,14 +192,19 @@ class Core:
             worker.join(5)
         for link in (self._ui, sync, control):
             link.close()
+        if not broken and not stopped.is_set():
+            return "the engine ended by itself"
         return "" if not broken else f"{type(broken[0]).__name__}: {broken[0]}"
 
     def _turn(self, broken: list[BaseException]) -> None:
+        """Whatever ends the engine opens the contactors first and ends the process; its restart tells what is true."""
         try:
             self.engine.run()
-        except (ChargeError, AssertionError, LookupError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-            log.critical("the engine broke: %s", type(error).__name__, exc_info=not isinstance(error, LedgerBroken))
-            broken.append(error)
+        finally:
+            error = sys.exception() if sys.version_info >= (3, 11) else sys.exc_info()[1]
+            if error is not None:
+                self.engine.open_everything()
+                broken.append(error)
 
     # --- what the engine hands out ----------------------------------------------------------------------------------
 
@@ -239,6 +266,10 @@ def tariffs_of(settings: config.Config, path: Path) -> dict[int, Tariff]:
         if tariff.currency != settings.terminal.currency:
             reason = f"{one.tariff} is in {tariff.currency}, the terminal sells in {settings.terminal.currency}"
             raise ConfigError(path.name, "[[connector]] tariff", reason)
+        margin = margin_minor(tariff, one.max_power_w)
+        if not tariff.is_free and margin >= settings.policy.hold_minor:
+            reason = f"{settings.policy.hold_minor} is used up while a charge at {one.max_power_w} W stops ({margin}): hold more"
+            raise ConfigError(path.name, "[policy] hold_minor", reason)
         found[one.number] = tariff
     return found
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 CRASHES_ALLOWED = 3
 WELL_AFTER_S = 60.0
+BACK_AFTER_S = 600.0  # out of service for too many crashes ends after ten good minutes
 
 
 class Starts:
@@ -26,10 +27,12 @@ class Starts:
     def too_many(self) -> bool:
         return self.crashes >= CRASHES_ALLOWED
 
-    def lived(self) -> None:
-        """Call while all is well: after a minute the count is forgotten."""
-        if time.monotonic() - self._born > WELL_AFTER_S:
+    def lived(self) -> bool:
+        """Call while all is well: after a minute the count is forgotten; True when it has been well for ten."""
+        well_s = time.monotonic() - self._born
+        if well_s > WELL_AFTER_S:
             self._write(0)
+        return well_s > BACK_AFTER_S
 
     def ended_well(self) -> None:
         self._write(0)

@@ -13,6 +13,7 @@ class Authorize(msgspec.Struct, frozen=True):
 
     hold: Hold
     card: PaymentCard
+    not_after_mono_ms: int  # later it is not sent any more: nothing is held then
 
 
 class Capture(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from terminal_app.values import Approved, Declined, MeterValue, OutcomeUnknown, 
 START_DEADLINE_MS = 20_000
 START_READ_TRIES = 3
 ANSWER_GRACE_MS = 3_000
+GRANT_MS = 20_000
 PLUGGED = (Pilot.B, Pilot.C, Pilot.D)
 BROKEN = (Pilot.D, Pilot.E, Pilot.F)
 
@@ -43,6 +44,7 @@ def plugged(turn: Turn, connector: int) -> bool:
 
 def _authorization_answered(turn: Turn, connector: int, event: events.Event) -> None:
     assert isinstance(event, events.AuthorizationAnswered)
+    turn.note_settlement(event.hold_id, answer_due=False)
     match event.outcome:
         case Approved():
             _approved(turn, connector, event.outcome)
@@ -112,9 +114,14 @@ def abort(turn: Turn, connector: int, reason: f.StopReason, detail: str = "") ->
 
 
 def _ask_start(turn: Turn, connector: int) -> None:
+    """Ask for the start register; a reading still outstanding from before an unplug is not asked a second time."""
+    outstanding = turn.live(connector).asked_read == "start"
     turn.note_session(connector, phase=Phase.STARTING)
     turn.note_live(connector, read_failures=0, counted_mono_ms=turn.terms.now.mono_ms)
-    _ask_register(turn, connector, "start")
+    if outstanding:
+        turn.note_live(connector, stale_read=True)  # it was taken before this plug: read again when it has come
+    else:
+        _ask_register(turn, connector, "start")
 
 
 def _ask_register(turn: Turn, connector: int, purpose: str) -> None:
@@ -152,8 +159,14 @@ def _starting_evse(turn: Turn, connector: int, event: events.Event) -> None:
 
 def _start_read(turn: Turn, connector: int, event: events.Event) -> None:
     assert isinstance(event, events.RegisterRead)
-    turn.note_live(connector, asked_read="")
+    stale = turn.live(connector).stale_read
+    turn.note_live(connector, asked_read="", stale_read=False)
+    if stale:
+        _ask_register(turn, connector, "start")
+        return
     why = gate.disagreement(event.first, event.second, _max_power_w(turn, connector))
+    if not event.identity.serial or event.identity.serial != event.second.serial:
+        why = f"serial number {event.identity.serial!r} / {event.second.serial!r}: a meter without a name cannot be billed"
     for before in (turn.live(connector).meter, turn.state.registers.get(connector)):
         if not why and before is not None and gate.backwards(before, event.first):
             why = f"the register went backwards ({before.energy_wh} -> {event.first.energy_wh} Wh)"
@@ -166,7 +179,8 @@ def _start_read(turn: Turn, connector: int, event: events.Event) -> None:
 def _start_unreadable(turn: Turn, connector: int, event: events.Event) -> None:
     assert isinstance(event, events.RegisterUnreadable)
     failures = turn.live(connector).read_failures + 1
-    turn.note_live(connector, asked_read="", read_failures=failures, read_again_mono_ms=turn.terms.now.mono_ms + 1000)
+    again_ms = turn.terms.now.mono_ms + 1000
+    turn.note_live(connector, asked_read="", stale_read=False, read_failures=failures, read_again_mono_ms=again_ms)
     if failures >= START_READ_TRIES:
         abort(turn, connector, f.StopReason.FAULT, f"meter: {event.why}")
 
@@ -204,6 +218,7 @@ def _charging_booted(turn: Turn, connector: int, event: events.Event) -> None:
 
 def _charging_evse(turn: Turn, connector: int, event: events.Event) -> None:
     assert isinstance(event, events.EvseReported)
+    session = _session(turn, connector)
     status, live, now = event.status, turn.live(connector), turn.terms.now.mono_ms
     gone_by_ms = max(0, now - live.counted_mono_ms)
     charging, parking = live.charging_ms, live.parking_ms
@@ -226,6 +241,8 @@ def _charging_evse(turn: Turn, connector: int, event: events.Event) -> None:
         stop(turn, connector, f.StopReason.FAULT, f"charge controller: {status.fault or status.pilot.value}")
     elif live.granted and not status.authorized:
         stop(turn, connector, f.StopReason.FAULT, "the charge controller was restarted", interrupted=True)
+    elif not (live.granted or status.authorized) and session.started and now - session.started.mono_ms > GRANT_MS:
+        stop(turn, connector, f.StopReason.FAULT, "the charge controller did not release the car")
     elif not status.relay and charging == 0 and now - idle_since > turn.terms.config.policy.car_start_window_s * 1000:
         stop(turn, connector, f.StopReason.CAR_FINISHED, "the car never asked for energy")
 
@@ -257,8 +274,9 @@ def _checkpoint_if_due(turn: Turn, connector: int, session: Session, before: Met
         or (edge.energy_wh is not None and value.energy_wh - begin_wh >= edge.energy_wh)
         or (edge.duration_s is not None and seconds >= edge.duration_s)
     )
-    if crossed:
-        mark = session.marks[-1]
+    mark = session.marks[-1]
+    standing = (value.energy_wh, live.charging_ms, live.parking_ms) == (mark.energy_wh, mark.charging_ms, mark.parking_ms)
+    if crossed and not standing:
         if before.energy_wh > mark.energy_wh:
             turn.commit(f.EnergyCheckpoint(session.session_id, before, live.charging_ms, live.parking_ms, boundary=True))
         turn.commit(f.EnergyCheckpoint(session.session_id, value, live.charging_ms, live.parking_ms, boundary=True))

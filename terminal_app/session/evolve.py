@@ -59,6 +59,7 @@ def _fresh_live(state: State, connector: int) -> State:
         parking_ms=0,
         counted_mono_ms=0,
         asked_read="",
+        stale_read=False,
         read_failures=0,
         read_again_mono_ms=0,
         car_idle_since_mono_ms=0,
@@ -284,7 +285,10 @@ def _booted(state: State, fact: f.TerminalBooted, at: Stamp) -> State:
         state, faults={}, finished={}, live=fresh, seal=None if state.seal is None else replace(state.seal, asked=False)
     )
     for hold_id in state.settlements:
-        state = _with_settlement(state, hold_id, in_flight=False, next_try_mono_ms=0, tries=0)
+        # whatever is asked again may have been asked before: it goes out as a repetition
+        state = _with_settlement(
+            state, hold_id, answer_due=False, in_flight=False, next_try_mono_ms=0, first_try_mono_ms=0, tries=1
+        )
     return state
 
 

@@ -7,6 +7,8 @@ at the last committed reading, marked `checkpoint` (meters.md section 5, DE-4).
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from terminal_app.billing import ocmf, record
 from terminal_app.billing.receipt import to_receipt_lines
 from terminal_app.errors import SignatureInvalid
@@ -15,7 +17,7 @@ from terminal_app.session import facts as f
 from terminal_app.session.bill import cost_until, frozen_tariff
 from terminal_app.session.state import Phase, Session
 from terminal_app.session.turn import Turn
-from terminal_app.values import Device, Fault, MeterValue
+from terminal_app.values import ClockState, Device, Fault, MeterValue
 
 OPEN_UNCONFIRMED_MS = 30_000
 READ_AGAIN_MS = 5_000
@@ -78,7 +80,8 @@ def stop_unreadable(turn: Turn, connector: int, event: events.Event) -> None:
     assert session.stop_at is not None and session.committed is not None
     longest_ms = turn.terms.config.policy.meter_return_s * 1000
     tried_ms = now.mono_ms - turn.live(connector).stopping_since_mono_ms  # since this start: a long night is no patience
-    if now.utc_ms - session.stop_at.utc_ms > longest_ms and tried_ms > min(longest_ms, WAKE_UP_MS):
+    waited = now.utc_ms - session.stop_at.utc_ms > longest_ms and tried_ms > min(longest_ms, WAKE_UP_MS)
+    if waited or tried_ms > longest_ms:  # the second counts when the wall clock was set back
         _sign(turn, connector, session.committed, "checkpoint")
 
 
@@ -86,7 +89,13 @@ def _sign(turn: Turn, connector: int, value: MeterValue, source: str) -> None:
     session = turn.state.sessions[connector]
     payload = _ocmf_payload(turn, session, value, source)
     turn.note_session(connector, phase=Phase.SIGNING, stop=value, stop_source=source)
-    turn.note_live(connector, asked_read="", ocmf_payload=payload, sign_asked_mono_ms=turn.terms.now.mono_ms)
+    turn.note_live(
+        connector,
+        asked_read="",
+        ocmf_payload=payload,
+        ocmf_pagination=turn.state.chain.next_pagination,
+        sign_asked_mono_ms=turn.terms.now.mono_ms,
+    )
     turn.do(actions.SignOcmf(session.session_id, payload))
 
 
@@ -102,6 +111,9 @@ def ocmf_signed(turn: Turn, connector: int, event: events.Event) -> None:
     assert isinstance(event, events.OcmfSigned)
     session, live = turn.state.sessions[connector], turn.live(connector)
     assert session.start is not None and session.stop is not None
+    if live.ocmf_pagination != turn.state.chain.next_pagination:  # another connector's bill took the number
+        _sign(turn, connector, session.stop, session.stop_source)
+        return
     text = ocmf.assemble(live.ocmf_payload, ocmf.raw_to_der(event.signature))
     try:
         measured = ocmf.verify(text, turn.terms.ocmf_spki)
@@ -128,7 +140,7 @@ def _freeze(turn: Turn, connector: int, ocmf_text: str) -> None:
     turn.commit(
         f.BillFrozen(
             session_id=session.session_id,
-            stop=session.stop,
+            stop=in_order(session.start, session.stop),
             energy_wh=session.stop.energy_wh - session.start.energy_wh,
             charging_ms=charging_ms,
             parking_ms=parking_ms,
@@ -177,8 +189,21 @@ def _ocmf_payload(turn: Turn, session: Session, value: MeterValue, source: str) 
     return ocmf.payload(
         context,
         _reading(session.start, "B", identity.obis, terms.config.terminal.time_zone),
-        _reading(value, end_mark, identity.obis, terms.config.terminal.time_zone),
+        _reading(in_order(session.start, value), end_mark, identity.obis, terms.config.terminal.time_zone),
     )
+
+
+def in_order(start: MeterValue, stop: MeterValue) -> MeterValue:
+    """The stop reading with a wall clock that does not run backwards: set back in between, or not yet set after a restart.
+
+    Then its time is the start's plus the monotonic difference (0 across a restart of the machine), marked as unknown.
+    """
+    if stop.stamp.utc_ms >= start.stamp.utc_ms:
+        return stop
+    same_boot = stop.stamp.boot_id == start.stamp.boot_id
+    passed_ms = max(0, stop.stamp.mono_ms - start.stamp.mono_ms) if same_boot else 0
+    stamp = msgspec.structs.replace(stop.stamp, utc_ms=start.stamp.utc_ms + passed_ms, clock=ClockState.UNKNOWN)
+    return msgspec.structs.replace(stop, stamp=stamp)
 
 
 def _reading(value: MeterValue, mark: str, obis: str, time_zone: str) -> ocmf.OcmfReading:

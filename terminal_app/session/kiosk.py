@@ -65,7 +65,8 @@ def _touched(turn: Turn, event: events.Event) -> None:
 
 def _put_receipt_away(turn: Turn, connector: int) -> None:
     turn.state = msgspec.structs.replace(turn.state, finished=without(turn.state.finished, connector))
-    _back_to_start(turn)
+    if turn.state.kiosk.connector == connector and turn.state.kiosk.phase is KioskPhase.FOCUSED:
+        _back_to_start(turn)
 
 
 def _back_to_start(turn: Turn) -> None:
@@ -117,10 +118,16 @@ def _same_card(turn: Turn, card: PaymentCard) -> None:
     """The card that pays for a running charge ends it."""
     token = card.facts.token
     card.wipe()
-    for connector, session in turn.state.sessions.items():
-        if session.phase is Phase.CHARGING and session.card is not None and session.card.token == token:
-            turn.note_kiosk(connector=connector)
-            turn.then(events.StopCommanded(connector, f.StopReason.SAME_CARD, "driver", ""))
+    paid = [
+        connector
+        for connector, session in turn.state.sessions.items()
+        if session.phase is Phase.CHARGING and session.card is not None and session.card.token == token
+    ]
+    here = turn.state.kiosk.connector
+    if here in paid or len(paid) == 1:  # with several, the driver chooses the connector first
+        connector = here if here in paid else paid[0]
+        turn.note_kiosk(connector=connector)
+        turn.then(events.StopCommanded(connector, f.StopReason.SAME_CARD, "driver", ""))
 
 
 def _card_failed(turn: Turn, event: events.Event) -> None:
@@ -184,7 +191,8 @@ def open_session(turn: Turn, connector: int, card: PaymentCard | None) -> None:
         key=operation_key(terms, hold_id, "authorize"),
     )
     turn.commit(f.AuthorizationIntended(terms.fresh_id, hold, card.facts))
-    turn.do(actions.Authorize(hold, card))
+    turn.note_settlement(hold_id, answer_due=True)
+    turn.do(actions.Authorize(hold, card, now.mono_ms + policy.authorize_deadline_s * 1000))
 
 
 # --- time ------------------------------------------------------------------------------------------------------------
@@ -194,7 +202,7 @@ def _ticked(turn: Turn, event: events.Event) -> None:
     policy, now = turn.terms.config.policy, turn.terms.now.mono_ms
     for connector, done in turn.state.finished.items():
         if now - done.since_mono_ms > policy.receipt_show_s * 1000:
-            _put_receipt_away(turn, connector)
+            _put_receipt_away(turn, connector)  # back to the start only for whoever looks at it
     kiosk = turn.state.kiosk
     here_ms = now - kiosk.since_mono_ms
     if kiosk.phase is KioskPhase.READING and here_ms > READING_LONGEST_MS:

@@ -101,13 +101,12 @@ def _holds(state: State, event: events.Event) -> tuple[str, ...]:
 
 def evse_wishes(state: State, terms: Terms) -> dict[int, EvseWish]:
     """Which contactors may close: exactly those of sessions in CHARGING, which is committed before (I6)."""
-    limits = {one.number: one.max_current_a for one in terms.config.connector}
     return {
-        connector: EvseWish(
-            authorized=(session := state.sessions.get(connector)) is not None and session.phase is Phase.CHARGING,
-            limit_a=limits[connector],
+        one.number: EvseWish(
+            authorized=(session := state.sessions.get(one.number)) is not None and session.phase is Phase.CHARGING,
+            limit_a=one.max_current_a,
         )
-        for connector in state.live
+        for one in terms.config.connector
     }
 
 

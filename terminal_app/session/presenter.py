@@ -70,7 +70,7 @@ def view_of(state: State, terms: Terms) -> s.View:
         return s.DeclinedView(connector, kiosk.declined, kiosk.declined_hold_minor, max(0, left_ms // 1000))
     if kiosk.phase is KioskPhase.READING:
         return s.ReadingCard(connector)
-    if kiosk.phase is KioskPhase.OVERVIEW and sale.out_of_service(state, terms) is None:
+    if kiosk.phase is KioskPhase.OVERVIEW and (state.sessions or sale.out_of_service(state, terms) is None):
         return s.Overview(tuple(_tile(state, terms, one.number) for one in terms.config.connector))
     if session := state.sessions.get(connector):
         return _of_session(state, terms, session, label)

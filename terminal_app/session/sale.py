@@ -3,7 +3,7 @@
 from terminal_app.screens import NotForSaleReason, OutOfServiceReason
 from terminal_app.session import gate
 from terminal_app.session.state import State, Terms
-from terminal_app.values import Device, Pilot
+from terminal_app.values import ClockState, Device, Pilot
 
 _OUT_OF_SERVICE = {
     Device.LEDGER: OutOfServiceReason.LEDGER,
@@ -36,8 +36,10 @@ def not_for_sale(state: State, terms: Terms, connector: int) -> NotForSaleReason
         return NotForSaleReason.EVSE
     if live.evse.relay and connector not in state.sessions:
         return NotForSaleReason.EVSE  # closed, and nobody may draw energy: welded, or not yet locked after a restart
-    if live.meter is None or gate.backwards(state.registers.get(connector), live.meter):
+    if live.meter is None or not live.meter.serial or gate.backwards(state.registers.get(connector), live.meter):
         return NotForSaleReason.METER
+    if terms.tariffs[connector].needs_clock and terms.now.clock is ClockState.UNKNOWN:
+        return NotForSaleReason.CLOCK
     if not terms.tariffs[connector].is_free and any(fault.device is Device.READER for fault in state.faults.values()):
         return NotForSaleReason.READER
     return None

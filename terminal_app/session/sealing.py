@@ -5,12 +5,13 @@ signs; `Sealed` and the outbox row are the next commit. After a crash the same b
 """
 
 from terminal_app.billing import record
+from terminal_app.errors import SignatureInvalid
 from terminal_app.session import actions, events
 from terminal_app.session import facts as f
 from terminal_app.session.bill import frozen_tariff, periods_of
 from terminal_app.session.state import Phase, Session, Settlement, SettlementPhase
 from terminal_app.session.turn import Turn
-from terminal_app.values import Stamp
+from terminal_app.values import Device, Fault, Stamp
 
 SIGN_AGAIN_MS = 10_000
 HANDLED: tuple[type[events.Event], ...] = (events.RecordSigned, events.Ticked, events.Booted)
@@ -24,6 +25,13 @@ def decide(turn: Turn, event: events.Event) -> None:
     if isinstance(event, events.RecordSigned):
         if event.record_seq == seal.record_seq:
             jws = record.seal(seal.signing_input.encode(), event.signature)
+            try:
+                record.open_record(jws, turn.terms.record_spki)
+            except SignatureInvalid as error:  # never sealed: what is chained can not be mended
+                turn.then(events.FaultSeen(Fault(Device.SIGNER, 0, "record", str(error)), True))
+                turn.note_seal(asked_mono_ms=turn.terms.now.mono_ms)
+                return
+            turn.then(events.FaultSeen(Fault(Device.SIGNER, 0, "record"), False))
             turn.sealed_jws = jws
             turn.commit(f.Sealed(seal.record_seq, seal.record_type, seal.subject, record.sha256_of(jws)))
         return

@@ -15,6 +15,7 @@ from terminal_app.values import Approved, Declined, DeclineReason, MoneyStep, Ou
 
 MAX_IN_FLIGHT = 4
 LONGEST_PAUSE_S = 3600
+GATEWAY_DELAY_MS = 60_000
 IN_DOUBT = (DeclineReason.UNREACHABLE,)  # a refusal that says nothing about the money: ask again
 
 
@@ -58,9 +59,12 @@ def _send_when_due(turn: Turn, hold_id: str, event: events.Event) -> None:
     one = turn.state.settlements[hold_id]
     assert one.step is not None
     now, policy = turn.terms.now, turn.terms.config.policy
-    if one.in_flight:
+    if one.in_flight or one.answer_due:  # a reversal never overtakes the authorization it reverses
         return
-    if one.tries and now.utc_ms - one.step.utc_ms > policy.settle_deadline_s * 1000:  # after a long night: tried once more
+    # by both clocks: after a long night, or a clock that jumped, it is tried for a while before a person is called
+    tried_ms = now.mono_ms - one.first_try_mono_ms if one.first_try_mono_ms else 0
+    late = now.utc_ms - one.step.utc_ms > policy.settle_deadline_s * 1000
+    if late and tried_ms > min(policy.settle_deadline_s, LONGEST_PAUSE_S) * 1000:
         why = f"no answer to {_operation(one)} within {policy.settle_deadline_s} s"
         turn.commit(f.HoldEnded(hold_id, f.Terminated.MANUAL, 0, {}, why))
         return
@@ -68,7 +72,7 @@ def _send_when_due(turn: Turn, hold_id: str, event: events.Event) -> None:
     if now.mono_ms < one.next_try_mono_ms or busy >= MAX_IN_FLIGHT:
         return
     tries = one.tries + 1
-    turn.note_settlement(hold_id, in_flight=True, tries=tries)
+    turn.note_settlement(hold_id, in_flight=True, tries=tries, first_try_mono_ms=one.first_try_mono_ms or now.mono_ms)
     step = MoneyStep(one.step.serial, one.step.utc_ms, one.step.amount_minor, one.step.key, attempt=tries)
     kind = actions.Capture if one.phase is SettlementPhase.CAPTURING else actions.Void
     turn.do(kind(one.hold, step))
@@ -85,6 +89,8 @@ def _answered(turn: Turn, hold_id: str, event: events.Event) -> None:
         case Approved(amount_minor=amount, trace=trace) if capturing and amount != one.step.amount_minor:
             why = f"asked to capture {one.step.amount_minor}, the gateway says it took {amount}"
             turn.commit(f.HoldEnded(hold_id, f.Terminated.MANUAL, amount, trace, why))
+        case Approved(trace=trace) if not capturing and _may_still_arrive(turn, one, trace):
+            _try_later(turn, one)
         case Approved(amount_minor=amount, trace=trace):
             how = f.Terminated.CAPTURED if capturing else f.Terminated.VOIDED
             turn.commit(f.HoldEnded(hold_id, how, amount if capturing else 0, trace, one.step_reason))
@@ -97,6 +103,18 @@ def _answered(turn: Turn, hold_id: str, event: events.Event) -> None:
             turn.commit(f.HoldEnded(hold_id, f.Terminated.MANUAL, 0, {}, why))
         case OutcomeUnknown():
             _try_later(turn, one)
+
+
+def _may_still_arrive(turn: Turn, one: Settlement, trace: dict[str, str]) -> bool:
+    """The gateway knows nothing of a hold that was never answered: our question may still be on its way (60 s)."""
+    unknown_there = trace.get("original") == "unknown"
+    return unknown_there and not one.approved_minor and turn.terms.now.utc_ms - one.hold.utc_ms < GATEWAY_DELAY_MS
+
+
+def _late_answer(turn: Turn, hold_id: str, event: events.Event) -> None:
+    """The hold's own answer, after we gave it up: now its reversal may go out."""
+    turn.note_settlement(hold_id, answer_due=False)
+    _send_when_due(turn, hold_id, event)
 
 
 def _try_later(turn: Turn, one: Settlement) -> None:
@@ -112,7 +130,7 @@ def _operation(one: Settlement) -> str:
 P, E = SettlementPhase, events
 _WITH_SESSION = Ignored("the session of this hold decides")
 _NOTHING_SENT = Impossible("no step was sent for this hold in this state")
-_STALE = Ignored("the hold's own answer came after our deadline; its reversal is under way")
+_TOLD_TWICE = Ignored("the hold has ended; its own answer was known before, for no reversal overtakes it")
 
 RULES: dict[tuple[SettlementPhase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.ASKED, E.Booted): _WITH_SESSION,
@@ -129,11 +147,11 @@ RULES: dict[tuple[SettlementPhase, type[events.Event]], Step | Ignored | Impossi
     (P.CAPTURING, E.SettlementAnswered): _answered,
     (P.VOIDING, E.Booted): _send_when_due,
     (P.VOIDING, E.Ticked): _send_when_due,
-    (P.VOIDING, E.AuthorizationAnswered): _STALE,
+    (P.VOIDING, E.AuthorizationAnswered): _late_answer,
     (P.VOIDING, E.SettlementAnswered): _answered,
     (P.ENDED, E.Booted): Ignored("only its record is missing; the seal line sees to it"),
     (P.ENDED, E.Ticked): Ignored("only its record is missing; the seal line sees to it"),
-    (P.ENDED, E.AuthorizationAnswered): _STALE,
+    (P.ENDED, E.AuthorizationAnswered): _TOLD_TWICE,
     (P.ENDED, E.SettlementAnswered): Ignored("a second answer to a repeated step; the first one ended the hold"),
 }
 HANDLED: tuple[type[events.Event], ...] = (E.Booted, E.Ticked, E.AuthorizationAnswered, E.SettlementAnswered)

@@ -106,6 +106,8 @@ class Settlement(msgspec.Struct, frozen=True):
     how: Terminated | None = None
     amount_minor: int = 0
     detail: str = ""
+    answer_due: bool = False  # this process asked for the hold and its own answer has not come: nothing may overtake it
+    first_try_mono_ms: int = 0
     in_flight: bool = False
     next_try_mono_ms: int = 0
     tries: int = 0
@@ -167,12 +169,14 @@ class Live(msgspec.Struct, frozen=True):
     charging_ms: int = 0
     parking_ms: int = 0
     counted_mono_ms: int = 0
+    stale_read: bool = False  # what is outstanding was asked before the car was plugged in again
     asked_read: str = ""  # purpose of the outstanding ReadRegister
     read_failures: int = 0
     read_again_mono_ms: int = 0
     car_idle_since_mono_ms: int = 0
     granted: bool = False  # the controller was seen authorized since the start
     ocmf_payload: bytes = b""
+    ocmf_pagination: int = 0
     stopping_since_mono_ms: int = 0
     sign_asked_mono_ms: int = 0
 
@@ -215,6 +219,7 @@ class Terms(msgspec.Struct, frozen=True):
     tariffs: Mapping[int, Tariff]
     chain_id: str
     record_key_id: str
+    record_spki: bytes
     ocmf_spki: bytes
     ocmf_key_id: str
     software: str

@@ -16,7 +16,7 @@ from terminal_app.session.evolve import evolve
 from terminal_app.session.facts import Fact
 from terminal_app.session.state import Kiosk, Live, Session, Settlement, State, Terms, amended_live, with_item
 
-MAX_FOLLOW_ONS = 8
+MAX_FOLLOW_ONS = 64
 
 
 class Turn:
@@ -28,7 +28,7 @@ class Turn:
         self.facts: list[Fact] = []
         self.actions: list[Action] = []
         self.sealed_jws = ""  # the record that goes with a Sealed fact; stored in the same commit
-        self.follow_ons: deque[Event] = deque(maxlen=MAX_FOLLOW_ONS)
+        self.follow_ons: deque[Event] = deque()
 
     def commit(self, fact: Fact) -> None:
         """Decide something durable."""
@@ -40,6 +40,7 @@ class Turn:
 
     def then(self, event: Event) -> None:
         """Let another machine react within the same turn and commit."""
+        assert len(self.follow_ons) < MAX_FOLLOW_ONS
         self.follow_ons.append(event)
 
     # notes: volatile changes, never stored

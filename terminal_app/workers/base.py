@@ -11,6 +11,7 @@ from terminal_app.session.events import Event, FaultSeen
 from terminal_app.values import Device, Fault
 
 MAX_JOBS = 64
+AGAIN_AFTER_S = 5.0  # a device that comes and goes fills no ledger
 
 
 class Post(Protocol):
@@ -36,10 +37,12 @@ class Worker:
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            self.step()
-            self.last_step = time.monotonic()
-        self.close()
+        try:
+            while not self._stopping.is_set():
+                self.step()
+                self.last_step = time.monotonic()
+        finally:
+            self.close()  # whatever ends this thread: a contactor is opened
 
     def step(self) -> None:
         raise NotImplementedError
@@ -73,6 +76,11 @@ class Worker:
         self._thread.join(timeout_s)
 
     @property
+    def running(self) -> bool:
+        """The thread has not ended."""
+        return self._thread.is_alive()
+
+    @property
     def alive(self) -> bool:
         """The thread runs and its last step is not too long ago."""
         return self._thread.is_alive() and time.monotonic() - self.last_step < self.longest_step_s
@@ -85,12 +93,14 @@ class Health:
         self._inbox, self._device, self._connector, self._patience_s = inbox, device, connector, patience_s
         self._bad_since: float | None = None
         self._raised: Fault | None = None
+        self._quiet_until = 0.0
 
     def good(self) -> None:
         self._bad_since = None
         if self._raised is not None:
             self._inbox.post(FaultSeen(self._raised, False))
             self._raised = None
+            self._quiet_until = time.monotonic() + AGAIN_AFTER_S
 
     def bad(self, error: DeviceUnavailable | DeviceMisread) -> None:
         now = time.monotonic()
@@ -98,10 +108,6 @@ class Health:
         if now - self._bad_since < self._patience_s:
             return
         fault = Fault(self._device, self._connector, error.kind, error.reason)
-        if self._raised is None:
-            self._raised = fault
+        if self._raised is None and now >= self._quiet_until:
+            self._raised = fault  # its first kind stays until it is cleared: one entry, not one a second
             self._inbox.post(FaultSeen(fault, True))
-        elif self._raised.kind != fault.kind:
-            self._inbox.post(FaultSeen(self._raised, False))
-            self._inbox.post(FaultSeen(fault, True))
-            self._raised = fault

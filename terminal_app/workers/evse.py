@@ -6,6 +6,7 @@ the session with the truth. `revoke` is repeated until the controller says that 
 
 import threading
 import time
+from collections.abc import Callable
 
 from terminal_app.errors import DeviceMisread, DeviceUnavailable
 from terminal_app.ports import ChargeControl
@@ -16,6 +17,7 @@ from terminal_app.workers.base import Health, Post, Worker
 
 PERIOD_S = 0.5
 PATIENCE_S = 3.0
+FaultyControl = (DeviceUnavailable, DeviceMisread)
 
 
 class EvseWorker(Worker):
@@ -38,18 +40,29 @@ class EvseWorker(Worker):
         began = time.monotonic()
         self._changed.clear()
         wish = self._wish
+        trouble = self._tried(lambda: self._obey(wish))
         try:
-            self._obey(wish)
             status = self._control.status()
             if not wish.authorized and (status.authorized or status.relay):
-                self._control.revoke()
+                trouble = self._tried(self._control.revoke) or trouble
                 status = self._control.status()
-        except (DeviceUnavailable, DeviceMisread) as error:
+        except FaultyControl as error:
             self._health.bad(error)
         else:
-            self._health.good()
             self.inbox.post_latest(("evse", self._connector), EvseReported(self._connector, status))
+            if trouble is None:
+                self._health.good()
+            else:
+                self._health.bad(trouble)
         self._changed.wait(max(0.05, PERIOD_S - (time.monotonic() - began)))
+
+    def _tried(self, order: Callable[[], None]) -> DeviceUnavailable | DeviceMisread | None:
+        """An order that fails does not hide what the controller says of itself: a welded contactor must be seen."""
+        try:
+            order()
+        except FaultyControl as error:
+            return error
+        return None
 
     def _obey(self, wish: EvseWish) -> None:
         if not wish.authorized:
@@ -66,6 +79,6 @@ class EvseWorker(Worker):
     def close(self) -> None:
         try:
             self._control.revoke()
-        except (DeviceUnavailable, DeviceMisread):
+        except FaultyControl:
             pass  # nothing more can be done from here; its next contact locks it first
         self._control.close()

@@ -19,11 +19,15 @@ class HealthWorker(Worker):
         self._disk = Health(inbox, Device.DISK, 0, 0.0)
 
     def step(self) -> None:
-        free = self._free_bytes()
-        if free < LEAST_FREE_BYTES:
-            self._disk.bad(DeviceUnavailable("disk", "full", f"only {free // 1024} KiB free"))
+        try:
+            free = self._free_bytes()
+        except OSError as error:
+            self._disk.bad(DeviceUnavailable("disk", "unreadable", str(error)))
         else:
-            self._disk.good()
+            if free < LEAST_FREE_BYTES:
+                self._disk.bad(DeviceUnavailable("disk", "full", f"only {free // 1024} KiB free"))
+            else:
+                self._disk.good()
         for _ in range(int(PERIOD_S / 0.5)):
             if self.stopping:
                 return

@@ -3,14 +3,15 @@
 import queue
 from collections.abc import Mapping
 
-from terminal_app.ports import PaymentGateway
+from terminal_app.ports import Clock, PaymentGateway
 from terminal_app.session.actions import Authorize, Capture, Void
 from terminal_app.session.events import AuthorizationAnswered, SettlementAnswered
-from terminal_app.values import Outcome, OutcomeUnknown
+from terminal_app.values import Declined, DeclineReason, Outcome, OutcomeUnknown
 from terminal_app.workers.base import Post, Worker
 
 SETTLE_DEADLINE_S = 30.0
 IDLE_S = 1.0
+LEAST_S = 1.0
 
 
 class PaymentWorker(Worker):
@@ -18,9 +19,9 @@ class PaymentWorker(Worker):
 
     longest_step_s = 60.0
 
-    def __init__(self, name: str, gateways: Mapping[str, PaymentGateway], deadline_s: float, inbox: Post) -> None:
+    def __init__(self, name: str, gateways: Mapping[str, PaymentGateway], deadline_s: float, clock: Clock, inbox: Post) -> None:
         super().__init__(name, inbox)
-        self._gateways, self._deadline_s = gateways, deadline_s
+        self._gateways, self._deadline_s, self._clock = gateways, deadline_s, clock
 
     def step(self) -> None:
         try:
@@ -36,11 +37,12 @@ class PaymentWorker(Worker):
         gateway = self._gateways.get(action.hold.gateway)
         outcome: Outcome
         if isinstance(action, Authorize):
+            left_s = (action.not_after_mono_ms - self._clock.now().mono_ms) / 1000
             try:
-                if gateway is None:
-                    outcome = OutcomeUnknown(f"gateway {action.hold.gateway} is not configured")
+                if gateway is None or left_s <= LEAST_S:  # nothing was sent: certainly nothing is held
+                    outcome = Declined(DeclineReason.UNREACHABLE, "not sent")
                 else:
-                    outcome = gateway.authorize(action.hold, action.card, self._deadline_s)
+                    outcome = gateway.authorize(action.hold, action.card, min(self._deadline_s, left_s))
             finally:
                 action.card.wipe()
             self.inbox.post(AuthorizationAnswered(action.hold.hold_id, outcome))

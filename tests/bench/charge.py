@@ -78,6 +78,7 @@ class Bench:
             config=settings(self.folder),
             tariffs={1: parse_tariff(tariff("0.59").encode())},
             record_key_id=self.record_key.key_id,
+            record_spki=self.record_key.public_key_spki(),
             ocmf_spki=self.ocmf_key.public_key_spki(),
             ocmf_key_id=self.ocmf_key.key_id,
             software="bench",

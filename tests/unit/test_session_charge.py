@@ -17,7 +17,7 @@ from terminal_app.values import (
     Pilot,
 )
 from tests.simulation import stage
-from tests.simulation.rules import Rules
+from tests.simulation.rules import IDENTITY, Rules
 
 
 def contactor(rules: Rules, connector: int = 1) -> bool:
@@ -298,29 +298,25 @@ def test_a_register_below_the_last_bill_is_not_for_sale_until_it_is_back() -> No
     assert rules.phase is Phase.CHARGING
 
 
-def test_two_start_readings_on_the_way_and_a_quick_stop_bill_nothing_too_early() -> None:
-    """The plug was pulled and put back while the start register was read: the second answer must not pass for the stop's."""
+def test_a_start_reading_from_before_a_replug_counts_neither_as_start_nor_as_stop() -> None:
+    """The plug was pulled and put back while the register was read: that answer is too old for the start, and if it comes
+    after a quick stop it must not pass for the stop's, for it was taken before the contactor opened."""
     rules = Rules()
     rules.to_starting()
-    first = rules.take(actions.ReadRegister)
+    first, old = rules.take(actions.ReadRegister), rules.value()
     rules.evse(Pilot.A)
     rules.evse(Pilot.B)
-    rules.take(actions.ReadRegister)
-    start, later = rules.value(), rules.value()
-    rules.feed(events.RegisterRead(1, first.session_id, "start", start, start, stage_identity()))
+    assert not rules.has(actions.ReadRegister), "one outstanding reading at a time"
+    rules.feed(events.RegisterRead(1, first.session_id, "start", old, old, IDENTITY))
+    assert rules.phase is Phase.STARTING and rules.count(f.StartRegistered) == 0
+    rules.answer_register()
     rules.evse(Pilot.C, relay=True, authorized=True)
     rules.touch(s.Button.STOP)
     assert rules.phase is Phase.STOPPING
-    rules.feed(events.RegisterRead(1, first.session_id, "start", later, later, stage_identity()))
+    rules.feed(events.RegisterRead(1, first.session_id, "start", rules.value(), rules.value(), IDENTITY))
     assert rules.phase is Phase.STOPPING, "a reading taken before the contactor opened became the end of the bill"
     rules.feed(events.RegisterUnreadable(1, first.session_id, "start", "late"))
     assert rules.phase is Phase.STOPPING
-
-
-def stage_identity() -> object:
-    from tests.simulation.rules import IDENTITY
-
-    return IDENTITY
 
 
 @pytest.mark.parametrize("glitch_wh", [0, 999_999, 4_000_000_000])
@@ -398,7 +394,7 @@ def test_another_meter_than_at_the_start_is_not_billed() -> None:
     rules.open_contactor()
     asked = rules.take(actions.ReadRegister)
     other = rules.value(serial="99999999")
-    rules.feed(events.RegisterRead(1, asked.session_id, "stop", other, other, stage_identity()))
+    rules.feed(events.RegisterRead(1, asked.session_id, "stop", other, other, IDENTITY))
     assert rules.phase is Phase.STOPPING
 
 
