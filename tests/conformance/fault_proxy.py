@@ -47,6 +47,10 @@ UNKNOWN_AFTER = tuple(
 """After these nobody can know the outcome."""
 
 
+CLOSING = (Fault.UNSENT, Fault.LOST, Fault.RESET, Fault.SILENT, Fault.TRUNCATED)
+"""These end the connection; all others leave it to the next request."""
+
+
 @dataclass
 class Request:
     method: str
@@ -89,25 +93,21 @@ class FaultProxy:
         self.seen: list[Request] = []
         self.forwarded: list[tuple[Request, Reply]] = []
         self._script: list[Fault] = []
-        self._only = ""
         self._guard = threading.Lock()
         self.stopping = threading.Event()
         self._server = _Server(self, tls)
         self.port = int(self._server.server_address[1])
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
-    def next(self, *faults: Fault, method: str = "") -> None:
-        """`method`: only requests of this HTTP method use the script up; the others pass."""
+    def next(self, *faults: Fault) -> None:
         with self._guard:
-            self._script, self._only = list(faults), method
+            self._script = list(faults)
 
     def fault_for(self, request: Request) -> Fault:
         with self._guard:
             self.seen.append(request)
-            if self._script and self._only in ("", request.method):
-                return self._script.pop(0)
-            return Fault.NONE
+            return self._script.pop(0) if self._script else Fault.NONE
 
     def forward(self, request: Request) -> Reply:
         """Ask the peer over a connection of its own."""
@@ -158,7 +158,7 @@ class _Exchange(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         request = Request(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body)
         fault = proxy.fault_for(request)
-        self.close_connection = fault not in (Fault.NONE, Fault.SLOW, Fault.DOUBLED_REQUEST, Fault.DOUBLED_ANSWER)
+        self.close_connection = fault in CLOSING
         if fault is Fault.UNSENT:
             return
         reply = proxy.front.answer(request, proxy)

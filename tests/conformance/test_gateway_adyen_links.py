@@ -13,8 +13,9 @@ from terminal_app.errors import SignatureInvalid
 from terminal_app.payments.adyen import AdyenGateway
 from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold, MoneyStep, Outcome, OutcomeUnknown
 from tests.conformance.checkout_kit import STATION, CheckoutBench, CheckoutKit, fresh_hold, fresh_step, paid, shown
-from tests.conformance.fault_proxy import FaultProxy
+from tests.conformance.fault_proxy import FaultProxy, Request
 from tests.peers import adyen as peers
+from tests.peers import openapi
 from tests.peers.venvs import free_port
 
 
@@ -268,3 +269,55 @@ def test_an_unusable_hmac_key_stops_the_start_and_is_not_quoted(
     with pytest.raises(ValueError, match="hmac_key_file") as caught:
         make("http://127.0.0.1:1", hmac_key_file=file)
     assert not content or content not in str(caught.value)
+
+
+def whole_journey(gateway: AdyenGateway, learn: Callable[[Hold], Hold]) -> None:
+    """Each request this gateway can send, whatever is answered."""
+    gateway.check(30)
+    page = gateway.open_checkout(fresh_hold(), STATION, 30)
+    hold = msgspec.structs.replace(fresh_hold(), trace={"checkout": page.reference if isinstance(page, Checkout) else "PL1"})
+    gateway.poll_checkout(hold, 30)
+    gateway.expire_checkout(hold, 30)
+    hold = learn(hold)
+    gateway.void(hold, fresh_step("void-by-key", 5000), 30)
+    named = msgspec.structs.replace(hold, trace={"payment": hold.trace.get("payment", "PSP0000000000001")})
+    gateway.capture(named, fresh_step("capture", 1234), 30)
+    gateway.refund(named, fresh_step("refund", 500), 30)
+    gateway.void(named, fresh_step("void", 5000), 30)
+
+
+@pytest.mark.full
+def test_every_body_is_one_of_the_published_api(bench: CheckoutBench, double: peers.AdyenDouble) -> None:
+    def pay(hold: Hold) -> Hold:
+        page = bench.gateway.open_checkout(fresh_hold(99), STATION, 30)
+        assert isinstance(page, Checkout)
+        bench.pay(page.url)
+        hold = shown(fresh_hold(99), page)
+        bench.gateway.void(hold, fresh_step("void-99", 5000), 30)
+        return msgspec.structs.replace(hold, trace={"payment": next(iter(double.payments))})
+
+    assert isinstance(bench.gateway, AdyenGateway)
+    whole_journey(bench.gateway, pay)
+    api = openapi.Described(openapi.description("adyen.com/CheckoutService-v71.json"))
+    known = {api.validate_json(one.method, one.path, one.body) for one in bench.proxy.seen}
+    payments = "POST /payments/{paymentPspReference}/"
+    assert known == {
+        "POST /paymentMethods", "POST /paymentLinks", "GET /paymentLinks/{linkId}", "PATCH /paymentLinks/{linkId}", "POST /cancels",
+        f"{payments}captures", f"{payments}refunds", f"{payments}cancels",
+    }  # fmt: skip
+
+
+@pytest.mark.full
+def test_adyens_own_description_played_by_prism_accepts_every_request(make: Callable[..., AdyenGateway]) -> None:
+    """Prism answers with fixed examples, so it judges our requests and nothing else."""
+    with openapi.prism("adyen.com/CheckoutService-v71.json") as peer:
+        proxy = FaultProxy(peer.port)
+        try:
+            whole_journey(make(proxy.url), lambda hold: hold)
+            answers = [(sent.method, sent.path, reply.status) for sent, reply in proxy.forwarded]
+            assert len(answers) >= 8
+            assert [one for one in answers if one[2] not in (200, 201)] == []
+            headers = {"x-api-key": "k", "content-type": "application/json"}
+            assert proxy.forward(Request("POST", "/payments/PSP1/captures", headers, b'{"reference": "k"}')).status == 422
+        finally:
+            proxy.close()

@@ -11,6 +11,7 @@ from terminal_app.payments.stripe import StripeGateway
 from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold, OutcomeUnknown
 from tests.conformance.checkout_kit import STATION, CheckoutBench, CheckoutKit, fresh_hold, fresh_step, now_ms, paid, shown
 from tests.conformance.fault_proxy import Fault, FaultProxy
+from tests.peers import openapi
 from tests.peers import stripe as peers
 from tests.peers.certificates import certificate, server_context
 from tests.peers.venvs import PeerProcess, free_port
@@ -239,3 +240,26 @@ def test_an_unusable_key_file_stops_the_start_and_is_not_quoted(tmp_path: Path, 
     with pytest.raises(ValueError, match="secret_key_file") as caught:
         StripeGateway("qr", StripeSection(secret_key_file=file, return_url="https://office.example/"), False)
     assert not content or content not in str(caught.value)
+
+
+@pytest.mark.full
+def test_every_request_is_one_of_the_published_api(bench: CheckoutBench, front: peers.StripeFront) -> None:
+    hold = paid(bench)
+    bench.gateway.capture(hold, fresh_step("capture", 1234), 10)
+    bench.gateway.refund(hold, fresh_step("refund", 500), 10)
+    bench.gateway.void(paid(bench, fresh_hold(43)), fresh_step("void", 5000), 10)
+    forgotten, _ = opened(bench)
+    bench.gateway.look_up(msgspec.structs.replace(forgotten, trace={}), 10)  # type: ignore[attr-defined]
+    bench.gateway.expire_checkout(forgotten, 10)
+    bench.at(bench.proxy.url, 25 * 3_600_000).refund(hold, fresh_step("refund", 500), 10)
+    bench.at(bench.proxy.url, -3 * 86_400_000).open_checkout(fresh_hold(44, age_ms=3 * 86_400_000), STATION, 10)
+    bench.gateway.check(10)
+    api = openapi.Described(openapi.description("stripe.com.json"))
+    known = {api.validate_form(one.method, one.path, one.body) for one in bench.proxy.seen}
+    assert known == {
+        "POST /v1/checkout/sessions", "GET /v1/checkout/sessions/{session}", "POST /v1/checkout/sessions/{session}/expire",
+        "GET /v1/payment_intents/{intent}", "POST /v1/payment_intents/{intent}/capture", "POST /v1/payment_intents/{intent}/cancel",
+        "GET /v1/payment_intents/search", "POST /v1/refunds", "GET /v1/refunds", "GET /v1/balance",
+    }  # fmt: skip
+    with pytest.raises(openapi.NotDescribed, match="amount"):  # a misspelt parameter is found
+        api.validate_form("POST", "/v1/payment_intents/pi_1/capture", b"amount=1234")
