@@ -51,8 +51,11 @@ def _durable_session(one: Session) -> Session:
     return one
 
 
-def _durable_settlement(one: Settlement) -> Settlement:
-    return replace(one, in_flight=False, next_try_mono_ms=0, tries=0)
+VOLATILE = ("answer_due", "first_try_mono_ms", "in_flight", "next_try_mono_ms", "tries")
+
+
+def _durable_settlement(one: Settlement) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in one.__struct_fields__ if name not in VOLATILE}
 
 
 class Rules:

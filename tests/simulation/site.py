@@ -48,6 +48,11 @@ class Outlet:
         return self.wms // WMS_PER_WH
 
     @property
+    def flowed_wh(self) -> int:
+        """All that flowed by the register, from the first closing to the last opening."""
+        return self.closures[-1].register_wh[1] - self.closures[0].register_wh[0] if self.closures else 0
+
+    @property
     def pilot(self) -> str:
         if not self.plugged:
             return "A"
@@ -96,17 +101,17 @@ class Account:
 @dataclass
 class Bank:
     """An acquirer that believes what it is told: it recognises a repeated step by its key only, and nothing else protects
-    the terminal from itself. What is reversed before it arrives is refused when it comes."""
+    the terminal from itself. It forgets reversals of what it does not know: an authorization that arrives after its own
+    reversal is granted."""
 
     accounts: dict[str, Account] = field(default_factory=dict)
-    reversed_first: set[str] = field(default_factory=set)
     taps: dict[int, int] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
 
     def authorize(self, hold_id: str, tap: int, asked_minor: int, most_minor: int) -> int:
         """The approved amount; 0 = declined."""
         self.taps[tap] = self.taps.get(tap, 0) + 1
-        if hold_id in self.reversed_first or most_minor == 0:
+        if most_minor == 0:
             return 0
         if hold_id in self.accounts:
             self.accounts[hold_id].requests += 1
@@ -127,10 +132,9 @@ class Bank:
         return True
 
     def void(self, hold_id: str) -> bool:
-        """Release; a hold it does not know (yet) is remembered as reversed."""
+        """Release; of a hold it does not know (yet) there is nothing to release."""
         account = self.accounts.get(hold_id)
         if account is None:
-            self.reversed_first.add(hold_id)
             return True
         if account.captures:
             return False

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from terminal_app.engine.engine import Engine
-from terminal_app.session import actions, charge, events, freeze, kiosk, machine
+from terminal_app.session import actions, charge, events, freeze, gate, kiosk, machine, settlement
 from tests.simulation.campaign import commits_of_the_standard_charge, crash_points, one_crash, run
 from tests.simulation.oracle import Wrong
 from tests.simulation.plan import Plan, Trouble, Visit, drawn, standard
@@ -51,21 +51,21 @@ class NewKeyAfterReboot(Engine):
 class AsksAgainAfterReboot(Engine):
     """A blind retry of the authorization instead of its reversal."""
 
-    _cards: dict[str, Any] = {}
+    _asked: dict[str, actions.Authorize] = {}
 
     def _hand_out(self, terms: Any, todo: list[actions.Action]) -> None:
         for one in todo:
             if isinstance(one, actions.Authorize):
                 card = one.card
                 copy = type(card)(card.facts, card.amount_minor, card.currency, bytearray(card.track2), bytearray(card.emv))
-                self._cards[one.hold.hold_id] = copy
+                self._asked[one.hold.hold_id] = msgspec.structs.replace(one, card=copy)
         super()._hand_out(terms, todo)
 
     def start(self, resumed_after_crash: bool) -> None:
         super().start(resumed_after_crash)
         for hold_id, one in self.state.settlements.items():
-            if hold_id in self._cards and not one.approved_minor:
-                super()._hand_out(self.terms(), [actions.Authorize(one.hold, self._cards.pop(hold_id))])
+            if hold_id in self._asked and not one.approved_minor:
+                super()._hand_out(self.terms(), [self._asked.pop(hold_id)])
 
 
 def walk(engine_class: type[Engine]) -> None:
@@ -96,10 +96,31 @@ def test_a_tap_before_the_price_is_seen(monkeypatch: pytest.MonkeyPatch) -> None
         run(Plan("armed early", [visit]))
 
 
+def test_a_reversal_that_overtook_its_authorization_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan("overtaken", [Visit(authorize=("lag",))])
+    run(plan)
+    monkeypatch.setattr(settlement, "_may_still_arrive", lambda *_: False)
+    with pytest.raises(Wrong, match="held at the bank"):
+        run(Plan("overtaken", [Visit(authorize=("lag",))]))
+
+
 def test_a_stop_register_read_while_energy_flows_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(freeze, "stop_reading_due", lambda turn, connector: not turn.live(connector).asked_read)
     with pytest.raises(Wrong, match="that flowed"):
         run(Plan("read early", [Visit(plug_first=True, power_w=150_000)], obey_ms=1_500))
+
+
+def test_a_lifetime_register_on_the_bill_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The meter says zero at the start and its lifetime after a power cut: without the plausibility gate it is billed."""
+
+    def plan() -> Plan:
+        zero = Trouble("zero", 0, 20_000)
+        return Plan("lifetime", [Visit(plug_first=True, troubles=(zero,), sudden=(Trouble("power", 9_000, 12_000),))])
+
+    run(plan())
+    monkeypatch.setattr(gate, "plausible", lambda last, value, *_: value.serial == last.serial)
+    with pytest.raises(Wrong, match="flowed"):
+        run(plan())
 
 
 def test_the_healthy_terminal_passes_the_same_plans() -> None:

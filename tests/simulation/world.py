@@ -402,9 +402,11 @@ class World:
                     done.append(Declined(DeclineReason.TOO_LATE, "54"))
                     return
                 ok = self.bank.capture(hold.hold_id, step.key, step.amount_minor)
+                trace = {}
             else:
+                trace = {} if hold.hold_id in self.bank.accounts else {"original": "unknown"}
                 ok = self.bank.void(hold.hold_id)
-            done.append(Approved(step.amount_minor, {}) if ok else Declined(DeclineReason.ALREADY_DONE, "12"))
+            done.append(Approved(step.amount_minor, trace) if ok else Declined(DeclineReason.ALREADY_DONE, "12"))
 
         def answer(outcome: Outcome | None) -> None:
             self.deliver(events.SettlementAnswered(hold.hold_id, step.key, outcome or done[0]))
@@ -501,7 +503,7 @@ class World:
             self.glass = None
             self.deliver(events.FrameShown(0))  # the link is gone
         self.troubled.add(what)
-        self.faults.add("meter" if what in METER_WAYS else what)
+        self.faults |= {"meter", f"meter {what}"} if what in METER_WAYS else {what}
 
     def _end(self, what: str) -> None:
         if what == "weld":
