@@ -135,8 +135,7 @@ class Core:
         gateways = {name: build(name, section, settings, path) for name, section in settings.gateway.items()}
         self._gateways = gateways
         self._meters = {
-            one.number: MeterWorker(one.number, ModbusMeter(settings.meter[one.meter], f"meter.{one.meter}", clock), inbox)
-            for one in settings.connector
+            one.number: MeterWorker(one.number, meter(settings, one.meter, clock, path), inbox) for one in settings.connector
         }
         self.evses = controls(settings, clock)
         self._evses = {number: EvseWorker(number, control, inbox) for number, control in self.evses.items()}
@@ -279,6 +278,18 @@ def signer(key: Path, path: Path, name: str) -> KeyFileSigner:
         return KeyFileSigner(key)
     except DeviceUnavailable as error:
         raise ConfigError(path.name, f"[keys] {name}", error.reason) from error
+    except ConfigError as error:  # it names the key file only
+        raise ConfigError(path.name, f"[keys] {name}", str(error)) from error
+
+
+def meter(settings: config.Config, name: str, clock: Clock, path: Path) -> ModbusMeter:
+    """The meter of `[meter.NAME]`. ConfigError names that section also when its profile is what is wrong."""
+    try:
+        return ModbusMeter(settings.meter[name], f"meter.{name}", clock)
+    except ConfigError as error:
+        if str(error).startswith(f"{path.name}: "):
+            raise
+        raise ConfigError(path.name, f"[meter.{name}] profile", str(error)) from error
 
 
 def spki_of(path: Path) -> bytes:
