@@ -89,7 +89,9 @@ class Rules:
         meaning = presenter.meaning(self.state, self.terms())
         if meaning != self.shown_meaning:
             self.shown_meaning, self.screen_no = meaning, self.screen_no + 1
-        assert durable(self.replayed()) == durable(self.state), "replay of the facts gives another state than living did"
+        told = durable(self.replayed()) if turn.facts else self._told
+        assert told == durable(self.state), "replay of the facts gives another state than living did"
+        self._told = told
         return turn
 
     def _store(self, facts: list[Fact]) -> None:
@@ -117,6 +119,7 @@ class Rules:
         booted = TerminalBooted("0.0-test", "0" * 64, {}, not first)
         self._store([booted])
         self.state = machine.evolve(self.state, booted, self.clock.now())
+        self._told = durable(self.state)
         self.feed(events.Booted())
 
     def tick(self, seconds: int = 1) -> None:
