@@ -38,6 +38,7 @@ class Glass:
         self.history: list[Seen] = []
         self._path = path
         self._screen: s.Screen | None = None
+        self._links = 0  # how many connections have ended
         self._changed = threading.Condition()
         self._closing = threading.Event()
         self._endpoint: wire.Endpoint[Any] | None = None
@@ -56,6 +57,8 @@ class Glass:
                 self._closing.wait(0.05)
             with self._changed:
                 self._screen = None  # what stood there belongs to a core that is gone
+                self._links += 1
+                self._changed.notify_all()
 
     def _listen(self, endpoint: "wire.Endpoint[Any]") -> None:
         said = -1
@@ -75,6 +78,14 @@ class Glass:
             if self.shows and screen.screen_no != said:
                 said = screen.screen_no
                 endpoint.send(s.Shown(said))
+
+    def forget(self) -> None:
+        """The core was ended: what it had shown is gone when this returns."""
+        with self._changed:
+            before = self._links
+            if self._endpoint is not None:
+                self._endpoint.close()
+            self._changed.wait_for(lambda: self._links > before, 5)
 
     def close(self) -> None:
         self._closing.set()

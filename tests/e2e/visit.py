@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import sqlite3
+import struct
 import time
 from collections.abc import Callable, Iterator
 from decimal import ROUND_HALF_UP, Decimal
@@ -17,7 +18,7 @@ from tests.e2e.glass import Glass
 
 Row = dict[str, Any]
 ANSWER = s.DeclinedView | s.PlugIn | s.Charging | s.Receipt
-NOT_ASKING = ANSWER | s.ReadingCard | s.BankWait | s.NotForSale | s.OutOfService
+NOT_ASKING = ANSWER | s.ReadingCard | s.BankWait
 
 
 class Visit:
@@ -42,6 +43,19 @@ class Visit:
     @property
     def core_pid(self) -> int:
         return self.site.processes["charge-terminal"].pid
+
+    def start_core(self) -> None:
+        self.glass.forget()
+        self.site.start_core()
+
+    def end_core(self) -> None:
+        """As a service manager does; also forgets the count of crashes."""
+        self.site.end("charge-terminal")
+        self.glass.forget()
+
+    def kill_core(self) -> None:
+        self.site.kill("charge-terminal")
+        self.glass.forget()
 
     # --- what a driver does ------------------------------------------------------------------------------------------
 
@@ -103,15 +117,7 @@ class Visit:
 
     def settled(self, delivered: bool = True) -> Row:
         """Wait until no session runs, no hold is open and (with an office) nothing waits for delivery."""
-        return self.site.wait_for(
-            "the end of everything",
-            lambda now: (
-                all(one["phase"] == "none" for one in now["connectors"])
-                and now["open_holds"] == 0
-                and (not delivered or now["records"]["waiting"] == 0)
-            ),
-            60,
-        )
+        return self.site.wait_for("the end of everything", lambda now: settled(now, delivered), 60)
 
     def records(self, kind: str = "session") -> list[Row]:
         """Payloads of the sealed records of a kind, oldest first."""
@@ -122,12 +128,20 @@ class Visit:
         return {one["device"] for one in self.site.status()["faults"]}
 
     def meter_wh(self) -> int:
-        """What the meter itself has counted, to the nearest Wh: its float register is read the same way."""
-        return (int(self.site.devices["meter"].ctl("get")["register_mwh"]) + 500) // 1000
+        """What the meter itself has counted, to the nearest Wh of the float register in which it says so."""
+        kwh = int(self.site.devices["meter"].ctl("get")["register_mwh"]) / 1_000_000
+        (shown,) = struct.unpack(">f", struct.pack(">f", kwh))
+        return int((Decimal(shown) * 1000).to_integral_value(ROUND_HALF_UP))
 
     def messages(self) -> int:
         """How many messages the acquirer has ever got."""
         return len(rows_of(self.site.books, "SELECT id FROM messages WHERE direction = 'in'"))
+
+
+def settled(now: Row, delivered: bool = True) -> bool:
+    """Whether the core's status says that no session runs, no hold is open and (if asked for) nothing waits for delivery."""
+    idle = all(one["phase"] == "none" for one in now["connectors"]) and now["open_holds"] == 0
+    return idle and (not delivered or now["records"]["waiting"] == 0)
 
 
 def payload_of(jws: str) -> Row:
@@ -188,7 +202,7 @@ def wrongs(visit: Visit, taps: int, price_kwh: str) -> Iterator[str]:
         yield f"settlement records say captured {ended}, the acquirer {captured}"
     yield from (f"a hold was left to people: {one}" for one in settlements if one["how"] == "manual")
     for one in sessions:
-        if one["totals"]["total_minor"] != price_of(one["energy_wh"], price_kwh):
+        if one["totals"]["total_minor"] != price_of(one["energy_wh"], price_kwh if one["payment"] else "0"):
             yield f"{one['energy_wh']} Wh cost {one['totals']['total_minor']}"
         if one["register"]["stop_wh"] - one["register"]["start_wh"] != one["energy_wh"]:
             yield f"energy is not the difference of the registers: {one['energy_wh']} of {one['register']}"
