@@ -31,9 +31,11 @@ _CURVES = {
     "ECDSA-secp384r1-SHA256": "secp384r1",
     "ECDSA-brainpool256r1-SHA256": "brainpoolP256r1",
     "ECDSA-brainpool384r1-SHA256": "brainpoolP384r1",
+    "ECDSA-brainpoolP256r1-SHA256": "brainpoolP256r1",  # as meters in the field write it (Carlo Gavazzi EM580)
+    "ECDSA-brainpoolP384r1-SHA256": "brainpoolP384r1",
 }
 _TIME = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d),(\d{3})([+-])(\d\d)(\d\d) ([UISR])$", re.ASCII)
-_OBIS = re.compile(r"^0?1-(?:[0-9A-Fa-f]{1,2}):0?([0-9A-Fa-f]{1,2})\.0?8\.0?0(?:\*(?:FF|255|00|200))?$")
+_OBIS = re.compile(r"^0?1-(?:[0-9A-Fa-f]{1,2}):0?([0-9A-Fa-f]{1,2})\.0?8\.0?0(?:\*(?:FF|255|00|200|198))?$")
 _IMPORT_REGISTERS = frozenset({"1", "98", "9E", "B0", "B1", "B2", "B3"})
 _IDENTIFICATION_LEVELS = frozenset({"NONE", "HEARSAY", "TRUSTED", "VERIFIED", "CERTIFIED", "SECURE"})
 
@@ -156,18 +158,18 @@ def assemble(payload_section: bytes, signature_der: bytes) -> str:
 def verify(ocmf: str, public_key_spki: bytes) -> Measurement:
     """Check signature and content as the transparency software does, and what it does not (pair, resolution, known codes).
 
+    A meter that signs begin and end apart (Bauer BSM) gives two records, one per line: both must verify and belong together.
     SignatureInvalid with the reason; then nothing of it may be billed.
     """
-    raw = ocmf.encode("utf-8", "surrogatepass")
-    parts = raw.split(b"|")
-    if len(raw) > MAX_OCMF_BYTES or len(parts) != 3 or parts[0] != b"OCMF":
-        raise SignatureInvalid("OCMF: not `OCMF|payload|signature`")
-    _check_signature(parts[1], _object(parts[2], "signature"), public_key_spki)
-    body = _object(parts[1], "payload")
-    readings = body.get("RD")
-    if not isinstance(readings, list) or not 2 <= len(readings) <= 100 or not all(isinstance(one, dict) for one in readings):
+    bodies = [_verified(one, public_key_spki) for one in ocmf.split("\n", 2)]
+    if len(bodies) > 2:
+        raise SignatureInvalid("OCMF: more than a begin and an end record")
+    body = bodies[-1]
+    if len(bodies) == 2:
+        _check_pair(bodies[0], body)
+    readings = [one for record in bodies for one in record["RD"]]
+    if not 2 <= len(readings) <= 100:
         raise SignatureInvalid("OCMF: RD: a begin and an end reading are needed")
-    _check_head(body)
     full = _inherit(readings)
     marks = [one.get("TX") for one in full]
     if marks[0] != "B" or marks[-1] not in _END_MARKS or any(mark not in ("C", "S", "T") for mark in marks[1:-1]):
@@ -199,6 +201,32 @@ def verify(ocmf: str, public_key_spki: bytes) -> Measurement:
         certified=not (isinstance(vendor, dict) and vendor.get("certified") is False),
         time_usable="t" not in str(begin.get("EF", "")) + str(end.get("EF", "")),
     )
+
+
+def _verified(ocmf: str, spki: bytes) -> dict[str, Any]:
+    """The payload of one record whose signature verifies; `RD` is a list of objects."""
+    raw = ocmf.encode("utf-8", "surrogatepass")
+    parts = raw.split(b"|")
+    if len(raw) > MAX_OCMF_BYTES or len(parts) != 3 or parts[0] != b"OCMF":
+        raise SignatureInvalid("OCMF: not `OCMF|payload|signature`")
+    _check_signature(parts[1], _object(parts[2], "signature"), spki)
+    body = _object(parts[1], "payload")
+    readings = body.get("RD")
+    if not isinstance(readings, list) or not readings or not all(isinstance(one, dict) for one in readings):
+        raise SignatureInvalid("OCMF: RD: a begin and an end reading are needed")
+    _check_head(body)
+    return body
+
+
+def _check_pair(begin: dict[str, Any], end: dict[str, Any]) -> None:
+    """Begin and end record of one measurement: same meter, same user, one reading each, the end's page is the later one."""
+    for name in ("GS", "MS", "IT", "ID", "IS"):
+        if begin.get(name) != end.get(name):
+            raise SignatureInvalid(f"OCMF: {name} of begin and end record differ")
+    if len(begin["RD"]) != 1 or len(end["RD"]) != 1:
+        raise SignatureInvalid("OCMF: RD: a begin and an end record have one reading each")
+    if int(begin["PG"][1:]) >= int(end["PG"][1:]):
+        raise SignatureInvalid(f"OCMF: PG: end {end['PG']} is not after begin {begin['PG']}")
 
 
 def _object(section: bytes, name: str) -> dict[str, Any]:

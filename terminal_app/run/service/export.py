@@ -1,21 +1,30 @@
-"""Records as files for others: `jws` as signed, `ocmf` readings with their public key, `jsonl` readable lines."""
+"""Records as files for others: `jws` as signed, `ocmf` readings with their public key, `jsonl` readable lines; more in formats."""
 
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from terminal_app.errors import LedgerBroken, SignatureInvalid
+from terminal_app.billing.exports.ocpi import NOWHERE, Place
+from terminal_app.errors import LedgerBroken, SignatureInvalid, TariffRefused
 from terminal_app.ledger.reading import StoredRecord
 from terminal_app.run.service.core_talk import ServiceTrouble
+from terminal_app.run.service.formats import Formats
 from terminal_app.run.service.site import Books, PublicKeys
 from terminal_app.run.service.verification import claims, records_of
 
-FORMATS = ("jws", "ocmf", "jsonl")
+FORMATS = ("jws", "ocmf", "jsonl", "safe-xml", "ocpi-2.2.1", "ocpi-2.3.0", "ocpp-2.1", "csv")
 
 
 def export(
-    books: Books, form: str, folder: Path, keys: PublicKeys, after: int, through: int, progress: Callable[[int], None]
+    books: Books,
+    form: str,
+    folder: Path,
+    keys: PublicKeys,
+    after: int,
+    through: int,
+    progress: Callable[[int], None],
+    place: Place = NOWHERE,
 ) -> tuple[list[Path], list[str]]:
     """Files written, and what could not be. Nothing is verified here and nothing held back: `records verify` judges."""
     try:
@@ -23,11 +32,11 @@ def export(
     except OSError as error:
         raise ServiceTrouble(f"{folder}: cannot be made: {error.strerror}") from error
     out = Out(folder, keys)
-    write = {"jws": out.jws, "ocmf": out.ocmf, "jsonl": out.jsonl}[form]
+    write = ({"jws": out.jws, "ocmf": out.ocmf, "jsonl": out.jsonl} | Formats(out, books, keys, _name, place).writers)[form]
     for one in _readable(books, after, through, out.troubles):
         try:
             write(one, claims(one.jws))
-        except (SignatureInvalid, KeyError, TypeError) as error:
+        except (SignatureInvalid, TariffRefused, KeyError, TypeError, ValueError) as error:
             out.troubles.append(f"record {one.seq}: {error}")
             if form == "jws":
                 out.save(f"record-{one.seq:06d}.jws", one.jws + "\n")

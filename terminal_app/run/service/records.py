@@ -8,6 +8,7 @@ import click
 from terminal_app.errors import ChargeError, SignatureInvalid
 from terminal_app.run.service import show
 from terminal_app.run.service.export import FORMATS, export
+from terminal_app.run.service.formats import place_of
 from terminal_app.run.service.options import json_option
 from terminal_app.run.service.site import CoreState, Site, public_key_of
 from terminal_app.run.service.verification import (
@@ -132,20 +133,25 @@ def verify_all(site: Site, record_key: Path | None = None, ocmf_key: Path | None
 
 @records.command("export")
 @click.option(
-    "--format", "form", type=click.Choice(FORMATS), required=True, help="jws: as signed; ocmf: readings and key; jsonl: readable."
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    required=True,
+    help="jws: as signed; ocmf: readings and key; jsonl: readable; ocpi: CDRs and confirmations; ocpp: NotifySettlement.",
 )
 @click.option("--out", "folder", type=click.Path(path_type=Path, file_okay=False), required=True, help="A folder; made if missing.")
 @click.option("--after", type=click.IntRange(0), default=0, help="Only records after this number.")
 @click.option("--through", type=click.IntRange(0), default=0, help="Only records up to this number.")
 @click.option("--ocmf-key", type=PUBLIC_KEY, help="Public key (PEM) of the terminal-made OCMF, if it cannot be had otherwise.")
+@click.option("--place", type=PUBLIC_KEY, help="JSON with address, city, latitude, longitude ... of the station, for OCPI.")
 @json_option
 @click.pass_obj
-def export_(site: Site, form: str, folder: Path, after: int, through: int, ocmf_key: Path | None) -> int:
+def export_(site: Site, form: str, folder: Path, after: int, through: int, ocmf_key: Path | None, place: Path | None) -> int:
     """Write records to files, byte for byte as they were signed. Works out of service and on a read-only disk."""
     books, keys = site.books, site.public_keys(None, ocmf_key)
     newest = list(books.records(newest_first=True, limit=1))
     with show.progress("records", newest[0].seq if newest else 0) as done:
-        written, troubles = export(books, form, folder, keys, after, through, done)
+        written, troubles = export(books, form, folder, keys, after, through, done, place_of(place))
     if site.as_json:
         show.as_json({"format": form, "out": str(folder), "files": [file.name for file in written], "troubles": troubles})
     else:
