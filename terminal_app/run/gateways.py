@@ -5,7 +5,9 @@ from zoneinfo import ZoneInfo
 
 from terminal_app import config
 from terminal_app.errors import ConfigError
+from terminal_app.payments.account import AccountGateway
 from terminal_app.payments.adyen import AdyenGateway
+from terminal_app.payments.cybersource import CyberSourceGateway
 from terminal_app.payments.iso8583 import Iso8583Gateway
 from terminal_app.payments.stripe import StripeGateway
 from terminal_app.ports import PaymentGateway
@@ -21,9 +23,10 @@ def build(name: str, section: config.GatewaySection, settings: config.Config, pa
                 return StripeGateway(name, section, settings.demo)
             case config.AdyenSection():
                 return AdyenGateway(name, section, settings.demo)
-            case _:
-                kind = type(section).__struct_config__.tag
-                raise ConfigError(path.name, f"[gateway.{name}] kind", f"{kind!r} cannot take money at this terminal yet")
+            case config.AccountSection():
+                return AccountGateway(name, section, settings.demo)
+            case config.CyberSourceSection():
+                return CyberSourceGateway(name, section, settings.demo)
     except ValueError as error:
         raise ConfigError(path.name, f"[gateway.{name}]", str(error)) from error
 
