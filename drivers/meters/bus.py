@@ -33,7 +33,8 @@ CONNECT_TIMEOUT_S = 1.0
 REOPEN_FIRST_S = 0.5
 REOPEN_LAST_S = 2.0
 LIBRARY_TIMEOUT_S = 60.0  # never reached: the bus ends a question itself
-READ_HOLDING, READ_INPUT, WRITE_ONE, WRITE_MANY = 3, 4, 6, 16
+READ_COILS, READ_HOLDING, READ_INPUT, WRITE_COIL, WRITE_ONE, WRITE_MANY = 1, 3, 4, 5, 6, 16
+COIL_ON = 0xFF00
 MAX_GLITCH = 4  # noise bytes of the line driver's turnaround before a good frame
 
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # it logs device bytes and repeats what ModbusFault says
@@ -57,7 +58,8 @@ class Address(NamedTuple):
 class Question(NamedTuple):
     """Read `size` registers (1..125) from `addr` of `unit` by function code 3 or 4; times of the device in seconds.
 
-    With function code 6 or 16: write `values` there; the answer is empty. Nothing else changes: one attempt, strict.
+    With function code 1: read `size` coils, answered as 0 and 1. With function code 6 or 16: write `values` there, with 5
+    one coil (0 or 1); the answer is empty. Nothing else changes: one attempt, strict.
     """
 
     unit: int
@@ -76,13 +78,19 @@ class Question(NamedTuple):
     def answer_head(self) -> bytes:
         """How the PDU of the right answer begins."""
         if not self.values:
-            return bytes([self.fc, 2 * self.size])
+            return bytes([self.fc, self._read_bytes])
+        if self.fc == WRITE_COIL:
+            return struct.pack(">BHH", self.fc, self.addr, COIL_ON if self.values[0] else 0)
         return struct.pack(">BHH", self.fc, self.addr, self.values[0] if self.fc == WRITE_ONE else self.size)
 
     @property
     def answer_size(self) -> int:
         """Bytes of the PDU of the right answer."""
-        return 5 if self.values else 2 + 2 * self.size
+        return 5 if self.values else 2 + self._read_bytes
+
+    @property
+    def _read_bytes(self) -> int:
+        return (self.size + 7) // 8 if self.fc == READ_COILS else 2 * self.size
 
 
 class ModbusFault(Exception):
@@ -103,6 +111,7 @@ class ModbusBus:
     def __init__(self, address: Address) -> None:
         self.address = address
         self.users = 0
+        self.connections = 0  # how often the line was opened: who must know of a lost link compares it
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(self._library_error)
@@ -173,6 +182,8 @@ class ModbusBus:
             raise ModbusFault(ModbusFaultKind.EXCEPTION, f"{question}: the device refused with exception {code}", code)
         if question.values:
             return ()  # its bytes were compared with the question before the library saw them
+        if question.fc == READ_COILS:
+            return tuple(int(bit) for bit in answer.bits[: question.size])
         if answer.function_code != question.fc or len(answer.registers) != question.size:
             self._dirty = True
             raise ModbusFault(ModbusFaultKind.MISMATCH, f"{question}: the answer has another function code or length")
@@ -237,6 +248,7 @@ class ModbusBus:
             raise ModbusFault(ModbusFaultKind.PORT, f"{self.address} cannot be opened: {self._why_closed()}")
         client.set_max_no_responses(1 << 30)  # one silent unit must not close the line of the others
         self._client, self._pause_s = client, REOPEN_FIRST_S
+        self.connections += 1
         self._dirty, self._active_at = True, time.monotonic()
         return client
 
@@ -305,16 +317,20 @@ def _sent(client: AsyncModbusSerialClient | AsyncModbusTcpClient, question: Ques
     """The library's call for a question. Raises what the call raises at once (not connected)."""
     addr, unit = question.addr, question.unit
     match question.fc:
+        case 1:
+            return client.read_coils(addr, count=question.size, device_id=unit)
         case 3:
             return client.read_holding_registers(addr, count=question.size, device_id=unit)
         case 4:
             return client.read_input_registers(addr, count=question.size, device_id=unit)
+        case 5:
+            return client.write_coil(addr, bool(question.values[0]), device_id=unit)
         case 6:
             return client.write_register(addr, question.values[0], device_id=unit)
         case 16:
             return client.write_registers(addr, list(question.values), device_id=unit)
         case _:
-            raise ValueError(f"function code {question.fc} is not for meters")
+            raise ValueError(f"function code {question.fc} is not asked by any driver")
 
 
 def _rtu_answer(received: bytes, question: Question) -> tuple[bytes, bytes]:
