@@ -10,6 +10,7 @@ Nothing here shares code with the product. From Python: `drivers.sim.launch.Simu
 |----------|----------------------------------------------------------------------|-----------------------------------|
 | meter    | --link PORT --load SOCKET [--state FILE] [--register-wh 1234500]     | port, load, control,              |
 |          | [--serial N] [--unit 1] [--baud N] [--tcp HOST:PORT]                 | tcp (if asked for)                |
+|          | [--model sdm630|bsm-ws36a|em580|wm3m4c]                              |                                   |
 | evse     | --link PORT --load SOCKET --cable SOCKET [--max-power-w N]           | port, cable, control              |
 |          | [--max-a 12] [--hw-max-a 16] [--millivolts 120000] [--reboot-s 3]    |                                   |
 |          | [--post-s 0.5] [--transition-ms 200]                                 |                                   |
@@ -28,6 +29,8 @@ Nothing here shares code with the product. From Python: `drivers.sim.launch.Simu
 |          |                    | times: so many replies (default: until `none`). TCP knows silent, late, exception       |
 |          | freeze, nan        | on: the register stands still though power flows; all floats are NaN                    |
 |          | set_register, swap | register_wh (default 0); swap also serial                                               |
+|          | power_cut, renew   | a meter that signs loses its clock and what is volatile; a new meter (loads: connect    |
+|          |                    | again)                                                                                  |
 |          | unplug, plug       | the serial port disappears and comes back                                               |
 | evse     | get                | state, mode, relay, contacts_closed, auth_locked, pilot_a, plugged, power_w, energy_mwh,|
 |          |                    | elapsed_s, safety_checks_off, meter_wired, fault, orders, relay_closings, boots         |

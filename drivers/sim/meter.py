@@ -1,4 +1,5 @@
-"""An Eastron SDM630-V2 energy meter: Modbus RTU slave on a pty, and Modbus TCP. See `drivers.sim` for the flags.
+"""An energy meter: Modbus RTU slave on a pty, and Modbus TCP. See `drivers.sim` for the flags. `--model` says which one:
+an Eastron SDM630-V2, or one that signs (Bauer BSM-WS36A, Carlo Gavazzi EM580, Iskra WM3M4C).
 
 The load comes in over a Unix socket: whoever switches the power sends `{"power_w": N, "at_ns": CLOCK_MONOTONIC}` lines;
 a connection that ends is a cut wire. Several connections add up (several outlets behind one meter).
@@ -14,6 +15,7 @@ import struct
 import time
 from pathlib import Path
 
+from drivers.sim.bsm_ws36a import BsmWs36a
 from drivers.sim.control import (
     Command,
     Reply,
@@ -26,22 +28,27 @@ from drivers.sim.control import (
     serve_control,
 )
 from drivers.sim.durable import write_durably
+from drivers.sim.em580 import Em580
 from drivers.sim.flags import address
-from drivers.sim.modbus_slave import answer, rtu_frame, rtu_request
+from drivers.sim.modbus_slave import WRITE_MANY, WRITE_ONE, answer, rtu_frame, rtu_request, written
 from drivers.sim.pty_port import PtyPort
 from drivers.sim.sdm630 import Register
+from drivers.sim.signing import SigningRegister
+from drivers.sim.wm3m4c import Wm3m4c
 
 SAVE_EVERY_S = 1.0
 FRAME_GAP_S = 0.03  # a pty has no 3.5-character silence; bytes of one request arrive closer together than this
 FAULTS = ("none", "silent", "garbage_before", "crc", "late", "wrong_unit", "truncated", "exception")
 MAX_POWER_W = 100_000_000
+MODELS: dict[str, type[Register]] = {"sdm630": Register, "bsm-ws36a": BsmWs36a, "em580": Em580, "wm3m4c": Wm3m4c}
 
 
 class Meter:
     def __init__(self, options: argparse.Namespace) -> None:
         self._unit: int = options.unit
         self._char_s: float = 10 / options.baud if options.baud else 0.0
-        self._register = Register(options.register_wh * 1000, options.serial, options.state)
+        self._register = MODELS[options.model](options.register_wh * 1000, options.serial, options.state)
+        self._started_wh: int = options.register_wh
         self._port = PtyPort(options.link, self._received)
         self._buffer = b""
         self._forget: asyncio.TimerHandle | None = None
@@ -80,12 +87,17 @@ class Meter:
                 self._fault = "none"
         return fault
 
+    def _body(self, pdu: bytes) -> bytes:
+        self._register.settle(time.monotonic_ns())
+        if pdu[0] in (WRITE_ONE, WRITE_MANY) and isinstance(self._register, SigningRegister):
+            return written(pdu, self._register.write)
+        return answer(pdu, self._register.blocks())
+
     async def _reply(self, pdu: bytes, received: int) -> None:
         fault = self._take_fault()
         if fault == "silent":
             return
-        self._register.settle(time.monotonic_ns())
-        body = answer(pdu, self._register.blocks())
+        body = self._body(pdu)
         if fault == "exception":
             body = bytes([pdu[0] | 0x80, 4])
         frame = rtu_frame(self._unit % 247 + 1 if fault == "wrong_unit" else self._unit, body)
@@ -137,8 +149,7 @@ class Meter:
                     continue
                 if fault == "late":
                     await asyncio.sleep(self._late_ms / 1000)
-                self._register.settle(time.monotonic_ns())
-                body = answer(pdu, self._register.blocks())
+                body = self._body(pdu)
                 if fault == "exception":
                     body = bytes([pdu[0] | 0x80, 4])
                 writer.write(struct.pack(">HHHB", number, 0, len(body) + 1, unit) + body)
@@ -181,6 +192,18 @@ class Meter:
         await self._save()
         return self.get(command)
 
+    def power_cut(self, command: Command) -> None:
+        """Supply gone and back for an instant. A meter that does not sign forgets nothing."""
+        self._register.settle(time.monotonic_ns())
+        if isinstance(self._register, SigningRegister):
+            self._register.power_cut()
+
+    async def renew(self, command: Command) -> Reply:
+        """A new meter of the same model: register, key and measurements begin anew."""
+        self._register = type(self._register)(self._started_wh * 1000, self._register.serial, None)
+        self._fault = "none"
+        return self.get(command)
+
     async def swap(self, command: Command) -> Reply:
         """Another meter hangs in its place."""
         self._register.serial = command.integer("serial", high=2**32 - 1)
@@ -201,6 +224,8 @@ class Meter:
             "nan": self.nan,
             "set_register": self.set_register,
             "swap": self.swap,
+            "renew": self.renew,
+            "power_cut": self.power_cut,
             "unplug": lambda _: self._port.unplug(),
             "plug": lambda _: self._port.plug(),
         }
@@ -244,6 +269,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", type=Path, help="file that keeps the register")
     parser.add_argument("--register-wh", type=int, default=1_234_500, help="register at first start (default 1234500)")
     parser.add_argument("--serial", type=int, default=20_231_107, help="serial number")
+    parser.add_argument("--model", choices=MODELS, default="sdm630", help="which meter (default sdm630)")
     parser.add_argument("--unit", type=int, default=1, help="Modbus unit id (default 1)")
     parser.add_argument("--baud", type=int, default=0, help="carry the bytes as slowly as this line would (0: at once)")
     parser.add_argument("--tcp", type=address, help="also Modbus TCP, e.g. 127.0.0.1:0")

@@ -4,13 +4,16 @@ Modbus Application Protocol V1.1b3, Modbus Messaging on TCP/IP V1.0b."""
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 ILLEGAL_FUNCTION = 1
 ILLEGAL_ADDRESS = 2
 ILLEGAL_VALUE = 3
 READ_HOLDING = 3
 READ_INPUT = 4
+WRITE_ONE = 6
+WRITE_MANY = 16
+MAX_WRITTEN = 123
 MAX_REGISTERS = 125
 
 Blocks = Mapping[int, Mapping[int, int]]  # function code -> register address -> 16-bit word
@@ -41,6 +44,20 @@ def answer(pdu: bytes, blocks: Blocks) -> bytes:
     if len(words) != count:
         return bytes([code | 0x80, ILLEGAL_ADDRESS])
     return struct.pack(f">BB{count}H", code, 2 * count, *words)
+
+
+def written(pdu: bytes, write: Callable[[int, list[int]], bool]) -> bytes:
+    """The answer PDU to function code 6 or 16; `write(address, words)` says whether these registers may be written."""
+    code = pdu[0]
+    if code == WRITE_ONE and len(pdu) == 5:
+        address, *words = struct.unpack(">HH", pdu[1:])
+    elif code == WRITE_MANY and len(pdu) >= 8 and len(pdu) == 6 + pdu[5] and pdu[5] == 2 * int.from_bytes(pdu[3:5], "big"):
+        address, words = int.from_bytes(pdu[1:3], "big"), list(struct.unpack(f">{pdu[5] // 2}H", pdu[6:]))
+    else:
+        return bytes([code | 0x80, ILLEGAL_VALUE])
+    if len(words) > MAX_WRITTEN:
+        return bytes([code | 0x80, ILLEGAL_VALUE])
+    return pdu[:5] if write(address, list(words)) else bytes([code | 0x80, ILLEGAL_ADDRESS])
 
 
 def rtu_request(buffer: bytes) -> tuple[int, bytes] | None:
