@@ -2,7 +2,7 @@
 
 A record's identity is (terminal, chain_id, seq); seq is gapless from 1; `prev` is the SHA-256 (hex) of the previous compact
 JWS, `GENESIS` for the first. Header {alg: ES256, kid: RFC 7638 thumbprint, typ: billing-record+jws}. The compact string is
-stored as signed and never made again. Types: session, settlement; reserved: credit, key-change, checkpoint.
+stored as signed and never made again. Types: session, settlement here; credit, key-change, checkpoint in `chain_records`.
 Times are UTC ms with the clock's state (S synchronised, I informative, U unknown). Money in minor units, energy in Wh.
 Prices and quantities are decimal texts. Frozen examples of every version stand in tests/vectors.
 """
@@ -32,6 +32,7 @@ __all__ = [
     "RecordLine",
     "SessionBill",
     "SettlementBill",
+    "head_of",
     "jwk_of",
     "open_record",
     "record_lines",
@@ -204,7 +205,7 @@ def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
     for name, total in (("net_minor", bill.net_minor), ("vat_minor", bill.vat_minor), ("gross_minor", bill.total_minor)):
         if sum(getattr(line, name) for line in bill.lines) != total:
             raise ValueError(f"session {bill.session_id}: the lines do not add up to the total ({name})")
-    return _head(head, "session") | {
+    return head_of(head, "session") | {
         "session_id": bill.session_id,
         "authorization_reference": bill.payment.hold_id if bill.payment else "",
         "connector": bill.connector,
@@ -240,7 +241,7 @@ def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
 
 def settlement_payload(head: RecordHead, bill: SettlementBill) -> dict[str, Any]:
     """The settlement record: what became of the money of one authorization."""
-    return _head(head, "settlement") | {
+    return head_of(head, "settlement") | {
         "session_id": bill.session_id,
         "authorization_reference": bill.hold_id,
         "gateway": bill.gateway,
@@ -255,7 +256,8 @@ def settlement_payload(head: RecordHead, bill: SettlementBill) -> dict[str, Any]
     }
 
 
-def _head(head: RecordHead, record_type: str) -> dict[str, Any]:
+def head_of(head: RecordHead, record_type: str) -> dict[str, Any]:
+    """What every record begins with. ValueError for a number below 1 or a malformed link."""
     if head.seq < 1 or len(head.prev) != 64:
         raise ValueError(f"record {head.seq}: seq begins at 1, prev is 64 hex digits")
     return {"v": RECORD_VERSION, "type": record_type, **msgspec.to_builtins(head)}
