@@ -8,6 +8,7 @@ import io
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ import pytest
 
 from terminal_app.ports import CheckoutGateway, LookUp, PaymentGateway
 from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold, MoneyStep, Outcome, OutcomeUnknown
-from tests.conformance.fault_proxy import UNKNOWN_AFTER, Fault, FaultProxy
+from tests.conformance.fault_proxy import REFUSED_FOR_NOW, UNKNOWN_AFTER, Fault, FaultProxy
 from tests.conformance.gateway_kit import a_card
 from tests.peers.certificates import certificate, server_context
 
@@ -248,6 +249,35 @@ class CheckoutKit:
         assert isinstance(self.refund(bench, hold, 500), Approved)
         assert bench.books.captures() == [1234]
         assert bench.books.refunds() == [500]
+
+    @pytest.mark.parametrize("fault", REFUSED_FOR_NOW, ids=lambda fault: fault.name)
+    def test_a_refusal_that_says_nothing_about_the_money_is_asked_again(self, bench: CheckoutBench, fault: Fault) -> None:
+        hold = paid(bench)
+        bench.proxy.next(fault)
+        assert isinstance(bench.gateway.capture(hold, fresh_step("capture", 1234), 10), OutcomeUnknown)
+        assert isinstance(self.capture(bench, hold, 1234, attempt=2), Approved)
+        bench.proxy.next(fault)
+        assert isinstance(bench.gateway.refund(hold, fresh_step("refund", 500), 10), OutcomeUnknown)
+        assert isinstance(self.refund(bench, hold, 500, attempt=2), Approved)
+        hold = paid(bench, fresh_hold(43))
+        bench.proxy.next(fault)
+        assert isinstance(bench.gateway.void(hold, fresh_step("void", 5000), 10), OutcomeUnknown)
+        assert isinstance(self.void(bench, hold, "void", attempt=2), Approved)
+        assert (bench.books.captures(), bench.books.refunds()) == ([1234], [500])
+
+    def test_two_threads_never_take_each_others_answers(self, bench: CheckoutBench) -> None:
+        """The engine authorizes and settles at once."""
+        holds = [fresh_hold(600 + n) for n in range(6)]
+        with ThreadPoolExecutor(6) as pool:
+            pages = list(pool.map(lambda hold: bench.gateway.open_checkout(hold, STATION, 20), holds))
+        ready = []
+        for hold, page in zip(holds, pages, strict=True):
+            assert isinstance(page, Checkout)
+            bench.pay(page.url)
+            ready.append(shown(hold, page))
+        with ThreadPoolExecutor(6) as pool:
+            polled = list(pool.map(lambda hold: bench.gateway.poll_checkout(hold, 20), ready))
+        assert all(isinstance(bench.learn(hold, one), Approved) for hold, one in zip(ready, polled, strict=True))
 
     # --- wrong orders --------------------------------------------------------------------------------------------
 

@@ -38,6 +38,11 @@ class Fault(enum.Enum):
     BROKEN_500 = "500"  # done, answered 500
     BUSY_503 = "503"  # done, answered 503 by something in between
     REDIRECTED = "redirected"  # done, answered 307
+    HTML_403 = "html_403"  # not done: something in between refuses with a page of its own
+    FORBIDDEN_403 = "403"  # not done: the key may not, at this moment
+    MISSING_404 = "404"  # not done: the object is not known, at this moment
+    CONFLICT_409 = "409"  # not done: the same is under way
+    TOO_MANY_429 = "429"  # not done: asked too often
 
 
 UNKNOWN_AFTER = tuple(
@@ -47,6 +52,8 @@ UNKNOWN_AFTER = tuple(
 """After these nobody can know the outcome."""
 
 
+REFUSED_FOR_NOW = tuple(Fault(one) for one in ("html_403", "403", "404", "409", "429"))
+"""Answers that say nothing about the money: to be asked again."""
 CLOSING = (Fault.UNSENT, Fault.LOST, Fault.RESET, Fault.SILENT, Fault.TRUNCATED)
 """These end the connection; all others leave it to the next request."""
 
@@ -161,6 +168,9 @@ class _Exchange(BaseHTTPRequestHandler):
         self.close_connection = fault in CLOSING
         if fault is Fault.UNSENT:
             return
+        if fault in REFUSED_FOR_NOW:
+            self.wfile.write(_bytes(_refusal(fault)))
+            return
         reply = proxy.front.answer(request, proxy)
         if fault is Fault.DOUBLED_REQUEST:
             reply = proxy.front.answer(request, proxy)
@@ -205,6 +215,14 @@ class _Exchange(BaseHTTPRequestHandler):
         """Tests are quiet."""
 
 
+def _refusal(fault: Fault) -> Reply:
+    if fault is Fault.HTML_403:
+        return Reply(403, b"<html>blocked</html>", {"Content-Type": "text/html"})
+    status = int(fault.value)
+    vendors = {"error": {"type": "invalid_request_error"}, "status": status, "errorCode": "010", "errorType": "security"}
+    return Reply.of(status, vendors)
+
+
 def _bytes(reply: Reply) -> bytes:
     headers = {**reply.headers, "Content-Length": str(len(reply.body))}
     head = f"HTTP/1.1 {reply.status} {http.client.responses.get(reply.status, 'Unknown')}\r\n"
@@ -216,8 +234,83 @@ def _somebody_elses(reply: Reply) -> Reply:
 
     def other(value: Any) -> Any:
         if isinstance(value, dict):
-            names = ("id", "client_reference_id", "payment_intent", "reference", "pspReference", "paymentPspReference")
+            names = (
+                "id",
+                "client_reference_id",
+                "payment_intent",
+                "reference",
+                "pspReference",
+                "paymentPspReference",
+                "paymentReference",
+            )
             return {k: f"{v[:4]}stranger" if k in names and isinstance(v, str) else other(v) for k, v in value.items()}
         return [other(one) for one in value] if isinstance(value, list) else value
 
     return Reply.of(reply.status, other(reply.json))
+
+
+class WireProxy:
+    """The same for messages behind a two-byte length (ISO 8583 over TCP): one connection per exchange, relayed frame by frame."""
+
+    def __init__(self, peer_port: int) -> None:
+        self._peer_port = peer_port
+        self._script: list[Fault] = []
+        self._stopping = threading.Event()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listening.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def next(self, *faults: Fault) -> None:
+        self._script = list(faults)
+
+    def close(self) -> None:
+        self._stopping.set()
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    def _accept(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                link, _ = self._listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._relay, args=(link,), daemon=True).start()
+
+    def _relay(self, link: socket.socket) -> None:
+        with contextlib.suppress(OSError), link:
+            link.settimeout(PEER_TIMEOUT_S)
+            question = _frame(link)
+            fault = self._script.pop(0) if self._script else Fault.NONE
+            if not question or fault is Fault.UNSENT:
+                return
+            answer = self._ask(question)
+            if fault is Fault.DOUBLED_REQUEST:
+                answer = self._ask(question)
+            match fault:
+                case Fault.LOST:
+                    return
+                case Fault.RESET:
+                    link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                case Fault.SILENT:
+                    link.recv(1)
+                case Fault.TRUNCATED:
+                    link.sendall(answer[: len(answer) // 2])
+                case Fault.GARBAGE:
+                    link.sendall(b"\x00\x20" + b"\xff" * 32)
+                case Fault.DOUBLED_ANSWER:
+                    link.sendall(answer * 2)
+                case _:
+                    self._stopping.wait(0.3 if fault is Fault.SLOW else 0)
+                    link.sendall(answer)
+
+    def _ask(self, question: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", self._peer_port), PEER_TIMEOUT_S) as peer:
+            peer.sendall(question)
+            return _frame(peer)
+
+
+def _frame(link: socket.socket) -> bytes:
+    stream = link.makefile("rb")
+    header = stream.read(2)
+    return header + stream.read(int.from_bytes(header, "big")) if len(header) == 2 else b""

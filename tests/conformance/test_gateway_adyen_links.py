@@ -13,7 +13,7 @@ from terminal_app.errors import SignatureInvalid
 from terminal_app.payments.adyen import AdyenGateway
 from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold, MoneyStep, Outcome, OutcomeUnknown
 from tests.conformance.checkout_kit import STATION, CheckoutBench, CheckoutKit, fresh_hold, fresh_step, paid, shown
-from tests.conformance.fault_proxy import FaultProxy, Request
+from tests.conformance.fault_proxy import Fault, FaultProxy, Request
 from tests.peers import adyen as peers
 from tests.peers import openapi
 from tests.peers.venvs import free_port
@@ -224,6 +224,22 @@ def test_received_is_never_taken_for_done_and_each_retry_is_the_same_request(ben
     assert first.key == "key-41-capture"
     assert all((other.key, other.path, other.body) == (first.key, first.path, first.body) for other in others)
     assert bench.books.captures() == [1234]
+
+
+def test_an_answer_about_another_payment_is_not_received(bench: CheckoutBench) -> None:
+    hold = paid(bench)
+    page = bench.gateway.open_checkout(fresh_hold(43), STATION, 10)
+    assert isinstance(page, Checkout)
+    bench.pay(page.url)
+    unnamed = shown(fresh_hold(43), page)
+    for faults, step in (
+        ([Fault.STRANGER], lambda: bench.gateway.capture(hold, fresh_step("capture", 1234), 10)),
+        ([Fault.NONE, Fault.NONE, Fault.STRANGER], lambda: bench.gateway.void(unnamed, fresh_step("void", 5000), 10)),
+    ):
+        bench.proxy.next(*faults)
+        outcome = step()
+        assert isinstance(outcome, OutcomeUnknown)
+        assert not outcome.why.startswith("received")
 
 
 def test_a_paid_link_is_not_approved_before_its_payment_is_named(bench: CheckoutBench) -> None:

@@ -9,8 +9,18 @@ import pytest
 from terminal_app.config import StripeSection
 from terminal_app.payments.stripe import StripeGateway
 from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold, OutcomeUnknown
-from tests.conformance.checkout_kit import STATION, CheckoutBench, CheckoutKit, fresh_hold, fresh_step, now_ms, paid, shown
-from tests.conformance.fault_proxy import Fault, FaultProxy
+from tests.conformance.checkout_kit import (
+    STATION,
+    CheckoutBench,
+    CheckoutKit,
+    fresh_hold,
+    fresh_step,
+    now_ms,
+    paid,
+    patience,
+    shown,
+)
+from tests.conformance.fault_proxy import UNKNOWN_AFTER, Fault, FaultProxy
 from tests.peers import openapi
 from tests.peers import stripe as peers
 from tests.peers.certificates import certificate, server_context
@@ -132,6 +142,15 @@ def test_a_paid_page_says_unpaid_and_the_hold_counts_all_the_same(bench: Checkou
     assert isinstance(outcome, Approved)
     assert outcome.capture_before_utc_ms == peers.CAPTURE_BEFORE_S * 1000
     assert (outcome.trace["brand"], outcome.trace["last4"], outcome.trace["held_minor"]) == ("visa", "4242", "5000")
+
+
+@pytest.mark.parametrize("fault", UNKNOWN_AFTER, ids=lambda fault: fault.name)
+def test_a_page_found_paid_but_not_its_payment_is_polled_again(bench: CheckoutBench, fault: Fault) -> None:
+    hold, url = opened(bench)
+    bench.pay(url)
+    bench.proxy.next(Fault.NONE, fault)
+    assert isinstance(bench.gateway.poll_checkout(hold, patience(fault)), OutcomeUnknown)
+    assert isinstance(bench.gateway.poll_checkout(hold, 10), Approved)
 
 
 def test_a_payment_under_way_is_waited_for(bench: CheckoutBench) -> None:
