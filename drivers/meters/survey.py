@@ -158,23 +158,32 @@ class Identification:
                 return Candidate(profile, False, 0, len(points), "", str(error))
             except ModbusFault as fault:
                 return Candidate(profile, False, 0, len(points), "", fault.reason)
-        words = self._words(profile, points)
+        first = {profile.billing.register, "serial", *(rule.point for rule in profile.identify)}
+        values = self._values(profile, {name: point for name, point in points.items() if name in first})
+        reason = self._reason(profile, values)
+        if reason:
+            return Candidate(profile, False, 0, len(profile.points), "", reason)
+        values |= self._values(profile, {name: point for name, point in points.items() if name not in first})
+        serial = values.get("serial", "")
+        serial = serial if isinstance(serial, str) else f"{serial:f}"
+        fits = sum(1 for name, value in values.items() if _plausible(name, value))
+        return Candidate(profile, True, fits, len(profile.points), serial, "")
+
+    def _values(self, profile: Profile, points: dict[str, Point]) -> dict[str, Decimal | str]:
         values: dict[str, Decimal | str] = {}
-        for name, found in words.items():
+        for name, found in self._words(profile, points).items():
             try:
                 values[name] = points[name].value(found)
             except decode.NoReading:
                 continue
-        serial = values.get("serial", "")
-        serial = serial if isinstance(serial, str) else f"{serial:f}"
-        fits = sum(1 for name, value in values.items() if _plausible(name, value))
-        reason = self._reason(profile, values)
-        return Candidate(profile, not reason, fits, len(profile.points), serial, reason)
+        return values
 
     def _reason(self, profile: Profile, values: dict[str, Decimal | str]) -> str:
         billed = values.get(profile.billing.register)
         if not isinstance(billed, Decimal) or not _plausible("wh", billed):
             return f"{profile.billing.register} gives no plausible value"
+        if "serial" in profile.points and "serial" not in values:
+            return "serial gives no value"
         for rule in profile.identify:
             value = values.get(rule.point)
             if not isinstance(value, Decimal):
