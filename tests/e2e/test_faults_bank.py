@@ -10,7 +10,7 @@ from terminal_app import screens as s
 from tests.e2e.visit import Visit, held_at, until, wrongs
 
 PRICE = "0.59"
-DEADLINE_S = 5
+DEADLINE_S = 3
 TOLD_WITHIN_S = 20
 
 

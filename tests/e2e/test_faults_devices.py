@@ -98,7 +98,7 @@ def test_meters_port_disappears_and_comes_back(outlet: Outlet) -> None:
     outlet.visit.offer()
 
 
-@pytest.mark.parametrize("kind", ["silent", "mute"])
+@pytest.mark.parametrize("kind", ["silent", pytest.param("mute", marks=pytest.mark.full)])
 def test_controller_silent_at_idle(outlet: Outlet, kind: str) -> None:
     outlet.device("evse", "fault", kind=kind)
     outlet.fault("evse")
@@ -108,6 +108,7 @@ def test_controller_silent_at_idle(outlet: Outlet, kind: str) -> None:
     outlet.visit.offer()
 
 
+@pytest.mark.full
 def test_controllers_port_disappears_and_comes_back(outlet: Outlet) -> None:
     outlet.device("evse", "unplug")
     outlet.fault("evse")
@@ -178,6 +179,7 @@ def test_meter_silent_while_charging(outlet: Outlet) -> None:
     assert receipt.interrupted and receipt.stop is s.StopWords.FAULT
 
 
+@pytest.mark.full
 def test_meter_back_before_patience_ends(outlet: Outlet) -> None:
     outlet.charge()
     outlet.device("meter", "fault", kind="silent", times=3)

@@ -131,6 +131,20 @@ def test_explicit_zero_tariff_charges_without_payment(visit: Visit) -> None:
         sold_at(visit, PRICE)
 
 
+def test_silent_bank_is_told_within_20_s_as_shipped(visit: Visit) -> None:
+    """With the deadline nobody has configured."""
+    global TAPS
+    TAPS += 1
+    visit.site.devices["acquirer"].ctl("next", answer="silent", mti="0100")
+    view = visit.tap()
+    assert isinstance(view, s.DeclinedView) and view.reason is s.DeclineWords.BANK_SILENT
+    told = visit.glass.history[-1]
+    asked = next(one for one in reversed(visit.glass.history) if isinstance(one.view, s.BankWait))
+    assert isinstance(told.view, s.DeclinedView) and told.at_s - asked.at_s < 20
+    visit.settled()
+    assert held_at(visit.site) == []
+
+
 # --- office and network ----------------------------------------------------------------------------------------------
 
 
