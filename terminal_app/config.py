@@ -7,7 +7,6 @@ money or devices has a silent default; what has a default here is a pace, a wind
 import re
 import tomllib
 from collections.abc import Callable
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -73,12 +72,61 @@ class MeterSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     framing: Literal["tcp", "rtu"] = "tcp"  # with host: Modbus TCP, or "rtu" = RTU frames through a serial server
 
 
-class EvseSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """[evse.NAME] A charge controller: driver `openevse` on serial `port`."""
+class OpenEvseSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="driver", tag="openevse"):
+    """[evse.NAME] driver = "openevse": an OpenEVSE board (RAPI) on serial `port`."""
 
-    driver: Literal["openevse"]
     port: Annotated[str, Meta(min_length=1, max_length=255)]  # names by serial number are long
     baud_rate: Literal[9600, 19200, 38400, 57600, 115200] = 115200
+
+
+class EvseWbSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="driver", tag="evse-wb"):
+    """[evse.NAME] driver = "evse-wb": EVSE-WB, EVSE DIN, SimpleEVSE on Modbus RTU; the line may be shared with meters."""
+
+    unit: Annotated[int, Meta(ge=1, le=247)] = 1
+    port: str = ""
+    baud_rate: Literal[9600, 19200, 38400, 57600, 115200] = 9600
+    host: str = ""  # instead of port: a serial server
+    tcp_port: Port = 502
+    framing: Literal["tcp", "rtu"] = "tcp"
+
+
+class PhoenixCharxSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="driver", tag="phoenix-charx"):
+    """[evse.NAME] driver = "phoenix-charx": one charging point (`connector`) of a Phoenix Contact CHARX SEC, Modbus TCP."""
+
+    host: Name
+    tcp_port: Port = 502
+    unit: Annotated[int, Meta(ge=1, le=255)] = 1
+    connector: Annotated[int, Meta(ge=1, le=48)]
+
+
+class PhoenixEmSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="driver", tag="phoenix-em"):
+    """[evse.NAME] driver = "phoenix-em": Phoenix Contact EM-CP-PP-ETH or EV-CC with Ethernet, Modbus TCP."""
+
+    model: Literal["em-cp-pp-eth", "ev-cc-eth"]  # their current limit lies in different registers
+    host: Name
+    tcp_port: Port = 502
+    unit: Annotated[int, Meta(ge=1, le=255)] | None = None  # none = as the model has it: 180 or 255
+
+
+GpioLine = Annotated[int, Meta(ge=0, le=1023)]
+
+
+class RelaySection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="driver", tag="relay"):
+    """[evse.NAME] driver = "relay": a contactor at a GPIO line. It cannot limit the current: that is `current_a`."""
+
+    chip: Name  # e.g. /dev/gpiochip0
+    line: GpioLine
+    active_low: bool = False
+    feedback_line: GpioLine | None = None  # an auxiliary contact of the contactor; none = a weld is not seen
+    feedback_active_low: bool = False
+    pilot_line: GpioLine | None = None  # active while a car is connected; none = a car is taken to be there always
+    pilot_active_low: bool = False
+    current_a: Annotated[int, Meta(ge=6, le=1000)]  # what breaker, cable and outlet allow
+    min_on_s: Annotated[int, Meta(ge=0, le=600)] = 5  # an earlier opening is never delayed: the next closing is
+    min_off_s: Annotated[int, Meta(ge=0, le=600)] = 10
+
+
+EvseSection = OpenEvseSection | EvseWbSection | PhoenixCharxSection | PhoenixEmSection | RelaySection
 
 
 class ReaderSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -252,17 +300,48 @@ def _place(where: str, raw: Any, into: Any, from_text: Callable[[type, Any], Any
     return f"[{section}.{names[0] if names else '...'}] {key}".strip()
 
 
+def evse_places(section: EvseSection) -> dict[str, tuple[object, ...]]:
+    """What of the machine a controller takes for itself: words for people, and a key that no other device may have."""
+    match section:
+        case OpenEvseSection():
+            return {f"controller {section.port}": ("port", section.port)}
+        case EvseWbSection():
+            line = section.port or f"{section.host}:{section.tcp_port}"
+            return {f"controller {line} unit {section.unit}": ("unit", line, section.unit)}
+        case PhoenixCharxSection():
+            line = f"{section.host}:{section.tcp_port}"
+            return {f"controller {line} connector {section.connector}": ("charx", line, section.connector)}
+        case PhoenixEmSection():
+            line = f"{section.host}:{section.tcp_port}"
+            return {f"controller {line}": ("em", line, section.unit)}
+        case RelaySection():
+            lines = (section.line, section.feedback_line, section.pilot_line)
+            return {f"GPIO line {section.chip} {one}": ("gpio", section.chip, one) for one in lines if one is not None}
+
+
+def evse_device(section: EvseSection) -> str:
+    """The device file a controller needs: serial port or GPIO chip; "" if it is reached over the network."""
+    match section:
+        case OpenEvseSection() | EvseWbSection():
+            return section.port
+        case RelaySection():
+            return section.chip
+        case _:
+            return ""
+
+
 def _each_its_own(config: Config, refuse: Callable[[str, str], None]) -> None:
     """Two connectors never share a meter, a controller or a name, whatever their sections are called."""
     seen: dict[object, str] = {}
     for one in config.connector:
         meter, where = config.meter[one.meter], f"[[connector]] number {one.number}"
         line = meter.port or f"{meter.host}:{meter.tcp_port}"
-        for what, key in (
-            (f"meter {line} unit {meter.unit}", ("meter", line, meter.unit)),
-            (f"controller {config.evse[one.evse].port}", ("evse", config.evse[one.evse].port)),
-            (f"evse_id {one.evse_id}", ("id", one.evse_id)),
-        ):
+        places = {
+            f"meter {line} unit {meter.unit}": ("unit", line, meter.unit),
+            **evse_places(config.evse[one.evse]),
+            f"evse_id {one.evse_id}": ("id", one.evse_id),
+        }
+        for what, key in places.items():
             if key in seen:
                 refuse(where, f"has the same {what} as {seen[key]}: each connector needs its own")
             seen[key] = f"number {one.number}"
@@ -301,6 +380,13 @@ def _check_relations(config: Config, path: Path) -> None:
     for name, meter in config.meter.items():
         if bool(meter.port) == bool(meter.host):
             refuse(f"[meter.{name}]", "give either port (serial) or host (Modbus TCP)")
+    for name, evse in config.evse.items():
+        if isinstance(evse, EvseWbSection) and bool(evse.port) == bool(evse.host):
+            refuse(f"[evse.{name}]", "give either port (serial) or host (a serial server)")
+        if isinstance(evse, RelaySection):
+            lines = [one for one in (evse.line, evse.feedback_line, evse.pilot_line) if one is not None]
+            if len(set(lines)) != len(lines):
+                refuse(f"[evse.{name}]", "line, feedback_line and pilot_line must be different lines")
     _each_its_own(config, refuse)
     if not config.gateway:
         refuse("[gateway]", "no gateway is configured")

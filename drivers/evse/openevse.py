@@ -17,7 +17,7 @@ import serial
 from drivers.evse import rapi
 from drivers.evse.openevse_state import CHARGING, STARTING, BoardState
 from drivers.evse.rapi import Said
-from terminal_app.config import EvseSection
+from terminal_app.config import OpenEvseSection
 from terminal_app.errors import DeviceMisread, DeviceUnavailable, ModbusFaultKind
 from terminal_app.ports import Clock
 from terminal_app.values import EvseStatus
@@ -40,7 +40,7 @@ class OpenEvse:
 
     keepalive_s = 0.0
 
-    def __init__(self, section: EvseSection, device_name: str, clock: Clock) -> None:
+    def __init__(self, section: OpenEvseSection, device_name: str, clock: Clock) -> None:
         self._section = section
         self._device = device_name
         self._clock = clock

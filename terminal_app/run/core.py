@@ -20,7 +20,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 
 from drivers.cards.pcsc_reader import PcscReader
-from drivers.evse.openevse import OpenEvse
+from drivers.evse.open import open_control
 from drivers.meters.modbus_meter import ModbusMeter
 from drivers.signers.keyfile import KeyFileSigner
 from drivers.system import SystemClock, disk_space
@@ -227,7 +227,7 @@ class Core:
 
 def controls(settings: config.Config, clock: Clock) -> dict[int, ChargeControl]:
     """The charge controller of each connector; nothing is opened yet."""
-    return {one.number: OpenEvse(settings.evse[one.evse], f"evse.{one.evse}", clock) for one in settings.connector}
+    return {one.number: open_control(settings.evse[one.evse], f"evse.{one.evse}", clock) for one in settings.connector}
 
 
 def chance() -> tuple[str, str]:

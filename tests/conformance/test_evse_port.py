@@ -11,7 +11,7 @@ import pytest
 from drivers.evse.openevse import OpenEvse
 from drivers.sim import rapi
 from drivers.system import SystemClock
-from terminal_app.config import EvseSection
+from terminal_app.config import OpenEvseSection
 from terminal_app.errors import DeviceMisread, DeviceUnavailable
 from terminal_app.values import EvseStatus, Pilot
 from tests.conformance.evil_devices import EvilBoard, Piece
@@ -28,7 +28,7 @@ def folder() -> Iterator[Path]:
 
 
 def driver(port: Path) -> OpenEvse:
-    return OpenEvse(EvseSection(driver="openevse", port=str(port)), "evse 1", SystemClock())
+    return OpenEvse(OpenEvseSection(port=str(port)), "evse 1", SystemClock())
 
 
 def wait_for(evse: OpenEvse, wanted: Callable[[EvseStatus], bool]) -> EvseStatus:

@@ -1,5 +1,6 @@
 """`charge-service config check`: everything that would stop the core's start, without starting it, and what is unwise."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -84,7 +85,8 @@ def _folders(settings: config.Config) -> Iterator[Remark]:
 
 
 def _devices(settings: config.Config) -> Iterator[Remark]:
-    from drivers.evse.openevse import OpenEvse
+    from drivers.evse.open import open_control
+    from drivers.system import SystemClock
 
     for name, meter in settings.meter.items():
         where = f"[meter.{name}]"
@@ -94,18 +96,28 @@ def _devices(settings: config.Config) -> Iterator[Remark]:
                 f"{where} port", "warning", f"{meter.port} is not there", "plug the adapter in; names: ls -l /dev/serial/by-path"
             )
     for name, evse in settings.evse.items():
-        where = f"[evse.{name}]"
-        if not Path(evse.port).exists():
-            yield Remark(
-                f"{where} port", "warning", f"{evse.port} is not there", "plug the controller in; names: ls -l /dev/serial/by-path"
-            )
-        if OpenEvse.keepalive_s == 0:
+        where, device = f"[evse.{name}]", config.evse_device(evse)
+        if device and not Path(device).exists():
+            key = "chip" if isinstance(evse, config.RelaySection) else "port"
+            says, names = f"{device} is not there", "gpiodetect" if key == "chip" else "ls -l /dev/serial/by-path"
+            yield Remark(f"{where} {key}", "warning", says, f"plug the controller in; names: {names}")
+        try:
+            control = open_control(evse, f"evse.{name}", SystemClock())
+        except ConfigError as error:
+            yield Remark(where, "fault", str(error))
+            continue
+        with contextlib.closing(control):  # never contacted, so closing it sends nothing
+            guarded = control.keepalive_s > 0
+        if not guarded:
             yield Remark(
                 where,
                 "warning",
                 "this controller cannot guard itself: if terminal and cable die while charging, only the car ends the charge",
                 "the terminal is its guard; keep both on one supply",
             )
+        if isinstance(evse, config.RelaySection) and evse.feedback_line is None:
+            says = "without feedback_line a welded contactor is seen only by the energy meter"
+            yield Remark(f"{where} feedback_line", "warning", says, "wire an auxiliary contact of the contactor to a GPIO line")
 
 
 def _profile(meter: config.MeterSection) -> str:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from terminal_app.config import evse_device
 from terminal_app.errors import ConfigError, DeviceMisread, DeviceUnavailable, LedgerBroken
 from terminal_app.ports import ChargeControl, EnergyMeter
 from terminal_app.run.service.core_talk import ServiceTrouble
@@ -70,9 +71,9 @@ def _core(site: Site) -> Part:
 
 def _ports(site: Site) -> Iterator[Part]:
     named = {section.port: f"meter.{name}" for name, section in site.config.meter.items() if section.port}
-    named |= {section.port: f"evse.{name}" for name, section in site.config.evse.items()}
+    named |= {device: f"evse.{name}" for name, one in site.config.evse.items() if (device := evse_device(one))}
     for port, name in named.items():
-        part = f"serial port of {name}"
+        part = f"{'GPIO chip' if 'gpiochip' in port else 'serial port'} of {name}"
         try:
             found = os.stat(port)
         except FileNotFoundError:
@@ -128,7 +129,7 @@ def _seen(part: str, number: int, faults: dict[tuple[str, int], Any], age_ms: in
 
 
 def _devices_directly(site: Site) -> Iterator[Part]:
-    from drivers.evse.openevse import OpenEvse
+    from drivers.evse.open import open_control
     from drivers.meters.modbus_meter import ModbusMeter
     from drivers.system import SystemClock
 
@@ -142,7 +143,9 @@ def _devices_directly(site: Site) -> Iterator[Part]:
         yield _asked(
             f"meter {one.number}", partial(ModbusMeter, settings.meter[one.meter], f"meter.{one.meter}", clock), _meter_says
         )
-        yield _asked(f"controller {one.number}", partial(OpenEvse, settings.evse[one.evse], f"evse.{one.evse}", clock), _evse_says)
+        yield _asked(
+            f"controller {one.number}", partial(open_control, settings.evse[one.evse], f"evse.{one.evse}", clock), _evse_says
+        )
     found = look_at_reader(site)
     if found["trouble"]:
         yield Part("reader", "fault", found["trouble"], found["next"])
