@@ -9,9 +9,11 @@ import signal
 import struct
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,7 @@ DEADLINE_S = 20.0
 TIMEOUT_S, QUARANTINE_S = 0.2, 0.1
 MODEL = "eastron-sdm630-v2"
 TRUE_WH, TRUE_W = 1_234_500, 7000
+LINES_AT_ONCE = 6
 
 
 @pytest.fixture
@@ -196,45 +199,63 @@ BAD: dict[str, Callable[[EvilMeter, bytes], list[Piece]]] = {
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_one_bad_answer_is_survived_within_the_same_reading(evil: EvilMeter, quick: Path, name: str) -> None:
-    evil.plug()
-    meter = on_line(evil, quick)
-    assert meter.read().energy_wh == TRUE_WH
-    evil.scripts = [lambda ask: BAD[name](evil, ask)]
-    value = meter.read()
-    assert (value.energy_wh, value.power_w) == (TRUE_WH, TRUE_W)
-    assert not evil.scripts
-    meter.close()
+def at_once(quick: Path, cases: Iterable[Any], test: Callable[[EvilMeter, ModbusMeter, Any], None]) -> None:
+    """Each case on a line of its own, several at a time: they mostly wait. The first case that fails is named."""
+
+    def run(number: int, case: Any) -> None:
+        evil = EvilMeter(quick / f"tty{number}")
+        evil.plug()
+        evil.start()
+        meter = on_line(evil, quick)
+        try:
+            test(evil, meter, case)
+        finally:
+            meter.close()
+            evil.stop()
+
+    with ThreadPoolExecutor(LINES_AT_ONCE) as pool:
+        running = {case: pool.submit(run, number, case) for number, case in enumerate(cases)}
+    for case, one in running.items():
+        if error := one.exception():
+            raise AssertionError(f"{case}: {error!r}") from error
+
+
+def test_one_bad_answer_is_survived_within_the_same_reading(quick: Path) -> None:
+    def survives(evil: EvilMeter, meter: ModbusMeter, name: str) -> None:
+        assert meter.read().energy_wh == TRUE_WH
+        evil.scripts = [lambda ask: BAD[name](evil, ask)]
+        value = meter.read()
+        assert (value.energy_wh, value.power_w) == (TRUE_WH, TRUE_W)
+        assert not evil.scripts
+
+    at_once(quick, BAD, survives)
 
 
 HARMLESS = {"garbage byte before 00", "garbage byte before ff", "garbage before 7e55", "garbage after", "bytes apart"}
 
 
-@pytest.mark.parametrize("name", sorted(set(BAD) - HARMLESS))
-def test_a_lasting_bad_line_is_a_fault_and_clears_by_itself(evil: EvilMeter, quick: Path, name: str) -> None:
-    evil.plug()
-    meter = on_line(evil, quick)
-    meter.read()
-    evil.always = lambda ask: BAD[name](evil, ask)
-    for _ in range(2):
-        with pytest.raises((DeviceUnavailable, DeviceMisread)) as raised:
-            meter.read()
-        assert raised.value.kind in ("timeout", "mismatch", "exception")
-    evil.always = None
-    value = wait_for_reading(meter)
-    assert (value.energy_wh, value.power_w) == (TRUE_WH, TRUE_W)
-    meter.close()
+def test_a_lasting_bad_line_is_a_fault_and_clears_by_itself(quick: Path) -> None:
+    def heals(evil: EvilMeter, meter: ModbusMeter, name: str) -> None:
+        meter.read()
+        evil.always = lambda ask: BAD[name](evil, ask)
+        for _ in range(2):
+            with pytest.raises((DeviceUnavailable, DeviceMisread)) as raised:
+                meter.read()
+            assert raised.value.kind in ("timeout", "mismatch", "exception")
+        evil.always = None
+        value = wait_for_reading(meter)
+        assert (value.energy_wh, value.power_w) == (TRUE_WH, TRUE_W)
+
+    at_once(quick, sorted(set(BAD) - HARMLESS), heals)
 
 
-@pytest.mark.parametrize("name", sorted(HARMLESS))
-def test_line_noise_around_good_answers_costs_no_reading(evil: EvilMeter, quick: Path, name: str) -> None:
-    evil.plug()
-    meter = on_line(evil, quick)
-    evil.always = lambda ask: BAD[name](evil, ask)
-    for _ in range(4):
-        assert meter.read().energy_wh == TRUE_WH
-    meter.close()
+def test_line_noise_around_good_answers_costs_no_reading(quick: Path) -> None:
+    def unharmed(evil: EvilMeter, meter: ModbusMeter, name: str) -> None:
+        evil.always = lambda ask: BAD[name](evil, ask)
+        for _ in range(4):
+            assert meter.read().energy_wh == TRUE_WH
+
+    at_once(quick, sorted(HARMLESS), unharmed)
 
 
 @pytest.mark.parametrize("code", [1, 2, 3, 4, 11])
@@ -251,24 +272,24 @@ def test_a_refusing_device_is_told_at_once_with_its_code(evil: EvilMeter, quick:
     meter.close()
 
 
-def test_a_late_reply_to_one_block_is_never_the_answer_to_another(evil: EvilMeter, quick: Path) -> None:
+def test_a_late_reply_to_one_block_is_never_the_answer_to_another(quick: Path) -> None:
     """Every delay around timeout and quarantine; the register moves on, so a stale value would show."""
-    evil.plug()
-    meter = on_line(evil, quick)
-    meter.identity()
 
-    def late(delay: float, ask: bytes) -> list[Piece]:
-        return [(delay, evil.reply(ask))] if ask[5] >= 22 else [(0.0, evil.reply(ask))]
+    def stays_right(evil: EvilMeter, meter: ModbusMeter, delays_ms: range) -> None:
+        meter.identity()
 
-    for step in range(24):
-        delay = 0.05 + 0.025 * step
-        evil.scripts = [partial(late, delay)]
-        with contextlib.suppress(DeviceUnavailable, DeviceMisread):
-            meter.read()
-        assert meter.points(["frequency_hz"])["frequency_hz"] == 50
-        evil.blocks = registers(1234.5 + step)
-        assert wait_for_reading(meter).energy_wh == TRUE_WH + 1000 * step
-    meter.close()
+        def late(delay: float, ask: bytes) -> list[Piece]:
+            return [(delay, evil.reply(ask))] if ask[5] >= 22 else [(0.0, evil.reply(ask))]
+
+        for step, delay_ms in enumerate(delays_ms):
+            evil.scripts = [partial(late, delay_ms / 1000)]
+            with contextlib.suppress(DeviceUnavailable, DeviceMisread):
+                meter.read()
+            assert meter.points(["frequency_hz"])["frequency_hz"] == 50
+            evil.blocks = registers(1234.5 + step)
+            assert wait_for_reading(meter).energy_wh == TRUE_WH + 1000 * step
+
+    at_once(quick, [range(50 + offset, 650, 100) for offset in (0, 25, 50, 75)], stays_right)
 
 
 def test_after_a_late_answer_nothing_is_asked_until_the_line_was_silent(evil: EvilMeter, quick: Path) -> None:
@@ -410,16 +431,17 @@ def test_two_meters_share_one_line_and_a_dead_one_does_not_harm_the_other(evil: 
 # --- the same through a serial server and over TCP ---------------------------------------------------------------------
 
 
-def test_rtu_frames_over_tcp(folder: Path, quick: Path) -> None:
-    device = EvilMeter(folder / "unused")
-    server = EvilTcp(lambda buffer: 8 if len(buffer) >= 8 else 0, device.honest)
-    section = MeterSection(profile=MODEL, host="127.0.0.1", tcp_port=server.port, framing="rtu")
-    meter = ModbusMeter(section, "meter 1", SystemClock(), quick)
-    for name in BAD:
-        server.scripts = [lambda ask, name=name: BAD[name](device, ask)]
+def test_rtu_frames_over_tcp(quick: Path) -> None:
+    def survives(device: EvilMeter, unused: ModbusMeter, name: str) -> None:
+        server = EvilTcp(lambda buffer: 8 if len(buffer) >= 8 else 0, device.honest)
+        section = MeterSection(profile=MODEL, host="127.0.0.1", tcp_port=server.port, framing="rtu")
+        meter = ModbusMeter(section, "meter 1", SystemClock(), quick)
+        server.scripts = [lambda ask: BAD[name](device, ask)]
         assert wait_for_reading(meter).energy_wh == TRUE_WH
-    meter.close()
-    server.stop()
+        meter.close()
+        server.stop()
+
+    at_once(quick, BAD, survives)
 
 
 def mbap(ask: bytes, pdu: bytes, tid: bytes | None = None, unit: int = 1) -> bytes:
