@@ -27,6 +27,7 @@ CHARGE_APT_DEMO=(
 CHARGE_APT_TEST=(
     git
     systemd                                                           # systemd-analyze checks the units, offline
+    softhsm2                                                          # a PKCS#11 token for the signer's tests
 )
 CHARGE_APT_FULL=(debootstrap systemd-container)                       # the install test boots a Debian in a container
 

@@ -1,9 +1,10 @@
 """`RecordSigner`: what every signer must do, checked with OpenSSL and joserfc as peers."""
 
+import contextlib
 import hashlib
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,19 +15,31 @@ from joserfc.jwk import ECKey
 
 from drivers.signers import keyfile
 from drivers.signers.keyfile import KeyFileSigner
-from terminal_app.errors import ConfigError
+from drivers.signers.pkcs11 import Pkcs11Signer, parse_uri
+from terminal_app.billing import record
+from terminal_app.errors import ConfigError, DeviceUnavailable
+from terminal_app.ports import RecordSigner
+from tests.conformance.softhsm import SoftHsm
+from tests.unit.billing_samples import head, session_bill
 
-Make = Callable[[Path], KeyFileSigner]
+
+@pytest.fixture(scope="session")
+def hsm(tmp_path_factory: pytest.TempPathFactory) -> SoftHsm:
+    return SoftHsm(tmp_path_factory.mktemp("hsm"))
 
 
-@pytest.fixture(params=[keyfile.create], ids=["keyfile"])
-def signer(request: pytest.FixtureRequest, tmp_path: Path) -> KeyFileSigner:
-    make: Make = request.param
-    return make(tmp_path / "key.pem")
+@pytest.fixture(params=["keyfile", "pkcs11"])
+def signer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RecordSigner]:
+    if request.param == "keyfile":
+        yield keyfile.create(tmp_path / "key.pem")
+        return
+    token: SoftHsm = request.getfixturevalue("hsm")
+    with contextlib.closing(Pkcs11Signer(token.make(f"key-{tmp_path.name}"))) as found:
+        yield found
 
 
 @pytest.mark.parametrize("record", [b"", b"OCMF|{}", bytes(range(256)) * 400])
-def test_a_signature_is_64_bytes_and_verifies(signer: KeyFileSigner, record: bytes) -> None:
+def test_a_signature_is_64_bytes_and_verifies(signer: RecordSigner, record: bytes) -> None:
     public = serialization.load_der_public_key(signer.public_key_spki())
     assert isinstance(public, ec.EllipticCurvePublicKey)
     for _ in range(50):  # short r or s are padded: one in 256 would show
@@ -36,7 +49,7 @@ def test_a_signature_is_64_bytes_and_verifies(signer: KeyFileSigner, record: byt
         public.verify(der, record, ec.ECDSA(hashes.SHA256()))
 
 
-def test_openssl_verifies(signer: KeyFileSigner, tmp_path: Path) -> None:
+def test_openssl_verifies(signer: RecordSigner, tmp_path: Path) -> None:
     record, signature = b"a billing record", signer.sign(b"a billing record")
     (tmp_path / "record").write_bytes(record)
     (tmp_path / "spki.der").write_bytes(signer.public_key_spki())
@@ -46,8 +59,10 @@ def test_openssl_verifies(signer: KeyFileSigner, tmp_path: Path) -> None:
     assert "Verified OK" in subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
 
 
-def test_the_key_id_is_the_rfc_7638_thumbprint(signer: KeyFileSigner, tmp_path: Path) -> None:
-    assert signer.key_id == ECKey.import_key((tmp_path / "key.pem").read_bytes()).thumbprint()
+def test_the_key_id_is_the_rfc_7638_thumbprint(signer: RecordSigner) -> None:
+    public = serialization.load_der_public_key(signer.public_key_spki())
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    assert signer.key_id == ECKey.import_key(pem).thumbprint()
 
 
 # --- the key file ------------------------------------------------------------------------------------------------------
@@ -121,3 +136,65 @@ def test_the_error_never_shows_the_key(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         KeyFileSigner(path)
     assert secret not in str(raised.value)
+
+
+# --- the PKCS#11 token -------------------------------------------------------------------------------------------------
+
+
+def test_a_record_sealed_in_a_token_opens_like_any_other(hsm: SoftHsm) -> None:
+    signer = Pkcs11Signer(hsm.make("records"))
+    signing_bytes = record.signing_input(record.session_payload(head(), session_bill("")), signer.key_id)
+    sealed = record.seal(signing_bytes, signer.sign(signing_bytes))
+    assert record.open_record(sealed, signer.public_key_spki())["session_id"] == "S-7"
+    again, other = Pkcs11Signer(hsm.uri("records")), Pkcs11Signer(hsm.make("readings"))
+    assert (again.key_id, again.public_key_spki()) == (signer.key_id, signer.public_key_spki()) != (other.key_id, b"")
+    signer.close()  # its login was the login of all three
+    for one in (again, other):
+        assert len(one.sign(b"x")) == 64
+        one.close()
+
+
+def test_a_lost_session_is_opened_again_and_a_lost_token_is_told(hsm: SoftHsm, monkeypatch: pytest.MonkeyPatch) -> None:
+    signer = Pkcs11Signer(hsm.make("lost"))
+    signer._session.close()
+    assert len(signer.sign(b"x")) == 64
+    signer._session.close()
+    monkeypatch.setattr(signer, "_pin", "0000")
+    with pytest.raises(DeviceUnavailable, match="charge"):
+        signer.sign(b"x")
+    signer.close()
+
+
+def test_what_is_wrong_with_a_token_is_said(hsm: SoftHsm, tmp_path: Path) -> None:
+    hsm.make("p384", "secp384r1")
+    wrong_pin = tmp_path / "pin"
+    wrong_pin.write_text("9999")
+    wrong_pin.chmod(0o600)
+    for uri, why in (
+        (hsm.uri("nobody"), "nobody"),
+        (hsm.uri("records", token="other"), "other"),
+        (hsm.uri("p384"), "P-256"),
+        (hsm.uri("p384").replace("libsofthsm2.so", "none.so"), "none.so"),
+        (hsm.uri("p384").replace(str(hsm.pin_file), str(wrong_pin)), "pin"),
+        (hsm.uri("p384").replace(str(hsm.pin_file), str(tmp_path / "no-pin")), "PIN cannot be read"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            Pkcs11Signer(uri)
+    wrong_pin.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        Pkcs11Signer(hsm.uri("p384").replace(str(hsm.pin_file), str(wrong_pin)))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["records", "pkcs11:token=a;object=b", "pkcs11:token=a;object=b?module-path=/m&pin-source=/p&pin-value=1234",
+     "pkcs11:token=a;token=b;object=c?module-path=/m&pin-source=/p", "pkcs11:object=b?module-path=/m&pin-source=/p"],
+)  # fmt: skip
+def test_a_uri_with_anything_missing_or_unknown_is_refused(uri: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_uri(uri)
+
+
+def test_a_uri_may_be_percent_encoded() -> None:
+    found = parse_uri("pkcs11:token=my%20token;object=a%3Bb?module-path=/m&pin-source=file:/p")
+    assert (found.token, found.label, found.pin_file) == ("my token", "a;b", Path("/p"))
