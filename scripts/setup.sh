@@ -26,6 +26,7 @@ CHARGE_APT_DEMO=(
 )
 CHARGE_APT_TEST=(
     git
+    mbpoll libmodbus-dev                                              # Modbus peers in C for the meter tests
     systemd                                                           # systemd-analyze checks the units, offline
     softhsm2                                                          # a PKCS#11 token for the signer's tests
 )

@@ -82,10 +82,10 @@ class BsmWs36a(SigningRegister):
         self.status = [INVALID if one == UPDATING else one for one in self.status]
 
     def blocks(self) -> Blocks:
-        held = dict.fromkeys(range(40_000, 44_291), 0)
+        held = dict.fromkeys(range(40_000, 44_293), 0)
         live = self.live()
         held.update(self.written)
-        held.update({40_000: 0x5375, 40_001: 0x6E53, 40_002: 1, 40_003: 66})
+        held.update({40_000: 0x5375, 40_001: 0x6E53, 40_002: 1, 40_003: 66, 44_291: 0xFFFF})
         for header, model, length in (
             (40_070, 10, 4),
             (40_076, 17, 12),

@@ -23,7 +23,7 @@ from drivers.system import SystemClock
 from terminal_app.config import MeterSection
 from terminal_app.errors import DeviceMisread, DeviceUnavailable
 from tests.conformance.evil_devices import EvilMeter, Piece
-from tests.conformance.meter_facts import FACTS, METER, SERIAL, SUNSPEC_AT, TRUTH, device, serial_text
+from tests.conformance.meter_facts import FACTS, METER, SERIAL, SUNSPEC_AT, TRUTH, device, quick_copies, serial_text
 
 MODELS = profile.packaged()
 UNIT = 1
@@ -55,26 +55,16 @@ def shows(line: EvilMeter, name: str) -> None:
     line.always = honest
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def own() -> Iterator[Path]:
-    """All profiles as packaged, but for a line without late answers: a short quarantine."""
     folder = Path(tempfile.mkdtemp(prefix="ct-", dir="/tmp"))
-    for name in MODELS:
-        text = profile.text_of(profile.load(name, None))
-        text = re.sub("quarantine_ms = [0-9]+", "quarantine_ms = 50", re.sub("timeout_ms = [0-9]+", "timeout_ms = 300", text))
-        (folder / f"{name}.toml").write_text(text)
-    OWN.append(folder)
-    yield folder
+    yield quick_copies(folder)
     shutil.rmtree(folder)
-    OWN.clear()
 
 
-OWN: list[Path] = []
-
-
-def meter_of(line: EvilMeter, name: str, folder: Path | None = None) -> ModbusMeter:
+def meter_of(line: EvilMeter, name: str, own: Path) -> ModbusMeter:
     section = MeterSection(profile=name, port=str(line.link), unit=UNIT, baud_rate=115200, parity="N", stop_bits=1)
-    return ModbusMeter(section, "meter 1", SystemClock(), folder or OWN[0])
+    return ModbusMeter(section, "meter 1", SystemClock(), own)
 
 
 def test_every_profile_has_its_facts_and_every_fact_its_profile() -> None:
@@ -82,9 +72,9 @@ def test_every_profile_has_its_facts_and_every_fact_its_profile() -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_point_is_read_right_from_a_device_whose_other_registers_lie(line: EvilMeter, name: str) -> None:
+def test_every_point_is_read_right_from_a_device_whose_other_registers_lie(line: EvilMeter, own: Path, name: str) -> None:
     shows(line, name)
-    meter = meter_of(line, name)
+    meter = meter_of(line, name, own)
     try:
         shown = meter.shown()
         assert set(shown) == set(FACTS[name]), "points of the profile that the table does not know, or the other way"
@@ -151,7 +141,7 @@ def test_a_profile_is_sound_and_says_where_it_is_from(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if profile.load(name, None).bus.fallback_max_regs < 16])
-def test_a_unit_that_reads_no_long_blocks_is_read_in_short_ones(line: EvilMeter, name: str) -> None:
+def test_a_unit_that_reads_no_long_blocks_is_read_in_short_ones(line: EvilMeter, own: Path, name: str) -> None:
     """SDM72: some read 80 registers, some only 10."""
     shows(line, name)
     honest = line.always
@@ -164,7 +154,7 @@ def test_a_unit_that_reads_no_long_blocks_is_read_in_short_ones(line: EvilMeter,
         return honest(ask)
 
     line.always = short
-    meter = meter_of(line, name)
+    meter = meter_of(line, name, own)
     assert meter.read().energy_wh == TRUTH["energy_import_wh"]
     meter.close()
 
@@ -173,33 +163,33 @@ def test_a_unit_that_reads_no_long_blocks_is_read_in_short_ones(line: EvilMeter,
 
 
 @pytest.mark.parametrize("start", [40_000, 50_000, 0])
-def test_a_sunspec_meter_is_found_at_each_start_address(line: EvilMeter, start: int) -> None:
+def test_a_sunspec_meter_is_found_at_each_start_address(line: EvilMeter, own: Path, start: int) -> None:
     shows(line, "sunspec-201-204")
     held = device("sunspec-201-204", lies=False)[3]
     line.blocks = {3: {addr - SUNSPEC_AT + start: word for addr, word in held.items()} | {}, 4: {}}
     line.blocks[3].update({addr: line.blocks[3].get(addr, 0) for addr in range(start, start + 200)})
-    meter = meter_of(line, "sunspec-201-204")
+    meter = meter_of(line, "sunspec-201-204", own)
     assert meter.read().energy_wh == TRUTH["energy_import_wh"]
     meter.close()
 
 
 @pytest.mark.parametrize("model", [201, 202, 203, 204])
-def test_all_integer_models_and_models_before_them_in_the_chain(line: EvilMeter, model: int) -> None:
+def test_all_integer_models_and_models_before_them_in_the_chain(line: EvilMeter, own: Path, model: int) -> None:
     shows(line, "sunspec-201-204")
     held = device("sunspec-201-204", lies=False)[3]
     moved = {(addr + 30 if addr >= METER else addr): word for addr, word in held.items()}
     moved |= {METER: 17, METER + 1: 28} | {METER + 30: model}
     line.blocks = {3: dict.fromkeys(range(SUNSPEC_AT, SUNSPEC_AT + 300), 0) | moved, 4: {}}
-    meter = meter_of(line, "sunspec-201-204")
+    meter = meter_of(line, "sunspec-201-204", own)
     assert meter.read().energy_wh == TRUTH["energy_import_wh"]
     meter.close()
 
 
-def test_points_a_model_does_not_implement_are_left_out_and_the_rest_is_read(line: EvilMeter) -> None:
+def test_points_a_model_does_not_implement_are_left_out_and_the_rest_is_read(line: EvilMeter, own: Path) -> None:
     shows(line, "sunspec-201-204")
     for phase in (9, 10, 4, 5):
         line.blocks[3][METER + phase] = 0x8000  # type: ignore[index]
-    meter = meter_of(line, "sunspec-201-204")
+    meter = meter_of(line, "sunspec-201-204", own)
     shown = meter.shown()
     assert "voltage_l1_v" in shown and "voltage_l2_v" not in shown
     meter.close()
@@ -215,20 +205,20 @@ def test_points_a_model_does_not_implement_are_left_out_and_the_rest_is_read(lin
         ({METER + 54: 77}, "scale factor"),
     ],
 )
-def test_a_chain_that_has_no_meter_is_told(line: EvilMeter, change: dict[int, int], says: str) -> None:
+def test_a_chain_that_has_no_meter_is_told(line: EvilMeter, own: Path, change: dict[int, int], says: str) -> None:
     shows(line, "sunspec-201-204")
     for addr in (50_000, 0):
         line.blocks[3].pop(addr, None)  # type: ignore[attr-defined]
     line.blocks[3].update(change)  # type: ignore[attr-defined]
-    meter = meter_of(line, "sunspec-201-204")
+    meter = meter_of(line, "sunspec-201-204", own)
     with pytest.raises(DeviceMisread, match=says):
         meter.identity()
     meter.close()
 
 
-def test_another_meter_after_an_outage_is_searched_anew(line: EvilMeter) -> None:
+def test_another_meter_after_an_outage_is_searched_anew(line: EvilMeter, own: Path) -> None:
     shows(line, "sunspec-201-204")
-    meter = meter_of(line, "sunspec-201-204")
+    meter = meter_of(line, "sunspec-201-204", own)
     assert meter.read().serial == f"S{SERIAL}"
     honest, line.always = line.always, lambda ask: []
     with pytest.raises(DeviceUnavailable):
