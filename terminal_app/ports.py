@@ -127,7 +127,8 @@ class LookUp(Protocol):
 
 @runtime_checkable
 class CheckoutGateway(Protocol):
-    """Second Protocol: a gateway whose driver pays on a hosted page (QR). `Hold.trace` carries the checkout's reference.
+    """Second Protocol: a gateway whose driver pays on a hosted page (QR). `Hold.trace["checkout"]` is `Checkout.reference`,
+    committed before the page is shown: a page whose reference was never committed cannot have been paid.
 
     The same rules as PaymentGateway: intent committed before, never raises for the network, repeatable with one effect.
     Capture, void and refund of the hold go through PaymentGateway with the trace of the approval.

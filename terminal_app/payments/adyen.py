@@ -79,6 +79,7 @@ class AdyenGateway:
     """
 
     capabilities = GatewayCapabilities(refund=True, look_up=True)
+    other_units = OTHER_UNITS
 
     def __init__(self, name: str, section: AdyenSection, demo: bool) -> None:
         """Connects to nothing. Raises ValueError for an unusable address, CA file, API key or HMAC key file."""

@@ -41,6 +41,7 @@ class StripeGateway:
     """
 
     capabilities = GatewayCapabilities(refund=True, look_up=True)
+    other_units = stripe_codes.OTHER_UNITS
 
     def __init__(
         self, name: str, section: StripeSection, demo: bool, *, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
@@ -176,10 +177,11 @@ class StripeGateway:
 
     def _expire(self, hold: Hold, end: float) -> Outcome | None:
         """Needs no idempotency key: only an open page can be expired; a refusal says to look what happened instead."""
-        if "checkout" in hold.trace:
+        reference = hold.trace.get("checkout") or self._lost_page(hold, end)
+        if reference:
             try:
-                path = f"/v1/checkout/sessions/{rest.segment(hold.trace['checkout'])}/expire"
-                page = states.ours(hold, rest.read(self._ask("POST", path, end), states.Page), hold.trace["checkout"])
+                path = f"/v1/checkout/sessions/{rest.segment(reference)}/expire"
+                page = states.ours(hold, rest.read(self._ask("POST", path, end), states.Page), reference)
             except Refused as refusal:
                 if refusal.status != 400:
                     raise
@@ -187,6 +189,15 @@ class StripeGateway:
                 if page.status == "expired" and not page.payment_intent:
                     return Declined(DeclineReason.TOO_LATE, "expired")
         return self._state_of(hold, end)
+
+    def _lost_page(self, hold: Hold, end: float) -> str:
+        """The page of a payment that was begun, where only our own key is known; empty if there is none to end."""
+        intent = self._intent_of(hold, end)
+        if intent is None or intent.status in ("requires_capture", "succeeded", "canceled"):
+            return ""
+        query = urlencode({"payment_intent": intent.id, "limit": "1"})
+        pages = rest.read(self._ask("GET", f"/v1/checkout/sessions?{query}", end), states.Pages).data
+        return pages[0].id if pages else ""
 
     # --- payments ------------------------------------------------------------------------------------------------
 

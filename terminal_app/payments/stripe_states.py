@@ -34,6 +34,10 @@ class Page(msgspec.Struct, frozen=True):
     expires_at: int | None = None
 
 
+class Pages(msgspec.Struct, frozen=True):
+    data: list[Page]
+
+
 class Card(msgspec.Struct, frozen=True):
     brand: str | None = None
     last4: str | None = None

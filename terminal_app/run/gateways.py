@@ -20,8 +20,10 @@ def build(name: str, section: config.GatewaySection, settings: config.Config, pa
             case config.Iso8583Section():
                 return Iso8583Gateway(name, section, settings.demo, local_time=ZoneInfo(settings.terminal.time_zone))
             case config.StripeSection():
+                _refuse_currency(name, settings, StripeGateway.other_units, path)
                 return StripeGateway(name, section, settings.demo)
             case config.AdyenSection():
+                _refuse_currency(name, settings, AdyenGateway.other_units, path)
                 return AdyenGateway(name, section, settings.demo)
             case config.AccountSection():
                 return AccountGateway(name, section, settings.demo)
@@ -29,6 +31,13 @@ def build(name: str, section: config.GatewaySection, settings: config.Config, pa
                 return CyberSourceGateway(name, section, settings.demo)
     except ValueError as error:
         raise ConfigError(path.name, f"[gateway.{name}]", str(error)) from error
+
+
+def _refuse_currency(name: str, settings: config.Config, other_units: frozenset[str], path: Path) -> None:
+    currency = settings.terminal.currency
+    if currency in other_units:
+        reason = f"it does not count {currency} in the minor units of ISO 4217: it cannot be used with this currency"
+        raise ConfigError(path.name, f"[gateway.{name}] kind", reason)
 
 
 def address(section: config.GatewaySection) -> str:

@@ -91,10 +91,11 @@ class TestStripe(CheckoutKit):
     pass
 
 
-def opened(bench: CheckoutBench) -> tuple[Hold, str]:
-    page = bench.gateway.open_checkout(fresh_hold(), STATION, 10)
+def opened(bench: CheckoutBench, serial: int = 41) -> tuple[Hold, str]:
+    hold = fresh_hold(serial)
+    page = bench.gateway.open_checkout(hold, STATION, 10)
     assert isinstance(page, Checkout)
-    return shown(fresh_hold(), page), page.url
+    return shown(hold, page), page.url
 
 
 def posts(bench: CheckoutBench, end: str) -> int:
@@ -229,6 +230,14 @@ def test_a_paid_page_whose_reference_was_lost_is_found_by_our_key_and_released(b
     assert bench.books.held_minor() == 0
 
 
+def test_a_page_whose_reference_was_lost_is_ended_before_another_card_is_tried(bench: CheckoutBench) -> None:
+    hold, url = opened(bench)
+    bench.decline(url, DeclineReason.REFUSED)
+    forgotten = msgspec.structs.replace(hold, trace={})
+    assert isinstance(bench.gateway.void(forgotten, fresh_step("void", 5000), 10), Approved)
+    assert bench.books.open_pages() == 0
+
+
 def test_a_page_under_the_same_key_but_of_another_text_is_unknown_not_refused(bench: CheckoutBench) -> None:
     opened(bench)
     assert isinstance(bench.gateway.open_checkout(fresh_hold(), "renamed station", 10), OutcomeUnknown)
@@ -267,7 +276,9 @@ def test_every_request_is_one_of_the_published_api(bench: CheckoutBench, front: 
     bench.gateway.capture(hold, fresh_step("capture", 1234), 10)
     bench.gateway.refund(hold, fresh_step("refund", 500), 10)
     bench.gateway.void(paid(bench, fresh_hold(43)), fresh_step("void", 5000), 10)
-    forgotten, _ = opened(bench)
+    forgotten, url = opened(bench, 45)
+    bench.decline(url, DeclineReason.REFUSED)
+    bench.gateway.void(msgspec.structs.replace(forgotten, trace={}), fresh_step("void-lost", 5000), 10)
     bench.gateway.look_up(msgspec.structs.replace(forgotten, trace={}), 10)  # type: ignore[attr-defined]
     bench.gateway.expire_checkout(forgotten, 10)
     bench.at(bench.proxy.url, 25 * 3_600_000).refund(hold, fresh_step("refund", 500), 10)
@@ -278,7 +289,7 @@ def test_every_request_is_one_of_the_published_api(bench: CheckoutBench, front: 
     assert known == {
         "POST /v1/checkout/sessions", "GET /v1/checkout/sessions/{session}", "POST /v1/checkout/sessions/{session}/expire",
         "GET /v1/payment_intents/{intent}", "POST /v1/payment_intents/{intent}/capture", "POST /v1/payment_intents/{intent}/cancel",
-        "GET /v1/payment_intents/search", "POST /v1/refunds", "GET /v1/refunds", "GET /v1/balance",
+        "GET /v1/payment_intents/search", "GET /v1/checkout/sessions", "POST /v1/refunds", "GET /v1/refunds", "GET /v1/balance",
     }  # fmt: skip
     with pytest.raises(openapi.NotDescribed, match="amount"):  # a misspelt parameter is found
         api.validate_form("POST", "/v1/payment_intents/pi_1/capture", b"amount=1234")

@@ -87,6 +87,9 @@ class StripeFront(Front):
             return self._search(asked["query"], proxy, request)
         if request.method == "GET" and where.path == "/v1/refunds":
             return Reply.of(200, {"object": "list", "data": self.refunds.get(asked["payment_intent"], [])})
+        if request.method == "GET" and where.path == "/v1/checkout/sessions":
+            number = asked["payment_intent"].rsplit("_", 1)[1]
+            return Reply.of(200, {"data": [proxy.forward(Request("GET", f"{where.path}/cs_sim_{number}", {}, b"")).json]})
         if "expires_at" in form and not 1800 <= int(form["expires_at"]) - time.time() <= 86_400:
             return Reply.of(400, {"error": {"type": "invalid_request_error", "param": "expires_at"}})
         reply = self.mended(request, proxy.forward(self.fitting(request)))
