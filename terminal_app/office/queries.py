@@ -5,7 +5,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from terminal_app import units
 from terminal_app.office import store
+from terminal_app.office.account_tables import account_holds, account_slices
+from terminal_app.office.account_tables import accounts as account_table
 from terminal_app.office.derived import LIVE_STATES, OPEN_HOLDS
 
 Rows = list[dict[str, Any]]
@@ -134,3 +137,32 @@ def key(db: Connection, terminal: str, key_id: str, purpose: str) -> str | None:
     k = store.keys
     where = (k.c.terminal == terminal) & (k.c.key_id == key_id) & (k.c.purpose == purpose)
     return db.execute(sa.select(k.c.spki_pem).where(where)).scalar()
+
+
+def account(db: Connection, account_id: str) -> dict[str, Any] | None:
+    found = _rows(db, sa.select(account_table).where(account_table.c.account == account_id))
+    return found[0] if found else None
+
+
+def accounts(db: Connection) -> Rows:
+    """Every account without its secret's hash; balance, held and sliced also in major units."""
+    rows = _rows(db, sa.select(account_table).order_by(account_table.c.account))
+    for row in rows:
+        del row["secret_sha256"]
+        row |= {name: str(units.major(row[f"{name}_minor"], row["currency"])) for name in ("balance", "held", "sliced")}
+    return rows
+
+
+def open_reserves(db: Connection, now_ms: int) -> Rows:
+    """Open holds and slices of accounts, oldest first, with their age in whole hours."""
+    h, s = account_holds.c, account_slices.c
+    columns = ("reference", "account", "terminal", "amount_minor", "currency", "since_utc_ms")
+    held = sa.select(sa.literal("hold").label("what"), h.hold, h.account, h.terminal, h.held_minor, h.currency, h.opened_utc_ms)
+    left = s.amount_minor - s.spent_minor
+    sliced = sa.select(sa.literal("slice"), s.slice_id, s.account, s.terminal, left, s.currency, s.granted_utc_ms)
+    both = held.where(h.state == "held").union_all(sliced.where(~s.closed))
+    rows = [dict(zip(("what", *columns), row, strict=True)) for row in db.execute(both)]
+    for row in rows:
+        row |= {"amount": str(units.major(row["amount_minor"], row["currency"]))}
+        row["age"] = f"{max(0, now_ms - row['since_utc_ms']) // 3_600_000} h"
+    return sorted(rows, key=lambda row: int(row["since_utc_ms"]))

@@ -106,13 +106,18 @@ class Slices:
         with self._database.write() as db:
             return _told(_close(db, _slice(db, terminal, slice_id), terminal, ""))
 
-    def reclaim(self, slice_id: str, note: str) -> dict[str, Any]:
-        """By the office, for a terminal that is gone. Not before expiry and grace are over."""
-        with self._database.write() as db:
-            row = _slice(db, OFFICE, slice_id)
-            if store.now_ms() < row["expires_utc_ms"] + GRACE_MS:
-                raise Refused(422, "too_early", f"slice {slice_id} may still be spent: its expiry and {GRACE_MS} ms are not over")
-            return _told(_close(db, row, OFFICE, note))
+
+def close_expired(database: store.Store, note: str) -> list[str]:
+    """Reclaim what is left of every slice whose expiry and grace are over, for terminals that are gone. Their ids."""
+    closed = []
+    with database.write() as db:
+        where = ~account_slices.c.closed & (account_slices.c.expires_utc_ms + GRACE_MS < store.now_ms())
+        for slice_id in (
+            db.execute(sa.select(account_slices.c.slice_id).where(where).order_by(account_slices.c.account)).scalars().all()
+        ):
+            _close(db, _slice(db, OFFICE, slice_id), OFFICE, note)
+            closed.append(slice_id)
+    return closed
 
 
 def _slice(db: Connection, terminal: str, slice_id: str) -> dict[str, Any]:

@@ -17,9 +17,8 @@ from terminal_app.errors import ConfigError, SignatureInvalid
 from terminal_app.office import queries, signing, store
 from terminal_app.office.access import hash_of, token_file
 from terminal_app.office.ingest import Collector
-
-DATABASE = click.option("--db", "url", required=True, envvar="CHARGE_OFFICE_DB", help="sqlite:///FILE or postgresql+psycopg://...")
-FILE = click.Path(path_type=Path, dir_okay=False)
+from terminal_app.run.office_accounts import account
+from terminal_app.run.office_database import DATABASE, FILE, open_store
 
 
 @click.group()
@@ -27,12 +26,15 @@ def office() -> None:
     """Collects billing records from terminals, verifies, stores and countersigns them, and shows them."""
 
 
+office.add_command(account)
+
+
 @office.command()
 @DATABASE
 @click.option("--key", "key_file", type=FILE, required=True, help="office key; made if absent (public half: FILE.pub)")
 def init(url: str, key_file: Path) -> None:
     """Create the tables and, if there is none, the office's key."""
-    _open(url, create=True).close()
+    open_store(url, create=True).close()
     key = _key(key_file) if key_file.exists() else signing.create(key_file)
     click.echo(f"database ready; office key {key.key_id}")
     click.echo(key.public_pem.decode().strip())
@@ -55,7 +57,7 @@ def add(url: str, terminal_id: str, record_key: Path, ocmf_key: Path, token_file
         raise click.UsageError("terminal id: 1 to 36 letters, digits, - and _, as in [terminal] id")
     pems = {"record": _public_key(record_key), "ocmf": _public_key(ocmf_key)}
     token_hash = hash_of(_token(token_file))
-    database, now = _open(url), store.now_ms()
+    database, now = open_store(url), store.now_ms()
     with database.write() as db:
         known = db.execute(sa.select(store.terminals.c.terminal).where(store.terminals.c.terminal == terminal_id)).first()
         if known is None:
@@ -78,7 +80,7 @@ def add(url: str, terminal_id: str, record_key: Path, ocmf_key: Path, token_file
 @click.option("--demo", is_flag=True, help="take demo records")
 def recheck(url: str, terminal_id: str, key_file: Path, demo: bool) -> None:
     """Verify the quarantined records of a terminal again, for example after `add` brought a missing key."""
-    healed, left = Collector(_open(url), _key(key_file), demo).recheck(terminal_id)
+    healed, left = Collector(open_store(url), _key(key_file), demo).recheck(terminal_id)
     click.echo(f"{healed} records accepted, {left} still in quarantine")
 
 
@@ -115,7 +117,7 @@ def serve(
         raise click.UsageError("--tls-cert and --tls-key belong together")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     token = _token(operator_token_file) if operator_token_file else ""
-    key, database = _key(key_file), _open(url)
+    key, database = _key(key_file), open_store(url)
     config = uvicorn.Config(
         build(Office(database, key, public_url, token, demo)),
         host=host,
@@ -142,7 +144,7 @@ def serve(
 @click.option("--json", "as_json", is_flag=True)
 def sessions(url: str, limit: int, as_json: bool) -> None:
     """Newest sessions and what became of their money."""
-    with _open(url).read() as db:
+    with open_store(url).read() as db:
         rows = queries.sessions(db, limit)
     _show(rows, as_json, ("terminal", "seq", "receipt_number", "energy_wh", "total_minor", "currency", "settled", "quarantine"))
 
@@ -155,7 +157,7 @@ def sessions(url: str, limit: int, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def records(url: str, terminal_id: str, after: int, limit: int, as_json: bool) -> None:
     """Stored records; with --json the exact signed bytes too."""
-    with _open(url).read() as db:
+    with open_store(url).read() as db:
         rows = queries.records(db, terminal_id, after, limit)
     _show(rows, as_json, ("terminal", "seq", "type", "session_id", "sha256", "quarantine"))
 
@@ -171,22 +173,6 @@ def _show(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...]) -
     click.echo("\t".join(columns))
     for row in rows:
         click.echo("\t".join(str(row[name]) for name in columns))
-
-
-def _open(url: str, create: bool = False) -> store.Store:
-    try:
-        return store.Store(url, create)
-    except store.NoTables as error:
-        raise click.ClickException(f"--db {_without_password(url)}: {error}") from error
-    except (sa.exc.SQLAlchemyError, ImportError) as error:
-        raise click.ClickException(f"--db {_without_password(url)}: cannot be opened: {type(error).__name__}") from error
-
-
-def _without_password(url: str) -> str:
-    try:
-        return sa.make_url(url).render_as_string(hide_password=True)
-    except sa.exc.ArgumentError:
-        return "(not a database URL)"
 
 
 def _public_key(file: Path) -> tuple[str, str]:

@@ -1,0 +1,28 @@
+"""What every command of `charge-office` shares: the database option and how it is opened."""
+
+from pathlib import Path
+
+import click
+import sqlalchemy as sa
+
+from terminal_app.office import store
+
+DATABASE = click.option("--db", "url", required=True, envvar="CHARGE_OFFICE_DB", help="sqlite:///FILE or postgresql+psycopg://...")
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def open_store(url: str, create: bool = False) -> store.Store:
+    """ClickException names what is wrong, never a password."""
+    try:
+        return store.Store(url, create)
+    except store.NoTables as error:
+        raise click.ClickException(f"--db {_without_password(url)}: {error}") from error
+    except (sa.exc.SQLAlchemyError, ImportError) as error:
+        raise click.ClickException(f"--db {_without_password(url)}: cannot be opened: {type(error).__name__}") from error
+
+
+def _without_password(url: str) -> str:
+    try:
+        return sa.make_url(url).render_as_string(hide_password=True)
+    except sa.exc.ArgumentError:
+        return "(not a database URL)"
