@@ -22,6 +22,7 @@ from scripts.demo.display import Display
 from scripts.demo.site import Site, Wanted
 from terminal_app.billing import record
 from terminal_app.ledger.store import Ledger
+from tests.bench import meters
 from tests.bench.charge import Bench
 
 CGROUP = Path("/sys/fs/cgroup/cpu")
@@ -163,6 +164,7 @@ MEASURES: dict[str, Callable[[Path], Figures]] = {
     "writes": writes,
     "records": records,
     "processes": processes,
+    **meters.MEASURES,
 }
 
 
