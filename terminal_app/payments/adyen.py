@@ -21,10 +21,13 @@ from terminal_app.payments.tcp_exchange import NoAnswer, NotSent
 from terminal_app.ports import GatewayCapabilities
 from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold, MoneyStep, Outcome, OutcomeUnknown, PaymentCard
 
+KEY_TRUSTED_MS = 6 * 24 * rest.HOUR_MS
+"""Adyen keeps idempotency keys for at least 7 days. Older steps are never sent again: nothing could be looked up first."""
 PAGE_LIFE_S = 35 * 60
 OTHER_UNITS = frozenset({"CLP", "CVE", "IDR", "ISK"})
 """Currencies Adyen does not count in ISO 4217 minor units (docs.adyen.com/development-resources/currency-codes): refused."""
 PAID = OutcomeUnknown("paid, but the notification that names the payment has not come yet")
+TOO_OLD = OutcomeUnknown("not sent again: after so many days only the merchant's account or a notification can tell")
 RECEIVED = "received, not confirmed"
 
 
@@ -81,10 +84,12 @@ class AdyenGateway:
     capabilities = GatewayCapabilities(refund=True, look_up=True)
     other_units = OTHER_UNITS
 
-    def __init__(self, name: str, section: AdyenSection, demo: bool) -> None:
+    def __init__(
+        self, name: str, section: AdyenSection, demo: bool, *, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    ) -> None:
         """Connects to nothing. Raises ValueError for an unusable address, CA file, API key or HMAC key file."""
         self.name = name
-        self._section, self._demo = section, demo
+        self._section, self._demo, self._now_ms = section, demo, now_ms
         self._key = rest.Secret(section.api_key_file, "api_key_file")
         self._notified = NotificationKey(section.hmac_key_file, section.merchant_account)
         self._rest = rest.Rest(section.url, demo=demo, ca_file=section.ca_file)
@@ -94,6 +99,8 @@ class AdyenGateway:
     def open_checkout(self, hold: Hold, station: str, deadline_s: float) -> Checkout | Declined | OutcomeUnknown:
         if hold.currency in OTHER_UNITS or hold.amount_minor <= 0:
             return Declined(DeclineReason.GATEWAY_REFUSED, "amount or currency not offered")
+        if not self._key_protects(hold.utc_ms):
+            return OutcomeUnknown("the intent is too old to be sent again: it can only be released")
         try:
             link = self._open(hold, station, time.monotonic() + deadline_s)
         except NotSent:
@@ -217,6 +224,8 @@ class AdyenGateway:
             return Approved(step.amount_minor, {"ended_as": ended.code})
         if ended is not PAID:
             return ended or OutcomeUnknown("the link is still active")
+        if not self._key_protects(step.utc_ms):
+            return TOO_OLD
         body = {"merchantAccount": self._section.merchant_account, "paymentReference": hold.key, "reference": step.key}
         receipt = rest.read(self._ask("POST", "/cancels", end, body, key=step.key), Receipt)
         if receipt.payment_reference != hold.key:
@@ -229,6 +238,8 @@ class AdyenGateway:
         payment = hold.trace.get("payment", "")
         if not payment:
             return OutcomeUnknown("the notification that names the payment has not come yet")
+        if not self._key_protects(step.utc_ms):
+            return TOO_OLD
         body: dict[str, Any] = {"merchantAccount": self._section.merchant_account, "reference": step.key}
         if with_amount:
             body["amount"] = {"value": step.amount_minor, "currency": hold.currency}
@@ -246,6 +257,9 @@ class AdyenGateway:
         if receipt.merchant_account != self._section.merchant_account or receipt.status != "received":
             raise NoAnswer("an answer that receives nothing of ours")
         return OutcomeUnknown(f"{RECEIVED} ({rest.code_of(receipt.psp_reference)})")
+
+    def _key_protects(self, intended_utc_ms: int) -> bool:
+        return rest.key_protects(intended_utc_ms, self._now_ms(), KEY_TRUSTED_MS)
 
     # --- questions -----------------------------------------------------------------------------------------------
 

@@ -22,9 +22,7 @@ T = TypeVar("T")
 _CERTAINLY_NOT_SENT = frozenset({Trouble.URL, Trouble.UNREACHABLE, Trouble.TLS})
 _MAX_SECRET = 4096
 _CODE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-_HOUR_MS = 3600 * 1000
-_KEY_TRUSTED_MS = 23 * _HOUR_MS
-"""Services forget idempotency keys after 24 h; an hour is left for clocks and for the call itself."""
+HOUR_MS = 3600 * 1000
 
 
 class Secret:
@@ -121,9 +119,9 @@ def segment(reference: str) -> str:
     return quote(reference, safe="")
 
 
-def key_protects(intended_utc_ms: int, now_utc_ms: int) -> bool:
+def key_protects(intended_utc_ms: int, now_utc_ms: int, trusted_ms: int) -> bool:
     """True while the service certainly still knows the idempotency key of an intent; a clock that went back counts as no."""
-    return -_HOUR_MS <= now_utc_ms - intended_utc_ms < _KEY_TRUSTED_MS
+    return -HOUR_MS <= now_utc_ms - intended_utc_ms < trusted_ms
 
 
 def page_address(url: str, *, demo: bool) -> bool:

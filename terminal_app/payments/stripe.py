@@ -20,6 +20,8 @@ from terminal_app.ports import GatewayCapabilities
 from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold, MoneyStep, Outcome, OutcomeUnknown, PaymentCard
 
 API_VERSION = "2024-06-20"
+KEY_TRUSTED_MS = 23 * rest.HOUR_MS
+"""Stripe forgets idempotency keys after 24 h; an hour is left for clocks and for the call itself."""
 PAGE_LIFE_S = 35 * 60
 """Stripe accepts 30 minutes to 24 hours; our own window is shorter and ends the page by `expire_checkout`."""
 
@@ -57,7 +59,7 @@ class StripeGateway:
     def open_checkout(self, hold: Hold, station: str, deadline_s: float) -> Checkout | Declined | OutcomeUnknown:
         if hold.currency in stripe_codes.OTHER_UNITS or hold.amount_minor <= 0:
             return Declined(DeclineReason.GATEWAY_REFUSED, "amount or currency not offered")
-        if not rest.key_protects(hold.utc_ms, self._now_ms()):
+        if not self._key_protects(hold.utc_ms):
             return OutcomeUnknown("the intent is too old to be sent again: it can only be released")
         try:
             page = self._open(hold, station, time.monotonic() + deadline_s)
@@ -248,7 +250,7 @@ class StripeGateway:
         A day after the intent the key no longer protects: then the state is read before anything is repeated.
         """
         reference = hold.trace.get("payment_intent", "")
-        if not reference or not rest.key_protects(step.utc_ms, self._now_ms()):
+        if not reference or not self._key_protects(step.utc_ms):
             intent = self._intent_of(hold, end)
             if intent is None:
                 return Declined(DeclineReason.TOO_LATE, "nothing_paid")
@@ -274,7 +276,7 @@ class StripeGateway:
         reference = hold.trace.get("payment_intent", "")
         if not reference:
             return Declined(DeclineReason.GATEWAY_REFUSED, "no payment to refund")
-        if not rest.key_protects(step.utc_ms, self._now_ms()):
+        if not self._key_protects(step.utc_ms):
             query = urlencode({"payment_intent": reference, "limit": "100"})
             made = rest.read(self._ask("GET", f"/v1/refunds?{query}", end), states.Refunds).data
             for refund in made:
@@ -288,6 +290,9 @@ class StripeGateway:
             if refusal.status not in (400, 402):
                 raise
             return Declined(stripe_codes.REQUEST.get(refusal.code, DeclineReason.GATEWAY_REFUSED), refusal.code)
+
+    def _key_protects(self, intended_utc_ms: int) -> bool:
+        return rest.key_protects(intended_utc_ms, self._now_ms(), KEY_TRUSTED_MS)
 
     # --- questions -----------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from terminal_app.config import AdyenSection
 from terminal_app.errors import SignatureInvalid
 from terminal_app.payments.adyen import AdyenGateway
 from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold, MoneyStep, Outcome, OutcomeUnknown
-from tests.conformance.checkout_kit import STATION, CheckoutBench, CheckoutKit, fresh_hold, fresh_step, paid, shown
+from tests.conformance.checkout_kit import STATION, CheckoutBench, CheckoutKit, fresh_hold, fresh_step, now_ms, paid, shown
 from tests.conformance.fault_proxy import Fault, FaultProxy, Request
 from tests.peers import adyen as peers
 from tests.peers import openapi
@@ -36,10 +36,10 @@ def key_files(tmp_path: Path) -> tuple[Path, Path]:
 def make(key_files: tuple[Path, Path]) -> Iterator[Callable[..., AdyenGateway]]:
     made: list[AdyenGateway] = []
 
-    def gateway(url: str, demo: bool = True, **more: Any) -> AdyenGateway:
+    def gateway(url: str, demo: bool = True, off_ms: int = 0, **more: Any) -> AdyenGateway:
         usual = {"api_key_file": key_files[0], "hmac_key_file": key_files[1], "merchant_account": peers.ACCOUNT}
         section = AdyenSection(**{**usual, "url": url, "return_url": "https://office.example/thanks", **more})
-        made.append(AdyenGateway("qr", section, demo))
+        made.append(AdyenGateway("qr", section, demo, now_ms=lambda: now_ms() + off_ms))
         return made[-1]
 
     yield gateway
@@ -82,7 +82,7 @@ def bench(double: peers.AdyenDouble, make: Callable[..., AdyenGateway], key_file
         finish=finish,
         secrets=[peers.API_KEY, peers.HMAC_KEY, peers.HMAC_KEY.lower()],
         key_file=key_files[0],
-        at=lambda url, off_ms: make(url),
+        at=lambda url, off_ms: make(url, off_ms=off_ms),
         secure=lambda url, ca_file: make(url, demo=False, ca_file=ca_file),
         learn=learn,
     )
@@ -224,6 +224,17 @@ def test_received_is_never_taken_for_done_and_each_retry_is_the_same_request(ben
     assert first.key == "key-41-capture"
     assert all((other.key, other.path, other.body) == (first.key, first.path, first.body) for other in others)
     assert bench.books.captures() == [1234]
+
+
+def test_what_no_key_protects_any_more_is_not_sent_again(bench: CheckoutBench) -> None:
+    hold = paid(bench)
+    week_later = bench.at(bench.proxy.url, 7 * 86_400_000)
+    before = len(bench.proxy.seen)
+    assert isinstance(week_later.capture(hold, fresh_step("capture", 1234), 10), OutcomeUnknown)
+    assert isinstance(week_later.void(hold, fresh_step("void", 5000), 10), OutcomeUnknown)
+    assert isinstance(week_later.refund(hold, fresh_step("refund", 1), 10), OutcomeUnknown)
+    assert isinstance(week_later.open_checkout(fresh_hold(), STATION, 10), OutcomeUnknown)
+    assert len(bench.proxy.seen) == before
 
 
 def test_an_answer_about_another_payment_is_not_received(bench: CheckoutBench) -> None:
