@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -71,3 +72,28 @@ def test_a_place_file_with_anything_unknown_is_refused(tool: Tool, out: Path, tm
     (tmp_path / "place.json").write_text(json.dumps({"town": "Example"}))
     code, _ = tool("records", "export", "--format", "ocpi-2.2.1", "--out", out, "--place", tmp_path / "place.json")
     assert code == 2
+
+
+# --- records show ------------------------------------------------------------------------------------------------------
+
+
+def test_one_record_is_shown_after_its_signature_was_checked(tool: Tool) -> None:
+    code, found = tool.json("records", "show", 1)
+    assert (code, found["verified"], found["record"]["type"]) == (0, True, "session")
+    code, text = tool("records", "show", 2)
+    assert code == 0 and "captured" in text
+    code, text = tool("records", "show", 1, "--receipt")
+    assert code == 0 and "12,345 kWh" in text
+    assert tool("records", "show", 2, "--receipt")[0] == 2
+    assert tool("records", "show", 3)[0] == 2
+    assert "none with this number" in tool.stderr
+
+
+def test_a_record_of_a_stranger_is_shown_and_said_not_to_verify(tool: Tool, tmp_path: Path) -> None:
+    with sqlite3.connect(next(tmp_path.rglob("ledger.db"))) as db:
+        for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            db.execute(f"DROP TRIGGER {name}")
+        (jws,) = db.execute("SELECT jws FROM records WHERE seq = 1").fetchone()
+        db.execute("UPDATE records SET jws = ? WHERE seq = 1", (jws[:-6] + "AAAAAA",))
+    code, found = tool.json("records", "show", 1)
+    assert (code, found["verified"]) == (2, False)

@@ -16,6 +16,7 @@ from terminal_app.run.service import (
     meter_line,
     meter_profiles,
     payments,
+    record_show,
     records,
     sessions,
     show,
@@ -63,6 +64,8 @@ for _command in (
     cli.add_command(_command)
 for _command in (*meter_profiles.COMMANDS, *meter_line.COMMANDS):
     devices.meter.add_command(_command)
+
+records.records.add_command(record_show.show_)
 
 
 def main(argv: list[str] | None = None) -> int:
