@@ -4,6 +4,7 @@ Everything of a batch happens in one database commit, and the acknowledgement is
 stored in quarantine and acknowledged (stored is what an acknowledgement means); a gap is never acknowledged past.
 """
 
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated
@@ -15,7 +16,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from terminal_app.billing.acknowledgement import Ack, make_ack, seal_ack
 from terminal_app.billing.record import GENESIS, sha256_of
-from terminal_app.office import derived, store
+from terminal_app.office import cross_checks, derived, store
 from terminal_app.office.signing import OfficeKey
 from terminal_app.office.verify import Expected, Verdict, judge
 
@@ -32,11 +33,13 @@ class SentRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SentFact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Taken in any content: what is malformed is set aside (`malformation`), for a refusal would come back for ever."""
+
     seq: Seq
-    utc_ms: Watermark
-    kind: Annotated[str, Meta(pattern=r"^[a-z0-9_.-]{1,64}$")]
-    session_id: Annotated[str, Meta(pattern=r"^[!-~]{0,64}$")]
-    body: Annotated[str, Meta(max_length=1024 * 1024, pattern=r"^[^\x00]*$")]
+    utc_ms: Annotated[int, Meta(ge=-(2**62), le=2**62)]
+    kind: str
+    session_id: str
+    body: str
 
 
 class SentBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,6 +55,24 @@ class SentBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     facts_through: Watermark
     records: Annotated[tuple[SentRecord, ...], Meta(max_length=MAX_RECORDS)]
     facts: Annotated[tuple[SentFact, ...], Meta(max_length=MAX_FACTS)]
+
+
+_KIND = re.compile(r"[a-z0-9_.-]{1,64}", re.ASCII)
+_SESSION_ID = re.compile(r"[!-~]{0,64}", re.ASCII)
+MAX_FACT = 1024 * 1024
+
+
+def malformation(fact: SentFact) -> str:
+    """What keeps a fact out of the books; "" if nothing does."""
+    if not _KIND.fullmatch(fact.kind):
+        return "its kind is no word of 1 to 64 small letters, digits, _ . and -"
+    if not _SESSION_ID.fullmatch(fact.session_id):
+        return "its session id is longer than 64 characters or not printable ASCII"
+    if not 0 <= fact.utc_ms <= 2**53:
+        return "its time is before 1970 or impossible"
+    if len(fact.body) > MAX_FACT or "\x00" in fact.body:
+        return f"its body exceeds {MAX_FACT} characters or holds a NUL"
+    return ""
 
 
 class BatchRefused(Exception):
@@ -251,6 +272,10 @@ def _index(db: Connection, terminal: str, chain_id: str, record: SentRecord, ver
     try:
         with db.begin_nested():
             derived.index_record(db, terminal, chain_id, record.seq, verdict.payload)
+            if verdict.payload["type"] in ("session", "settlement"):
+                cross_checks.settled_as_billed(db, terminal, chain_id, verdict.payload)
+            if verdict.page:
+                cross_checks.measured_in_turn(db, terminal, chain_id, record.seq, verdict.page)
     except (KeyError, TypeError, AttributeError, sa.exc.StatementError):
         where = _where(store.records, terminal, chain_id, record.seq)
         db.execute(store.records.update().where(where).values(quarantine=verdict.reason or "malformed: cannot be indexed"))
@@ -274,6 +299,9 @@ def _store_facts(db: Connection, batch: SentBatch, through: int) -> int:
     if not batch.facts:
         return through  # a sign of life moves nothing, so that an idle terminal has nothing to write
     for fact in batch.facts:
+        if wrong := malformation(fact):
+            _set_aside(db, batch, fact, wrong)
+            continue
         where = _where(store.facts, batch.terminal, batch.chain_id, fact.seq)
         known = db.execute(sa.select(store.facts.c.body, store.facts.c.kind).where(where)).first()
         if known is not None:
@@ -287,6 +315,16 @@ def _store_facts(db: Connection, batch: SentBatch, through: int) -> int:
         db.execute(store.facts.insert().values(**identity, **row, stored_utc_ms=store.now_ms()))
         derived.apply_fact(db, batch.terminal, batch.chain_id, fact.utc_ms, fact.kind, fact.session_id, fact.body)
     return max(through, batch.facts_through)
+
+
+def _set_aside(db: Connection, batch: SentBatch, fact: SentFact, wrong: str) -> None:
+    """A malformed fact, as JSON (which writes a NUL as an escape), beside the facts. It counts as stored."""
+    where = _where(store.stray_facts, batch.terminal, batch.chain_id, fact.seq)
+    if db.execute(sa.select(store.stray_facts.c.seq).where(where)).first() is None:
+        identity = {"terminal": batch.terminal, "chain_id": batch.chain_id, "seq": fact.seq}
+        row = {"sent": msgspec.json.encode(fact).decode(), "reason": wrong, "stored_utc_ms": store.now_ms()}
+        db.execute(store.stray_facts.insert().values(**identity, **row))
+    store.alarm(db, batch.terminal, batch.chain_id, "malformed-fact", f"fact {fact.seq} was set aside: {wrong}")
 
 
 def _check_head(db: Connection, batch: SentBatch, through: int, head: str) -> None:

@@ -144,6 +144,15 @@ settlements = sa.Table(
     sa.Column("currency", sa.String(3), nullable=False),
     sa.Column("ended_utc_ms", Big, nullable=False),
 )
+ocmf_pages = sa.Table(
+    "ocmf_pages",
+    metadata,
+    sa.Column("terminal", sa.String(36), primary_key=True),
+    sa.Column("chain_id", sa.String(64), primary_key=True),
+    sa.Column("seq", Big, primary_key=True),
+    sa.Column("key_id", sa.String(64), nullable=False, index=True),
+    sa.Column("page", Big, nullable=False),
+)
 live = sa.Table(
     "live",
     metadata,

@@ -31,11 +31,21 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True)
+class Page:
+    """The running number of a verified measurement under its key. `gapless`: made by the terminal, which leaves none out."""
+
+    key_id: str
+    number: int
+    gapless: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """`reason` empty = accepted. `payload` None: the signature does not hold, nothing in it can be believed."""
 
     reason: str
     payload: dict[str, Any] | None = field(default=None)
+    page: Page | None = field(default=None)
 
 
 def judge(jws: str, expected: Expected) -> Verdict:
@@ -48,7 +58,8 @@ def judge(jws: str, expected: Expected) -> Verdict:
     except SignatureInvalid as error:
         return Verdict(str(error))
     try:
-        return Verdict(_identity(payload, expected) or _content(payload, expected), payload)
+        reason = _identity(payload, expected) or _content(payload, expected)
+        return Verdict(reason, payload, _page(payload, expected) if not reason else None)
     except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         return Verdict(f"malformed: {type(error).__name__}: {error}", None)
     except (SignatureInvalid, TariffRefused) as error:
@@ -118,6 +129,15 @@ def _measurement(session: dict[str, Any], expected: Expected) -> str:
     if (measured.begin_wh, measured.end_wh) != (register["start_wh"], register["stop_wh"]):
         return "OCMF readings are not the registers billed"
     return ""
+
+
+def _page(payload: dict[str, Any], expected: Expected) -> Page | None:
+    """Of an accepted record; None if it holds no measurement."""
+    if payload["type"] != "session" or not payload["ocmf"]["record"]:
+        return None
+    key_id = payload["ocmf"]["key"]
+    measured = ocmf.verify(payload["ocmf"]["record"], expected.ocmf_keys[key_id])
+    return Page(key_id, int(measured.pagination.removeprefix("T")), not measured.certified)
 
 
 def _settlement(settlement: dict[str, Any]) -> str:

@@ -13,7 +13,9 @@ import pytest
 import sqlalchemy as sa
 
 from terminal_app.office import store
+from tests.unit import test_office_accounts as accounts
 from tests.unit import test_office_ingest as ingest
+from tests.unit.account_samples import AccountDesk
 from tests.unit.office_samples import Desk, Terminal
 
 pytestmark = pytest.mark.full
@@ -86,3 +88,56 @@ def test_two_office_processes_take_the_same_batch_at_once(desk: Desk, terminal: 
         worker.join(60)
     assert acks == [10] * 6
     assert len(desk.rows(store.records)) == 10
+
+
+# --- accounts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def books(cluster: str, tmp_path: Path) -> Iterator[AccountDesk]:
+    engine = sa.create_engine(cluster)
+    store.metadata.drop_all(engine)
+    engine.dispose()
+    desk = AccountDesk(cluster, tmp_path / "office.key")
+    yield desk
+    assert desk.trouble() == []
+    desk.database.close()
+
+
+SAME_BOOKS = [
+    test
+    for name, test in vars(accounts).items()
+    if name.startswith("test_") and test.__code__.co_varnames[: test.__code__.co_argcount] == ("desk",)
+]
+
+
+@pytest.mark.parametrize("test", SAME_BOOKS, ids=[test.__name__ for test in SAME_BOOKS])
+def test_accounts_behave_as_on_sqlite(books: AccountDesk, test: object) -> None:
+    test(books)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("table", [accounts.entries, accounts.postings], ids=lambda table: table.name)
+def test_entries_can_be_neither_changed_nor_deleted(books: AccountDesk, table: sa.Table) -> None:
+    accounts.test_entries_can_be_neither_changed_nor_deleted(books, table)
+
+
+def test_terminals_and_the_office_at_once_neither_block_nor_double(books: AccountDesk) -> None:
+    """Holds, captures and top-ups of one account from many threads: no deadlock, nothing lost, the audit is clean."""
+    account, card = books.account(100_000)
+    terminals = [books.terminal()[0] for _ in range(4)]
+    done: list[int] = []
+
+    def run(terminal: str) -> None:
+        for n in range(5):
+            hold = accounts.placed(books, terminal, card, 1000, f"h{n}")
+            books.accounts.capture(terminal, hold["hold"], f"c{n}", 600)
+            books.accounts.top_up(account, 600, f"{terminal}-{n}", "bank", "")
+            done.append(n)
+
+    threads = [threading.Thread(target=run, args=(terminal,)) for terminal in terminals]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert len(done) == 20
+    assert accounts.balance(books, account) == (100_000, 0, 0)

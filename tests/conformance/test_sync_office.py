@@ -381,3 +381,12 @@ def test_an_office_that_was_never_made_is_named(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "charge-office init" in ended.stderr
     assert not (tmp_path / "none.db").exists()
+
+
+def test_a_malformed_fact_alone_in_its_batch_is_taken(site: Site) -> None:
+    site.start_office("--demo")
+    body = json.loads(batch_body(site))
+    odd = {"seq": 7, "utc_ms": -5, "kind": "No Kind", "session_id": "", "body": "\x00"}
+    answer = post(site, json.dumps(body | {"facts": [odd], "facts_through": 7}).encode())
+    assert answer.status == 200
+    assert open_ack(json.loads(answer.body)["ack"], site.public_key).facts_through == 7

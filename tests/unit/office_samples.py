@@ -29,12 +29,14 @@ class Terminal:
     def __init__(self) -> None:
         self.record_key, self.ocmf_key = Key(), Key()
         self.records: list[SentRecord] = []
+        self.measured = 0
 
     @property
     def head_sha256(self) -> str:
         return record.sha256_of(self.records[-1].jws) if self.records else record.GENESIS
 
-    def session(self, spoil: dict[str, Any] | None = None, prev: str = "", **changes: Any) -> SentRecord:
+    def session(self, spoil: dict[str, Any] | None = None, prev: str = "", page: int = 0, **changes: Any) -> SentRecord:
+        """`page`: its OCMF number, else the one after the last."""
         seq = len(self.records) + 1
         said = {
             "session_id": f"S-{seq}",
@@ -42,7 +44,8 @@ class Terminal:
             "receipt_number": f"R-{seq}",
             "receipt_code": receipt_code(seq.to_bytes(20)),
         }
-        bill = session_bill(ocmf_text(self.ocmf_key, pagination=seq), **(said | changes))
+        self.measured += 1
+        bill = session_bill(ocmf_text(self.ocmf_key, pagination=page or self.measured), **(said | changes))
         payload = record.session_payload(head(seq, prev or self.head_sha256), bill)
         return self._sealed(payload | (spoil or {}))
 

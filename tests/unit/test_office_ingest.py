@@ -309,3 +309,84 @@ def test_a_free_session_needs_no_payment(desk: Desk, terminal: Terminal) -> None
 def _decoded(jws: str) -> str:
     body = jws.split(".")[1]
     return base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)).decode()
+
+
+# --- across records -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("how", "amount_minor", "kind"),
+    [("captured", 948, ""), ("captured", 947, "amount-mismatch"), ("captured", 949, "amount-mismatch"), ("manual", 0, "")]
+    + [("voided", 0, "missing-capture"), ("refunded", 948, ""), ("refunded", 949, "amount-mismatch")],
+)
+def test_a_settlement_must_fit_its_session(desk: Desk, terminal: Terminal, how: str, amount_minor: int, kind: str) -> None:
+    ack = desk.take(terminal.batch(terminal.session(), terminal.settlement(amount_minor, how)))
+    assert ack.through_seq == 2
+    assert ack.quarantined == ((2,) if kind else ())
+    assert desk.reasons()[1] == ""
+    assert desk.reasons()[2].startswith(kind)
+    assert [row["kind"] for row in desk.rows(store.alarms)] == ([kind] if kind else [])
+
+
+def test_a_settlement_that_comes_first_is_compared_when_its_session_comes(desk: Desk, terminal: Terminal) -> None:
+    settled = terminal.settlement(1000, session=2)
+    desk.take(terminal.batch(settled, terminal.session()))
+    assert "amount-mismatch" in desk.reasons()[1]
+    with desk.database.read() as db:
+        (total,) = queries.totals(db)
+    assert total["captured_minor"] == 0  # what is in doubt is not counted
+
+
+def test_refunds_are_never_above_the_capture_in_all(desk: Desk, terminal: Terminal) -> None:
+    records = terminal.session(), terminal.settlement(), terminal.settlement(500, "refunded"), terminal.settlement(449, "refunded")
+    assert desk.take(terminal.batch(*records)).quarantined == (4,)
+
+
+@pytest.mark.parametrize(
+    ("pages", "word"),
+    [((1, 2, 3), ""), ((7, 8), ""), ((1, 3), "T2 to T2 are missing"), ((1, 1), "was used by record 1"), ((5, 4), "T4 follows T5")],
+)
+def test_measurements_are_numbered_without_gap_or_repetition(
+    desk: Desk, terminal: Terminal, pages: tuple[int, ...], word: str
+) -> None:
+    ack = desk.take(terminal.batch(*(terminal.session(page=page) for page in pages)))
+    assert ack.quarantined == ()
+    alarms = desk.rows(store.alarms)
+    assert [row["kind"] for row in alarms] == (["pagination"] if word else [])
+    assert all(word in row["detail"] for row in alarms)
+
+
+def test_numbers_are_watched_over_batches_restarts_and_repetitions(desk: Desk, terminal: Terminal) -> None:
+    first, second = terminal.session(), terminal.session()
+    desk.take(terminal.batch(first))
+    desk.restart()
+    desk.take(terminal.batch(first, second))
+    desk.take(terminal.batch(first, second))
+    assert desk.rows(store.alarms) == []
+    desk.take(terminal.batch(terminal.session(page=9)))
+    assert [row["kind"] for row in desk.rows(store.alarms)] == ["pagination"]
+
+
+MALFORMED = (
+    SentFact(2, 1_767_344_400_002, "Not A Kind", "S-1", "{}"),
+    SentFact(2, 1_767_344_400_002, "session_aborted", "S" * 65, "{}"),
+    SentFact(2, 1_767_344_400_002, "session_aborted", "S 1", "{}"),
+    SentFact(2, -1, "session_aborted", "S-1", "{}"),
+    SentFact(2, 1_767_344_400_002, "session_aborted", "S-1", '{"a":"\x00"}'),
+    SentFact(2, 1_767_344_400_002, "session_aborted", "S-1", "x" * (1024 * 1024 + 1)),
+    SentFact(2, 1_767_344_400_002, "", "", ""),
+)
+
+
+@pytest.mark.parametrize("number", range(len(MALFORMED)))
+def test_a_malformed_fact_is_set_aside_and_acknowledged(desk: Desk, terminal: Terminal, number: int) -> None:
+    """A refusal would come back for ever, and everything behind it would wait."""
+    good = fact(1, "session_opened", connector=1), fact(3, "session_aborted")
+    batch = terminal.batch(facts=(good[0], MALFORMED[number], good[1]))
+    for _ in range(2):
+        assert desk.take(batch).facts_through == 3
+    assert [row["seq"] for row in desk.rows(store.facts)] == [1, 3]
+    (stray,) = desk.rows(store.stray_facts)
+    assert json.loads(stray["sent"])["body"] == MALFORMED[number].body
+    assert stray["reason"]
+    assert [row["kind"] for row in desk.rows(store.alarms)] == ["malformed-fact"]
