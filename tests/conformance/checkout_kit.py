@@ -6,6 +6,7 @@ the driver, and the books of the peer. Holds and steps are dated now: peers look
 
 import io
 import logging
+import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -278,6 +279,59 @@ class CheckoutKit:
         with ThreadPoolExecutor(6) as pool:
             polled = list(pool.map(lambda hold: bench.gateway.poll_checkout(hold, 20), ready))
         assert all(isinstance(bench.learn(hold, one), Approved) for hold, one in zip(ready, polled, strict=True))
+
+    @pytest.mark.parametrize("seed", [*range(3), *(pytest.param(n, marks=pytest.mark.full) for n in range(3, 60))])
+    def test_journeys_through_random_faults_end_each_hold_once(self, bench: CheckoutBench, seed: int) -> None:
+        """Any fault at any exchange, a restarted gateway after each answer; each hold ends as the books say, once."""
+        chance = random.Random(seed)
+        faults = [one for one in Fault if one is not Fault.SILENT]
+        taken: list[int] = []
+
+        def ask(call: Callable[[Gateway], Outcome | Checkout | None]) -> Outcome | Checkout | None:
+            gateway = bench.at(bench.proxy.url, 0)
+            bench.proxy.next(*chance.choices([Fault.NONE, *faults], [len(faults), *[1] * len(faults)], k=8))
+            try:
+                return call(gateway)
+            finally:
+                bench.proxy.next()
+
+        def until_answered(hold: Hold, call: Callable[[Gateway], Outcome | None], step: MoneyStep | None = None) -> Outcome:
+            for _ in range(60):
+                outcome = ask(call)
+                assert not isinstance(outcome, Checkout)
+                outcome = bench.learn(hold, outcome) if step is None else bench.finish(hold, step, outcome or OutcomeUnknown(""))
+                if isinstance(outcome, Approved | Declined):
+                    return outcome
+            raise AssertionError("never answered")
+
+        for serial in range(700, 704):
+            hold, plan = fresh_hold(serial), chance.choice(["capture", "void", "expire", "race"])
+            page: object = None
+            for _ in range(60):
+                page = ask(lambda gateway, hold=hold: gateway.open_checkout(hold, STATION, 10))  # type: ignore[misc]
+                if isinstance(page, Checkout):
+                    break
+            hold = shown(hold, page)
+            assert isinstance(page, Checkout)
+            step = fresh_step(f"{serial}-{plan}", chance.randint(1, 5000))
+            if plan != "expire":
+                bench.pay(page.url)
+            if plan in ("expire", "race"):
+                ended = until_answered(hold, lambda gateway, hold=hold: gateway.expire_checkout(hold, 10))  # type: ignore[misc]
+                assert isinstance(ended, Approved if plan == "race" else Declined)
+            if plan == "capture":
+                held = until_answered(hold, lambda gateway, hold=hold: gateway.poll_checkout(hold, 10))  # type: ignore[misc]
+                assert isinstance(held, Approved)
+                hold = msgspec.structs.replace(hold, trace=held.trace)
+                taken.append(step.amount_minor)
+                do = "capture"
+            else:
+                do = "void"
+            end = until_answered(hold, lambda g, hold=hold, step=step, do=do: getattr(g, do)(hold, step, 10), step)  # type: ignore[misc]
+            assert isinstance(end, Approved), (plan, end)
+        assert sorted(bench.books.captures()) == sorted(taken)
+        assert bench.books.held_minor() == sum(taken)
+        assert bench.books.open_pages() == 0
 
     # --- wrong orders --------------------------------------------------------------------------------------------
 
