@@ -4,7 +4,7 @@ A record's identity is (terminal, chain_id, seq); seq is gapless from 1; `prev` 
 JWS, `GENESIS` for the first. Header {alg: ES256, kid: RFC 7638 thumbprint, typ: billing-record+jws}. The compact string is
 stored as signed and never made again. Types: session, settlement here; credit, key-change, checkpoint in `chain_records`.
 Times are UTC ms with the clock's state (S synchronised, I informative, U unknown). Money in minor units, energy in Wh.
-Prices and quantities are decimal texts. Frozen examples of every version stand in tests/vectors.
+Prices and quantities are decimal texts. The whole format: `record_format`. Frozen examples of every version: tests/vectors.
 """
 
 import hashlib

@@ -1,0 +1,90 @@
+"""The billing record, version 1: what third parties and later versions rely on.
+
+This page is printed by: python -m terminal_app.billing.record_format
+
+Envelope
+    A compact JWS (RFC 7515), ES256 (P-256, SHA-256, signature as raw r||s). Header: alg, kid (RFC 7638 thumbprint), typ
+    "billing-record+jws". Payload: JSON in the canonical form of RFC 8785. The string is stored and passed on as signed.
+Chain
+    Identity of a record: (terminal, chain_id, seq). seq is gapless from 1 in a chain; prev is the SHA-256 (hex) of the compact
+    JWS before it, 64 zeros for the first. A cut tail cannot be seen in a chain: for that the office countersigns its head.
+Numbers
+    Money: integers in minor units of the currency (ISO 4217). Energy: Wh. Time: ms; moments are UTC ms since 1970 with clock
+    "S" synchronised, "I" informative, "U" unknown. Prices and rates: decimal texts. No floats.
+
+Every record
+    v                       1
+    type                    session, settlement, credit, key-change or checkpoint
+    terminal, chain_id, seq, prev
+    created                 when it was sealed: utc_ms, clock
+    software                version that sealed it
+    demo                    true: no real charge, no real money
+
+session: a finished charge, priced
+    session_id, connector, evse_id
+    authorization_reference the hold it is paid from ("" = not paid: free)
+    seller                  name, address, vat_id
+    site                    station, country, time_zone (IANA: prices by the clock follow it)
+    begin, end              moments of the start and stop register
+    charging_ms, parking_ms monotonic durations; parking: the car had stopped asking
+    meter                   vendor, model, serial, firmware, obis, resolution_wh, profile_sha256
+    register                start_wh, stop_wh, stop_source ("meter": two agreeing readings; "checkpoint": last committed value)
+    energy_wh               stop_wh - start_wh
+    tariff                  id, fingerprint (SHA-256 of json), json (OCPI 2.3.0 Tariff, RFC 8785)
+    periods                 start_utc_ms, energy_wh, charging_ms, parking_ms; min/max_power_w, min/max_current_ma if measured
+    lines                   kind, amount, unit, quantity, price, per, vat_percent, net_minor, vat_minor, gross_minor, element,
+                            stepped, late. amount x price = the line, rounded HALF_UP once; net + vat = gross; element: index in the tariff
+                            (-1: price limit); stepped: added by step_size; late: no reading where the price changed, cheaper side
+    totals                  currency, net_minor, vat_minor, total_minor: sums of the lines
+    payment                 null or gateway, hold_id, authorized_minor, capture_minor, shortfall_minor, trace, card (null or brand,
+                            last4, aid, label, entry, cvm; never more of a card)
+    stop                    reason, interrupted
+    receipt                 number (own series, gapless), code (unguessable, for the receipt page)
+    ocmf                    record (verbatim), sha256, key (thumbprint of the OCMF key)
+
+settlement: the end of a hold
+    session_id, authorization_reference, gateway
+    how                     captured, voided, manual (a person must look), refunded
+    amount_minor            what really moved
+    authorized_minor, currency, trace, detail
+    ended                   moment
+    receipt                 number ("" unless it has one of its own)
+
+credit: takes a bill back, whole or in part
+    session_id, authorization_reference
+    credits                 seq, sha256, receipt of the record it credits
+    number                  counts the credits of a session from 1
+    reason, actor
+    lines, totals           as in session, zero or negative
+    receipt                 number, its own
+
+key-change: signed with the old key; the next record is signed with the new one
+    new_key                 JWK (RFC 7517)
+    new_key_id              its RFC 7638 thumbprint
+    reason, actor
+    emergency               true: the old key was lost, the owner's offline key signed
+
+checkpoint: what the terminal knew of itself
+    at                      moment
+    ledger                  entries, sha256 (head of the ledger's own chain)
+    acknowledged_through    last record the office had countersigned
+    open_holds              how many were not settled
+    meter_registers_wh      meter serial -> last register
+    digests                 name -> SHA-256 of software, configuration, profiles, tariffs
+
+Versions
+    A changed meaning gets a new v; readers refuse what they do not know. Frozen records of every version: tests/vectors.
+    Verify: scripts/verify_records.py (needs only `cryptography`), or any JOSE library and an OCMF verifier.
+"""
+
+import sys
+
+
+def main() -> int:
+    """Print the page."""
+    sys.stdout.write(__doc__ or "")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
