@@ -33,8 +33,9 @@ session: a finished charge, priced
     tariff                  id, fingerprint (SHA-256 of json), json (OCPI 2.3.0 Tariff, RFC 8785)
     periods                 start_utc_ms, energy_wh, charging_ms, parking_ms; min/max_power_w, min/max_current_ma if measured
     lines                   kind, amount, unit, quantity, price, per, vat_percent, net_minor, vat_minor, gross_minor, element,
-                            stepped, late. amount x price = the line, rounded HALF_UP once; net + vat = gross; element: index in the tariff
-                            (-1: price limit); stepped: added by step_size; late: no reading where the price changed, cheaper side
+                            stepped, late. amount x price = the line, rounded HALF_UP once; net + vat = gross. element: index in
+                            the tariff (-1: price limit); stepped: added by step_size; late: no reading was taken where the price
+                            changed, the cheaper side counts
     totals                  currency, net_minor, vat_minor, total_minor: sums of the lines
     payment                 null or gateway, hold_id, authorized_minor, capture_minor, shortfall_minor, trace, card (null or brand,
                             last4, aid, label, entry, cvm; never more of a card)

@@ -114,3 +114,39 @@ def _holds(rule: dict[str, Any], utc_ms: int, kwh: Fraction, seconds: Fraction, 
 
 def _minutes(text: str) -> int:
     return int(text[:2]) * 60 + int(text[3:])
+
+
+def price_cdr(tariff: dict[str, Any], cdr: dict[str, Any]) -> dict[str, tuple[Fraction, Fraction]]:
+    """Unrounded (net, gross) per dimension of an OCPI CDR whose numbers are texts; UTC; without limits and reservations."""
+    kwh, begin, fee = Fraction(0), None, False
+    used = list[tuple[str, int, Fraction]]()
+    for period in cdr["charging_periods"]:
+        start = int(datetime.fromisoformat(period["start_date_time"]).timestamp()) * 1000
+        begin = start if begin is None else begin
+        seconds = Fraction(start - begin, 1000)
+        volumes = {one["type"]: Fraction(one["volume"]) for one in period["dimensions"]}
+        kinds = list(volumes) if fee else [*volumes, "FLAT"]
+        for kind in kinds:
+            found = element_of(tariff, kind, start, kwh, seconds, ZoneInfo("UTC"))
+            if found is not None:
+                used.append((kind, found, volumes.get(kind, Fraction(1))))
+                fee = fee or kind == "FLAT"
+        kwh += volumes.get("ENERGY", Fraction(0))
+    timed = "PARKING_TIME" if any(kind == "PARKING_TIME" for kind, _, _ in used) else "TIME"
+    for kind, unit in (("ENERGY", 1000), (timed, 3600)):
+        mine = [one for one in used if one[0] == kind]
+        step = component_of(tariff, kind, mine[-1][1])["step_size"] if mine else 0
+        if step:
+            total = sum(amount for _, _, amount in mine) * unit
+            # hours have four decimals: 0.36 s of each may be rounding, which no step is billed for
+            slack = min(Fraction(36, 100) * len(mine), Fraction(999, 1000)) if unit == 3600 else Fraction(0)
+            steps = -((-(total - slack)) // step)
+            used.append((kind, mine[-1][1], (steps * step - total) / unit))
+    totals = dict[str, tuple[Fraction, Fraction]]()
+    for kind, found, amount in used:
+        one = component_of(tariff, kind, found)
+        value, rate = fraction(one["price"]) * amount, fraction(one.get("vat", 0)) / 100
+        pair = (value, value * (1 + rate)) if tariff["tax_included"] == "NO" else (value / (1 + rate), value)
+        before = totals.get(kind, (Fraction(0), Fraction(0)))
+        totals[kind] = (before[0] + pair[0], before[1] + pair[1])
+    return totals

@@ -5,10 +5,14 @@ The numbers are those of the specification; tariffs and CDRs are written here. W
   the example's own tariff (2.40 charging, 1.00 parking after 17:00). By the tariff it is 0.48 + 0.25 = 0.73, taken here.
 * 2.2 stepped charging time although parking followed (8.75 and 12.50 for the complex tariff); 2.2.1-d2 and 2.3.0 do not
   (9.00 and 12.28), so charging time is not stepped here.
+* "First hour free": the text counts hours of parking, but restrictions count from the start of the session; both agree, and make
+  its 7.30, only where parking begins at once, as it does here.
 * The complex tariff on Saturday: the table prices 114 minutes at 1.25 per hour with 2.28, which is 1.20 per hour. 1.25 makes
   2.375, so the total is 12.375 (13.975 with VAT) instead of 12.28 (13.861).
 """
 
+import json
+import random
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +22,9 @@ from terminal_app.billing.cdr import price_cdr
 from terminal_app.billing.foreign import parse_any_tariff
 from terminal_app.billing.model import Tariff, TaxIncluded
 from terminal_app.errors import TariffRefused
+from tests.unit import billing_oracle as oracle
 from tests.unit.billing_samples import as_json, component, document, element
+from tests.unit.test_billing_campaign import random_tariff
 
 WEEKDAYS = ["MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY"]
 MONDAY, SATURDAY = "2026-01-05", "2026-01-03"
@@ -80,6 +86,13 @@ DURATION = (
 )
 RESERVED = {"reservation": "RESERVATION"}
 EXPIRED = {"reservation": "RESERVATION_EXPIRES"}
+FIRST_FREE = (
+    element(component("ENERGY", "0.00", None, 0), max_kwh=1),
+    element(component("ENERGY", "0.20", None, 1), min_kwh=1),
+    element(component("PARKING_TIME", "0.00", None, 0), max_duration=3600),
+    element(component("PARKING_TIME", "2.00", None, 60), min_duration=3600, max_duration=14400),
+    element(component("PARKING_TIME", "3.00", None, 60), min_duration=14400),
+)
 R15 = (element(component("TIME", "5", "20", 60), **RESERVED), element(START, ENERGY))
 R16 = (element(component("FLAT", "2", "20"), component("TIME", "5", "20", 300), **RESERVED), element(START, ENERGY))
 R17 = (
@@ -150,6 +163,18 @@ EXAMPLES: dict[str, tuple[tuple[dict[str, Any], ...], dict[str, Any], bytes, str
         "13.975",
     ),
     "free of charge": ((element(component("FLAT", "0.00", None, 0)),), {}, cdr("12:00", CHARGE_20), "0", "0"),
+    "first hour and first kWh free": (
+        FIRST_FREE,
+        {},
+        cdr(
+            "12:45",
+            ("10:00", {"ENERGY": "1"}),
+            ("10:00", {"ENERGY": "19", "PARKING_TIME": "1"}),
+            ("11:00", {"PARKING_TIME": "1.75"}),
+        ),
+        "7.3",
+        "7.3",
+    ),
     "reservation": (R15, {}, reserved(15), "6.75", "7.6"),
     "reservation and fee": (R16, {}, reserved(13), "8.75", "10"),
     "reservation, could expire": (R17, {}, reserved(22), "6.5", "7.3"),
@@ -293,3 +318,26 @@ def test_an_old_tariff_is_converted_exactly() -> None:
 def test_a_cdr_that_cannot_be_priced_says_where(said: bytes, where: str) -> None:
     with pytest.raises(TariffRefused, match=where):
         price_cdr(old_tariff(element(ENERGY)), said)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_random_cdrs_against_fractions(seed: int) -> None:
+    """A second calculation, with Fractions and from the CDR's own JSON: each period by the first matching element at its start."""
+    chance = random.Random(seed)
+    plain = random_tariff(chance) | {"min_price": None, "max_price": None}
+    minutes, listed = 0, []
+    for _ in range(chance.randrange(1, 7)):
+        volumes = {
+            kind: str(Decimal(chance.randrange(1, 90_000)).scaleb(-4))
+            for kind in chance.sample(("ENERGY", "TIME", "PARKING_TIME"), chance.randrange(1, 3))
+        }
+        listed.append((f"{minutes // 60:02d}:{minutes % 60:02d}", volumes))
+        minutes += chance.randrange(1, 200)
+    said = cdr(f"{minutes // 60:02d}:{minutes % 60:02d}", *listed, day=chance.choice((MONDAY, SATURDAY)))
+    found = price_cdr(parse_any_tariff(as_json(plain)), said)
+    costs = {"ENERGY": found.total_energy_cost, "TIME": found.total_time_cost, "PARKING_TIME": found.total_parking_cost}
+    for kind, wanted in oracle.price_cdr(plain, json.loads(said, parse_float=str, parse_int=str)).items():
+        price = found.total_fixed_cost if kind == "FLAT" else costs[kind]
+        assert (round(price.excl_vat, 12), round(price.incl_vat, 12)) == tuple(
+            round(Decimal(one.numerator) / Decimal(one.denominator), 12) for one in wanted
+        ), f"seed {seed}: {kind}"
