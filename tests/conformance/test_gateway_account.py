@@ -16,6 +16,7 @@ from terminal_app.payments.account import AccountGateway, Offline, Taken
 from terminal_app.values import Approved, CardFacts, Declined, DeclineReason, EntryMode, OutcomeUnknown, PaymentCard
 from tests.conformance.fault_proxy import UNKNOWN_AFTER, Fault, FaultProxy, Front, Reply, Request
 from tests.conformance.gateway_kit import Act, Bench, GatewayKit, a_card, a_hold, a_step, held
+from tests.conformance.tls_kit import Line, TlsKit
 from tests.peers.venvs import free_port
 from tests.unit.account_samples import OfficeProcess
 
@@ -163,6 +164,19 @@ def bench(stage: Stage) -> Bench:
 
 
 class TestAccount(GatewayKit):
+    pass
+
+
+@pytest.fixture
+def line(stage: Stage) -> Line:
+    def secure(url: str, ca_file: Path | None) -> AccountGateway:
+        section = AccountSection(url=url, token_file=stage.folder / "token", ca_file=ca_file)
+        return AccountGateway("account", section, False)
+
+    return Line(stage.office.port, secure)
+
+
+class TestAccountTls(TlsKit):
     pass
 
 

@@ -18,6 +18,7 @@ from terminal_app.values import Approved, Declined, DeclineReason, EntryMode, Ho
 from tests.conformance.cybersource_double import FORBIDDEN, KEY_ID, MERCHANT, SECRET, CyberSource, tags_of
 from tests.conformance.fault_proxy import UNKNOWN_AFTER, Fault, FaultProxy
 from tests.conformance.gateway_kit import EMV, PAN, TRACK2, Act, Bench, GatewayKit, a_card, a_hold, a_step, held
+from tests.conformance.tls_kit import Line, TlsKit
 from tests.pan_search import find_pan, search_bytes
 from tests.peers.venvs import free_port, python_of
 
@@ -106,6 +107,19 @@ def bench(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 class TestCyberSource(GatewayKit):
+    pass
+
+
+@pytest.fixture
+def line(stage: Stage) -> Line:
+    def secure(url: str, ca_file: Path | None) -> CyberSourceGateway:
+        said = {"merchant_id": MERCHANT, "key_id": KEY_ID, "shared_secret_file": stage.secret, "terminal_id": "TERM0001"}
+        return CyberSourceGateway("visa", CyberSourceSection(**said, url=url, ca_file=ca_file), False)
+
+    return Line(stage.double.port, secure)
+
+
+class TestCyberSourceTls(TlsKit):
     pass
 
 
@@ -245,14 +259,6 @@ def test_an_unusable_secret_file_is_named(stage: Stage, content: str) -> None:
     stage.secret.write_text(content)
     with pytest.raises(ValueError, match="shared_secret_file"):
         stage.at(stage.proxy.url)
-
-
-def test_plain_http_is_refused_outside_demo(stage: Stage) -> None:
-    section = CyberSourceSection(
-        merchant_id=MERCHANT, key_id=KEY_ID, shared_secret_file=stage.secret, url="http://127.0.0.1:1", terminal_id="TERM0001"
-    )
-    with pytest.raises(ValueError, match="https"):
-        CyberSourceGateway("visa", section, False)
 
 
 # --- the card -----------------------------------------------------------------------------------------------------------
