@@ -14,6 +14,9 @@ Nothing here shares code with the product. From Python: `drivers.sim.launch.Simu
 | evse     | --link PORT --load SOCKET --cable SOCKET [--max-power-w N]           | port, cable, control              |
 |          | [--max-a 12] [--hw-max-a 16] [--millivolts 120000] [--reboot-s 3]    |                                   |
 |          | [--post-s 0.5] [--transition-ms 200]                                 |                                   |
+|          | --kind evse-wb|phoenix-charx|phoenix-em --link PORT or --tcp ADDRESS | port or tcp, cable, control       |
+|          | [--unit N] [--boot-a 32] [--fine] [--connector 1] [--controllers 1]  |                                   |
+|          | [--model em-cp-pp-eth|ev-cc-eth]                                     |                                   |
 | car      | --cable SOCKET [--power-w 11000] [--want-wh N] [--plugged]           | control                           |
 | pcscd    | --run-dir DIR --card-control SOCKET and the card's flags             | socket (PCSCLITE_CSOCK_NAME),     |
 |          |                                                                      | reader, control, card_control     |
@@ -38,6 +41,12 @@ Nothing here shares code with the product. From Python: `drivers.sim.launch.Simu
 |          | weld, gfci         | on: contacts stick together; ground fault                                               |
 |          | reboot             | deaf_ms: as FR, or a supply that failed. It boots ENABLED                               |
 |          | unplug, plug       | the serial port disappears and comes back                                               |
+| evse     | get                | state, pilot_a, allowed_a, relay, contacts_closed, plugged, power_w, energy_mwh, ...    |
+| --kind   | fault              | kind: none, silent, mute, late (ms), exception; RTU also crc, garbage                   |
+|          | state, stuck, weld | pilot: D, E, F or ""; on: its output stays on; on: contacts stick, unknown to it        |
+|          | stubborn, factory  | on: keeps its current after power-up (evse-wb); as new again                            |
+|          | reboot             | deaf_ms: it drops its connections and comes back as its settings say                    |
+|          | unplug, plug       | the serial port, or the network, disappears and comes back                              |
 | car      | plug, unplug       | the cable; unplug answers as get does                                                   |
 |          | want               | wh (null: all it gets), power_w                                                         |
 |          | pause, rogue       | on: takes a rest; draws without being offered anything                                  |

@@ -1,9 +1,8 @@
-"""An OpenEVSE charge controller (firmware D8.1.1) with its contactor: RAPI on a pty. See `drivers.sim` for the flags.
+"""A charge controller with its contactor. See `drivers.sim` for the flags. `--kind` says which one: an OpenEVSE (firmware
+D8.1.1, RAPI on a pty; this file), or one on Modbus (`evse_modbus`).
 
 It switches real simulated power: the car hangs on the `--cable` socket, the meter on the `--load` socket, and what flows
-through the closed contacts is told to both with the moment of the change.
-Cable: the car sends `{"want_w": N, "ready": bool}` (ready: its switch S2 is closed, by default when N > 0) and hears
-`{"pilot_a", "relay", "state", "power_w", "at_ns"}` upon every change.
+through the closed contacts is told to both with the moment of the change (`evse_outlet`).
 """
 
 from __future__ import annotations
@@ -13,18 +12,10 @@ import asyncio
 import time
 from pathlib import Path
 
-from drivers.sim.control import (
-    Command,
-    Reply,
-    SimulationError,
-    encode,
-    forever,
-    json_lines,
-    listen_unix,
-    ready,
-    serve_control,
-)
-from drivers.sim.energy import EnergyAccount
+from drivers.sim import evse_modbus
+from drivers.sim.control import Command, Reply, SimulationError, forever, listen_unix, ready, serve_control
+from drivers.sim.evse_outlet import Outlet
+from drivers.sim.flags import address
 from drivers.sim.openevse import GFCI, STATE_C, Board, Use
 from drivers.sim.pty_port import PtyPort
 from drivers.sim.rapi import BAD_CHECKSUM, Order, Receiver, reply, sealed
@@ -33,7 +24,6 @@ REPLY_S = 0.005  # measured round trip 5.6 ms
 DISABLE_S = 0.31  # FD, measured
 WATTS_PER_AMPERE = 3 * 230
 UNREAD_ORDERS = 8  # what the board's serial buffer holds
-LOAD_RETRY_S = 0.1
 NOISE_EVERY_S = 0.05
 FAULTS = ("none", "silent", "mute", "nak", "noise")
 
@@ -48,22 +38,17 @@ class Evse:
             configured_amperes=options.max_a,
             millivolts=options.millivolts,
         )
-        self._full_power_w: int = options.max_power_w or options.max_a * WATTS_PER_AMPERE
+        full_power_w = options.max_power_w or options.max_a * WATTS_PER_AMPERE
+        self._outlet = Outlet(options.load, full_power_w, options.max_a, self._pilot)
         self._port = PtyPort(options.link, self._received)
         self._receiver = Receiver()
         self._orders: asyncio.Queue[Order] = asyncio.Queue(UNREAD_ORDERS)
         self._fault = "none"
         self._deaf = False
-        self._want_w = 0
-        self._car: asyncio.StreamWriter | None = None
-        self._meter: asyncio.StreamWriter | None = None
-        self._flow = EnergyAccount(time.monotonic_ns())
-        self._flow_w = 0
         self._session_from_wns = 0
         self._charging_since_ns: int | None = None
         self._elapsed_s = 0
         self._pilot_delay: asyncio.TimerHandle | None = None
-        self._told: tuple[object, ...] = ()
         self._counts = {"orders": 0, "relay_closings": 0, "boots": 0}
         self._restart: asyncio.Task[None] | None = None
 
@@ -73,71 +58,16 @@ class Evse:
         """Something on the way of the power changed: tell the meter and the car."""
         at_ns = time.monotonic_ns()
         board = self._board
-        offered_a = board.pilot_amperes or (board.configured_amperes if board.welded else 0)
-        flows = board.closed and self._car is not None
-        flow_w = min(self._want_w, offered_a * self._full_power_w // self._options.max_a) if flows else 0
-        if flow_w != self._flow_w:
-            self._flow_w = flow_w
-            self._flow.step(at_ns, flow_w)
-            self._flow.settle(at_ns)
-            self._tell_meter(at_ns)
         if board.state == STATE_C and self._charging_since_ns is None:
             self._charging_since_ns = at_ns
             self._counts["relay_closings"] += 1
         elif board.state != STATE_C and self._charging_since_ns is not None:
             self._elapsed_s += (at_ns - self._charging_since_ns) // 1_000_000_000
             self._charging_since_ns = None
-        self._tell_car(at_ns)
-
-    def _tell_meter(self, at_ns: int) -> None:
-        if self._meter is not None:
-            self._meter.write(encode({"power_w": self._flow_w, "at_ns": at_ns}))
-
-    def _tell_car(self, at_ns: int) -> None:
-        board = self._board
-        told = (board.pilot_amperes, board.closed, f"{board.state:02X}", self._flow_w)
-        if self._car is not None and told != self._told:
-            self._told = told
-            pilot_a, relay, state, power_w = told
-            message = {"pilot_a": pilot_a, "relay": relay, "state": state, "power_w": power_w, "at_ns": at_ns}
-            self._car.write(encode(message))
-
-    async def _wire(self) -> None:
-        """Keep the wire to the meter; it may come up later than the board, and again."""
-        while True:
-            try:
-                reader, self._meter = await asyncio.open_unix_connection(self._options.load)
-            except OSError:
-                await asyncio.sleep(LOAD_RETRY_S)
-                continue
-            self._tell_meter(time.monotonic_ns())
-            try:
-                await reader.read()
-            except ConnectionError:
-                pass
-            self._meter = None
+        offered_a = board.pilot_amperes or (board.configured_amperes if board.welded else 0)
+        self._outlet.show(board.pilot_amperes, board.closed, f"{board.state:02X}", offered_a)
 
     # --- car ---
-
-    async def cable(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._car is not None:
-            writer.write(encode({"error": "another car is plugged in"}))
-            writer.close()
-            return
-        self._car, self._told = writer, ()
-        self._pilot(True, False)
-        try:
-            async for fields in json_lines(reader):
-                command = Command(fields)
-                self._want_w = command.integer("want_w", high=100_000_000)
-                self._pilot(True, command.flag("ready", self._want_w > 0))
-        except SimulationError as error:
-            writer.write(encode({"error": str(error)}))
-        finally:
-            self._want_w = 0
-            self._pilot(False, False)  # the last word to the car: when its power ended
-            self._car = None
-            writer.close()
 
     def _pilot(self, plugged: bool, wanting: bool) -> None:
         """What the pilot line shows. A load that goes away opens the relay at once, the rest is debounced."""
@@ -146,7 +76,7 @@ class Evse:
         board.plugged, board.wanting = plugged, wanting
         if new_session:
             self._elapsed_s = 0
-            self._session_from_wns = self._flow.energy_wns
+            self._session_from_wns = self._outlet.flow.energy_wns
         if self._pilot_delay is not None:
             self._pilot_delay.cancel()
         if not wanting:
@@ -189,14 +119,14 @@ class Evse:
 
     def _use(self) -> Use:
         now_ns = time.monotonic_ns()
-        self._flow.settle(now_ns)
+        self._outlet.flow.settle(now_ns)
         since = self._charging_since_ns
         running_s = (now_ns - since) // 1_000_000_000 if since is not None else 0
         return Use(
             elapsed_s=self._elapsed_s + running_s,
-            milliamperes=self._flow_w * 1000 // WATTS_PER_AMPERE,
-            session_ws=(self._flow.energy_wns - self._session_from_wns) // 1_000_000_000,
-            lifetime_wh=self._flow.energy_mwh // 1000,
+            milliamperes=self._outlet.power_w * 1000 // WATTS_PER_AMPERE,
+            session_ws=(self._outlet.flow.energy_wns - self._session_from_wns) // 1_000_000_000,
+            lifetime_wh=self._outlet.flow.energy_mwh // 1000,
         )
 
     def _start_boot(self, deaf_s: float) -> None:
@@ -237,11 +167,11 @@ class Evse:
             "auth_locked": board.auth_locked,
             "pilot_a": board.pilot_amperes,
             "plugged": board.plugged,
-            "power_w": self._flow_w,
-            "energy_mwh": self._flow.energy_mwh,
+            "power_w": self._outlet.power_w,
+            "energy_mwh": self._outlet.flow.energy_mwh,
             "elapsed_s": use.elapsed_s,
             "safety_checks_off": sorted(board.features_off),
-            "meter_wired": self._meter is not None,
+            "meter_wired": self._outlet.meter_wired,
             "fault": self._fault,
             **self._counts,
         }
@@ -272,7 +202,7 @@ class Evse:
 
     async def serve(self, options: argparse.Namespace) -> None:
         self._port.plug()
-        await listen_unix(options.cable, self.cable)
+        await listen_unix(options.cable, self._outlet.cable)
         actions = {
             "get": self.get,
             "fault": self.fault,
@@ -283,7 +213,7 @@ class Evse:
             "plug": lambda _: self._port.plug(),
         }
         await serve_control(options.control, actions)
-        tasks = [asyncio.create_task(work()) for work in (self._wire, self._obey, self._noise)]
+        tasks = [asyncio.create_task(work()) for work in (self._outlet.wire, self._obey, self._noise)]
         self._start_boot(0)
         ready("evse", port=str(options.link), cable=str(options.cable), control=str(options.control))
         try:
@@ -297,7 +227,15 @@ class Evse:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--link", type=Path, required=True, help="name of the serial port (symbolic link to the pty)")
+    parser.add_argument("--kind", choices=("openevse", *evse_modbus.KINDS), default="openevse", help="default openevse")
+    parser.add_argument("--link", type=Path, help="name of the serial port (symbolic link to the pty)")
+    parser.add_argument("--tcp", type=address, help="on Modbus TCP, e.g. 127.0.0.1:0 (Phoenix)")
+    parser.add_argument("--unit", type=int, help="Modbus unit id (default: the factory's)")
+    parser.add_argument("--boot-a", type=int, default=32, help="evse-wb: current after a power-up, register 2000 (default 32)")
+    parser.add_argument("--fine", action="store_true", help="evse-wb: register 1000 counts hundredths of an ampere")
+    parser.add_argument("--connector", type=int, default=1, help="phoenix-charx: which charging point (default 1)")
+    parser.add_argument("--controllers", type=int, default=1, help="phoenix-charx: how many it has (default 1)")
+    parser.add_argument("--model", choices=("em-cp-pp-eth", "ev-cc-eth"), default="em-cp-pp-eth", help="phoenix-em: which one")
     parser.add_argument("--load", type=Path, required=True, help="the meter's load socket")
     parser.add_argument("--cable", type=Path, required=True, help="Unix socket where a car plugs in")
     parser.add_argument("--max-power-w", type=int, help="what flows at the configured current (default 690 W per ampere)")
@@ -310,4 +248,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 async def serve(options: argparse.Namespace) -> None:
-    await Evse(options).serve(options)
+    if options.kind == "openevse" and options.link is None:
+        raise SimulationError("--link is needed: the name of the serial port")
+    if options.kind != "openevse" and not (options.link or options.tcp):
+        raise SimulationError("--link (Modbus RTU) or --tcp is needed")
+    device = Evse(options) if options.kind == "openevse" else evse_modbus.Controller(options)
+    await device.serve(options)

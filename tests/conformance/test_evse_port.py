@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from drivers.evse import openevse
 from drivers.evse.openevse import OpenEvse
 from drivers.sim import rapi
 from drivers.system import SystemClock
@@ -25,6 +26,14 @@ def folder() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="ct-", dir="/tmp"))
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulated boards answer at once; only FD is slow, and it is never sent."""
+    monkeypatch.setattr(openevse, "REPLY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(openevse, "OPEN_LIMIT_S", 0.5)
+    monkeypatch.setattr(openevse, "REOPEN_FIRST_S", 0.1)
 
 
 def driver(port: Path) -> OpenEvse:
@@ -256,7 +265,7 @@ def damaged(line: bytes) -> bytes:
         pytest.param(lambda good, own: [(0.0, b"$NK^21\r")], id="unreadable-command"),
         pytest.param(lambda good, own: [(0.0, b"relayCloseMs: 25\r\n\xff\x00$$" + good)], id="noise-before"),
         pytest.param(lambda good, own: [(0.0, rapi.sealed("$AT 03 03 12 0540") + good)], id="unasked-line-before"),
-        pytest.param(lambda good, own: [(0.7, good)], id="late"),
+        pytest.param(lambda good, own: [(0.35, good)], id="late"),
     ],
 )
 def test_one_bad_reply_is_never_believed_and_asked_again(evil: EvilBoard, bad: Callable[[bytes, str], list[Piece]]) -> None:
