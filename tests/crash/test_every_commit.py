@@ -36,6 +36,7 @@ def walk(folder: Path, points: Points, orders: tuple[str, ...]) -> tuple[list[st
     return found, passed, crashes
 
 
+@pytest.mark.timeout(600)
 def test_every_commit(tmp_path: Path) -> None:
     points = Points(MOST_COMMITS)
     with ThreadPoolExecutor(WALKERS) as pool:
@@ -62,12 +63,13 @@ def test_sending_before_the_commit_is_caught(mutant: Walker) -> None:
 
 
 @pytest.mark.full
+@pytest.mark.timeout(1800)
 def test_crash_while_recovering_from_a_crash(tmp_path: Path) -> None:
     """Twice in a row: at every commit of the charge, then at the first commits of the restart that tidies up."""
     with Walker(tmp_path) as walker:
         for number in itertools.count(2):
             reached = False
-            for again in ("before:1", "after:1", "before:2", "after:2", "after:3"):
+            for again in ("after:1", "before:2", "after:2"):
                 reached = walker.crash(f"after:{number}")
                 if not reached:
                     break
