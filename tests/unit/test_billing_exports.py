@@ -6,7 +6,6 @@ import io
 import json
 import re
 import subprocess
-import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from terminal_app.billing.exports.ocpi import Place, credit_cdr, session_cdr
 from terminal_app.billing.exports.safe_xml import safe_xml
 from terminal_app.billing.exports.settlement import financial_advice, notify_settlement
 from terminal_app.billing.exports.table import HEADER, csv_header, csv_row
+from tests.peers.venvs import python_of
 from tests.unit.billing_samples import Key, component, element, head, sealed, session_bill, settled, tariff
 
 KEY = Key()
@@ -111,14 +111,8 @@ print(Cdr.parse_raw(sys.stdin.read()).id)
 
 @pytest.fixture(scope="session")
 def ocpi_peer() -> Path:
-    """extrawest-ocpi needs an old pydantic, therefore an environment of its own; made once."""
-    home = Path(sys.prefix) / ".peers" / "extrawest-ocpi"
-    python = home / "bin" / "python"
-    if subprocess.run([python, "-c", "import py_ocpi"], check=False, capture_output=True).returncode if python.exists() else True:
-        subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True, timeout=120)
-        install = [python, "-m", "pip", "install", "-q", "extrawest-ocpi==2025.7.16"]
-        subprocess.run(install, check=True, timeout=280, capture_output=True)
-    return python
+    """extrawest-ocpi needs an old pydantic, therefore an environment of its own."""
+    return python_of("extrawest-ocpi", [["extrawest-ocpi==2025.7.16"]])
 
 
 @pytest.mark.full
