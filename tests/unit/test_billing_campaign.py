@@ -109,6 +109,32 @@ def test_random_sessions_are_cent_exact(batch: int) -> None:
         one_bill(SEED * 1_000_000 + number)
 
 
+@pytest.mark.parametrize("seed", range(300))
+def test_price_limits_hold_and_lines_still_add_up(seed: int) -> None:
+    """Least and most, before and after taxes separately (OCPI); rounding may cost a minor unit per VAT rate, no more."""
+    chance = random.Random(seed)
+    plain, zone = random_tariff(chance), "UTC"
+    free = parse_tariff(as_json(plain))
+    periods = [ChargingPeriod(*one) for one in random_periods(chance, free, zone)]
+    before = cost_of(free, periods, zone)
+    if not periods:
+        return
+    ten = 10 ** oracle.DECIMALS[plain["currency"]]
+    for name, sign in (("max_price", 1), ("min_price", -1)):
+        net = Decimal(chance.randrange(1, 2 * before.net_minor + 500)) / ten
+        gross = net * chance.choice((Decimal("1"), Decimal("1.1"), Decimal("1.3")))
+        limit = {"before_taxes": net} | ({"after_taxes": gross} if chance.random() < 0.7 else {})
+        sold = parse_tariff(as_json(plain | {name: {key: round(value, 6) for key, value in limit.items()}}))
+        cost = cost_of(sold, periods, zone)
+        said = f"seed {seed}: {name} {limit} {plain} {periods}"
+        slack = len({line.vat_percent for line in cost.lines}) + len(cost.lines)
+        assert cost.net_minor + cost.vat_minor == cost.total_minor == sum(line.gross_minor for line in cost.lines), said
+        assert sign * cost.net_minor <= sign * net * ten + slack, said
+        if "after_taxes" in limit:
+            assert sign * cost.total_minor <= sign * limit["after_taxes"] * ten + slack, said
+        assert sign * cost.total_minor <= sign * before.total_minor, said  # a maximum never adds, a minimum never takes away
+
+
 def test_the_oracle_would_notice_a_cent(monkeypatch: pytest.MonkeyPatch) -> None:
     """The known-bad variants: rounding down, a step forgotten, a boundary inclusive instead of exclusive."""
     from terminal_app import units
