@@ -129,6 +129,31 @@ def test_extrawest_ocpi_accepts_cdr_and_credit_cdr(ocpi_peer: Path) -> None:
     assert peer(text(cdr | {"currency": "EURO"})) != 0
 
 
+TYPES_PEER = """
+import json, sys
+from ocpi_types import v2_2_1, v2_3_0, v2_3_0_payments
+kinds = {"2.2.1": v2_2_1.Cdr, "2.3.0": v2_3_0.Cdr, "advice": getattr(v2_3_0_payments, "FinancialAdviceConfirmation", None)}
+found = kinds[sys.argv[1]].from_dict(json.load(sys.stdin))
+print(json.dumps(found.to_dict(), default=str))
+"""
+
+
+@pytest.mark.full
+def test_ocpi_types_reads_both_versions_and_the_confirmation() -> None:
+    python = python_of("ocpi-types", [["ocpi-types==0.3.0"]])
+
+    def peer(kind: str, said: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        command = [str(python), "-c", TYPES_PEER, kind]
+        return subprocess.run(command, input=text(said), text=True, check=False, capture_output=True, timeout=120)
+
+    for version in ("2.2.1", "2.3.0"):
+        done = peer(version, session_cdr(SESSION, version, PLACE, KEY.spki))
+        assert done.returncode == 0, done.stderr
+    done = peer("advice", financial_advice(settlement(), SESSION))
+    assert done.returncode == 0, done.stderr
+    assert peer("2.3.0", session_cdr(SESSION, "2.3.0", PLACE) | {"total_cost": 5}).returncode != 0
+
+
 # --- the money ---------------------------------------------------------------------------------------------------------
 
 
