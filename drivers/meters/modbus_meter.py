@@ -187,15 +187,21 @@ class ModbusMeter:
         failures = 0
         while missing := [point for point in places.values() if point.name not in words]:
             block = self._planner.blocks(missing)[0]
+            interrupted = True
             try:
                 answer = self._ask(block, deadline, partial(sending, block))
+                interrupted = False
             except bus.ModbusFault as fault:
+                interrupted = False
                 if fault.code in REFUSED_CODES and self._planner.refused(block):
                     continue
                 failures += 1
                 if self._worth_asking_again(fault, block, deadline) and failures < ATTEMPTS:
                     continue
                 raise self._unavailable(fault) from fault
+            finally:
+                if interrupted:  # by a signal: its answer may still come, the next question must have another length
+                    self._planner.unanswered(block)
             failures = 0
             for point in block.points:
                 start = point.addr - block.addr

@@ -9,7 +9,7 @@ import re
 import shutil
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from drivers.sim import modbus_slave
 from drivers.system import SystemClock
 from terminal_app.config import MeterSection
 from terminal_app.errors import DeviceMisread, DeviceUnavailable
+from tests.conformance.at_once import at_once
 from tests.conformance.evil_devices import EvilMeter, Piece
 from tests.conformance.meter_facts import FACTS, METER, SERIAL, SUNSPEC_AT, TRUTH, device, quick_copies, serial_text
 
@@ -71,18 +72,26 @@ def test_every_profile_has_its_facts_and_every_fact_its_profile() -> None:
     assert set(MODELS) == set(FACTS)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_every_point_is_read_right_from_a_device_whose_other_registers_lie(line: EvilMeter, own: Path, name: str) -> None:
+def on_a_line_of_its_own(name: str, test: Callable[[EvilMeter], None]) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="ct-", dir="/tmp"))
+    line = EvilMeter(folder / "tty")
+    line.plug()
+    line.start()
     shows(line, name)
+    try:
+        test(line)
+    finally:
+        line.stop()
+        shutil.rmtree(folder)
+
+
+def read_and_compare(name: str, line: EvilMeter, own: Path) -> None:
     meter = meter_of(line, name, own)
     try:
         shown = meter.shown()
         assert set(shown) == set(FACTS[name]), "points of the profile that the table does not know, or the other way"
         for point, value in shown.items():
-            expected = serial_text(FACTS[name]["serial"]) if point == "serial" else TRUTH[point]
-            assert (value if isinstance(value, str) else f"{value:f}".rstrip("0").rstrip(".") or "0") == str(expected) or (
-                isinstance(value, Decimal) and value == expected
-            ), point
+            assert value == (serial_of(name, value) if point == "serial" else TRUTH[point]), point
         value = meter.read()
         assert (value.energy_wh, value.power_w) == (TRUTH["energy_import_wh"], TRUTH["power_w"])
         assert value.serial == (serial_text(FACTS[name]["serial"]) if "serial" in FACTS[name] else "")
@@ -94,6 +103,15 @@ def test_every_point_is_read_right_from_a_device_whose_other_registers_lie(line:
         fc, addr, size = struct.unpack(">BHH", ask[1:6])
         assert fc in (3, 4) and size <= one.bus.max_regs, "the meter is asked for no more than it stands"
         assert not any(addr <= last and first < addr + size for first, last in one.bus.forbidden)
+
+
+def serial_of(name: str, like: Decimal | str) -> Decimal | str:
+    text = serial_text(FACTS[name]["serial"])
+    return text if isinstance(like, str) else Decimal(text)
+
+
+def test_every_point_of_every_profile_is_read_right_from_a_device_whose_other_registers_lie(own: Path) -> None:
+    at_once(MODELS, lambda name: on_a_line_of_its_own(name, lambda line: read_and_compare(name, line, own)))
 
 
 @pytest.mark.parametrize(
@@ -140,23 +158,26 @@ def test_a_profile_is_sound_and_says_where_it_is_from(name: str) -> None:
     assert len(text.splitlines()) <= 80
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if profile.load(name, None).bus.fallback_max_regs < 16])
-def test_a_unit_that_reads_no_long_blocks_is_read_in_short_ones(line: EvilMeter, own: Path, name: str) -> None:
+def test_a_unit_that_reads_no_long_blocks_is_read_in_short_ones(own: Path) -> None:
     """SDM72: some read 80 registers, some only 10."""
-    shows(line, name)
-    honest = line.always
-    assert honest is not None
-    longest = max(10, max(point.count for point in profile.load(name, None).points.values()))
 
-    def short(ask: bytes) -> list[Piece]:
-        if struct.unpack(">H", ask[4:6])[0] > longest:
-            return [(0.0, modbus_slave.rtu_frame(UNIT, bytes([ask[1] | 0x80, 3])))]
-        return honest(ask)
+    def read(name: str, line: EvilMeter) -> None:
+        honest = line.always
+        assert honest is not None
+        longest = max(10, max(point.count for point in profile.load(name, None).points.values()))
 
-    line.always = short
-    meter = meter_of(line, name, own)
-    assert meter.read().energy_wh == TRUTH["energy_import_wh"]
-    meter.close()
+        def short(ask: bytes) -> list[Piece]:
+            if struct.unpack(">H", ask[4:6])[0] > longest:
+                return [(0.0, modbus_slave.rtu_frame(UNIT, bytes([ask[1] | 0x80, 3])))]
+            return honest(ask)
+
+        line.always = short
+        meter = meter_of(line, name, own)
+        assert meter.read().energy_wh == TRUTH["energy_import_wh"]
+        meter.close()
+
+    short_ones = [name for name in MODELS if profile.load(name, None).bus.fallback_max_regs < 16]
+    at_once(short_ones, lambda name: on_a_line_of_its_own(name, lambda line: read(name, line)))
 
 
 # --- SunSpec ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,14 @@ from drivers.system import SystemClock
 from terminal_app.config import MeterSection
 from terminal_app.errors import DeviceMisread, DeviceUnavailable
 from terminal_app.values import MeterValue
+from tests.conformance.at_once import at_once
 from tests.conformance.evil_devices import EvilMeter, EvilTcp, Piece, frame, registers
 from tests.conformance.sim_process import SimProcess
 
 DEADLINE_S = 20.0
-TIMEOUT_S, QUARANTINE_S = 0.2, 0.1
+TIMEOUT_S, QUARANTINE_S = 0.15, 0.08
 MODEL = "eastron-sdm630-v2"
 TRUE_WH, TRUE_W = 1_234_500, 7000
-LINES_AT_ONCE = 6
 
 
 @pytest.fixture
@@ -199,10 +198,11 @@ BAD: dict[str, Callable[[EvilMeter, bytes], list[Piece]]] = {
 }
 
 
-def at_once(quick: Path, cases: Iterable[Any], test: Callable[[EvilMeter, ModbusMeter, Any], None]) -> None:
-    """Each case on a line of its own, several at a time: they mostly wait. The first case that fails is named."""
+def on_lines(quick: Path, cases: Iterable[Any], test: Callable[[EvilMeter, ModbusMeter, Any], None]) -> None:
+    """Each case on a line of its own."""
 
-    def run(number: int, case: Any) -> None:
+    def run(numbered: tuple[int, Any]) -> None:
+        number, case = numbered
         evil = EvilMeter(quick / f"tty{number}")
         evil.plug()
         evil.start()
@@ -213,11 +213,7 @@ def at_once(quick: Path, cases: Iterable[Any], test: Callable[[EvilMeter, Modbus
             meter.close()
             evil.stop()
 
-    with ThreadPoolExecutor(LINES_AT_ONCE) as pool:
-        running = {case: pool.submit(run, number, case) for number, case in enumerate(cases)}
-    for case, one in running.items():
-        if error := one.exception():
-            raise AssertionError(f"{case}: {error!r}") from error
+    at_once(enumerate(cases), run)
 
 
 def test_one_bad_answer_is_survived_within_the_same_reading(quick: Path) -> None:
@@ -228,7 +224,7 @@ def test_one_bad_answer_is_survived_within_the_same_reading(quick: Path) -> None
         assert (value.energy_wh, value.power_w) == (TRUE_WH, TRUE_W)
         assert not evil.scripts
 
-    at_once(quick, BAD, survives)
+    on_lines(quick, BAD, survives)
 
 
 HARMLESS = {"garbage byte before 00", "garbage byte before ff", "garbage before 7e55", "garbage after", "bytes apart"}
@@ -246,7 +242,7 @@ def test_a_lasting_bad_line_is_a_fault_and_clears_by_itself(quick: Path) -> None
         value = wait_for_reading(meter)
         assert (value.energy_wh, value.power_w) == (TRUE_WH, TRUE_W)
 
-    at_once(quick, sorted(set(BAD) - HARMLESS), heals)
+    on_lines(quick, sorted(set(BAD) - HARMLESS), heals)
 
 
 def test_line_noise_around_good_answers_costs_no_reading(quick: Path) -> None:
@@ -255,21 +251,20 @@ def test_line_noise_around_good_answers_costs_no_reading(quick: Path) -> None:
         for _ in range(4):
             assert meter.read().energy_wh == TRUE_WH
 
-    at_once(quick, sorted(HARMLESS), unharmed)
+    on_lines(quick, sorted(HARMLESS), unharmed)
 
 
-@pytest.mark.parametrize("code", [1, 2, 3, 4, 11])
-def test_a_refusing_device_is_told_at_once_with_its_code(evil: EvilMeter, quick: Path, code: int) -> None:
-    evil.plug()
-    meter = on_line(evil, quick)
-    meter.read()
-    evil.always = lambda ask: [(0.0, frame(bytes([ask[1] | 0x80, code])))]
-    with pytest.raises(DeviceUnavailable, match=f"exception {code}") as raised:
+def test_a_refusing_device_is_told_at_once_with_its_code(quick: Path) -> None:
+    def told(evil: EvilMeter, meter: ModbusMeter, code: int) -> None:
         meter.read()
-    assert raised.value.kind == "exception"
-    evil.always = None
-    assert wait_for_reading(meter).energy_wh == TRUE_WH
-    meter.close()
+        evil.always = lambda ask: [(0.0, frame(bytes([ask[1] | 0x80, code])))]
+        with pytest.raises(DeviceUnavailable, match=f"exception {code}") as raised:
+            meter.read()
+        assert raised.value.kind == "exception"
+        evil.always = None
+        assert wait_for_reading(meter).energy_wh == TRUE_WH
+
+    on_lines(quick, [1, 2, 3, 4, 11], told)
 
 
 def test_a_late_reply_to_one_block_is_never_the_answer_to_another(quick: Path) -> None:
@@ -289,7 +284,7 @@ def test_a_late_reply_to_one_block_is_never_the_answer_to_another(quick: Path) -
             evil.blocks = registers(1234.5 + step)
             assert wait_for_reading(meter).energy_wh == TRUE_WH + 1000 * step
 
-    at_once(quick, [range(50 + offset, 650, 100) for offset in (0, 25, 50, 75)], stays_right)
+    on_lines(quick, [range(50 + offset, 650, 100) for offset in (0, 25, 50, 75)], stays_right)
 
 
 def test_after_a_late_answer_nothing_is_asked_until_the_line_was_silent(evil: EvilMeter, quick: Path) -> None:
@@ -316,11 +311,14 @@ def test_a_question_that_was_interrupted_leaves_no_answer_for_the_next(evil: Evi
     def interrupt(number: int, frame: object) -> None:
         raise Interrupted
 
+    def late_lie(ask: bytes) -> list[Piece]:
+        signal.setitimer(signal.ITIMER_REAL, 0.04)  # in the middle of this question, not before it
+        return [(0.1, frame(other_value(evil.pdu(ask), ask[5])))]
+
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         for _ in range(3):
-            evil.scripts = [lambda ask: [(0.12, frame(other_value(evil.pdu(ask), ask[5])))]]
-            signal.setitimer(signal.ITIMER_REAL, 0.06)
+            evil.scripts = [late_lie]
             with pytest.raises(Interrupted):
                 meter.read()
             assert meter.read().energy_wh == TRUE_WH
@@ -405,14 +403,13 @@ def test_another_model_is_recognised(evil: EvilMeter, quick: Path) -> None:
     meter.close()
 
 
-@pytest.mark.parametrize(("kwh", "watts"), [(-1.0, 0.0), (1e15, 0.0), (1.0, 1e12), (float("inf"), 0.0), (1.0, float("nan"))])
-def test_values_that_no_register_can_have_are_refused(evil: EvilMeter, quick: Path, kwh: float, watts: float) -> None:
-    evil.plug()
-    evil.blocks = registers(kwh, watts)
-    meter = on_line(evil, quick)
-    with pytest.raises(DeviceMisread):
-        meter.read()
-    meter.close()
+def test_values_that_no_register_can_have_are_refused(quick: Path) -> None:
+    def refused(evil: EvilMeter, meter: ModbusMeter, shown: tuple[float, float]) -> None:
+        evil.blocks = registers(*shown)
+        with pytest.raises(DeviceMisread):
+            meter.read()
+
+    on_lines(quick, [(-1.0, 0.0), (1e15, 0.0), (1.0, 1e12), (float("inf"), 0.0), (1.0, float("nan"))], refused)
 
 
 def test_two_meters_share_one_line_and_a_dead_one_does_not_harm_the_other(evil: EvilMeter, quick: Path) -> None:
@@ -441,7 +438,7 @@ def test_rtu_frames_over_tcp(quick: Path) -> None:
         meter.close()
         server.stop()
 
-    at_once(quick, BAD, survives)
+    on_lines(quick, BAD, survives)
 
 
 def mbap(ask: bytes, pdu: bytes, tid: bytes | None = None, unit: int = 1) -> bytes:

@@ -170,7 +170,7 @@ def test_end_again_gives_the_same_record_until_the_next_begin(bench: Bench) -> N
 def test_energy_only_counts_between_begin_and_end(bench: Bench) -> None:
     meter = bench.meter()
     bench.flows(5000)
-    for energy_wh in (0, 10, 12_000):
+    for energy_wh in (0, 12_000):
         meter.begin(f"session-{energy_wh}", TARIFF)
         bench.flows(energy_wh)
         assert ocmf.verify(meter.end().decode(), meter.public_key_spki()).energy_wh == energy_wh
@@ -236,7 +236,15 @@ def test_the_record_of_another_session_is_not_given_out(bench: Bench) -> None:
         mine.end()
 
 
-@pytest.mark.parametrize("kind", ["garbage_before", "crc", "truncated", "wrong_unit", "silent", "late"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "crc",
+        "silent",
+        "late",
+        *(pytest.param(one, marks=pytest.mark.full) for one in ("garbage_before", "truncated", "wrong_unit")),
+    ],
+)
 @on_each
 def test_a_disturbed_line_costs_time_but_no_record(bench: Bench, kind: str) -> None:
     """Every command may be the one whose answer is lost: the device's state decides, nothing is ordered twice."""

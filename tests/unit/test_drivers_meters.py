@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pymodbus.framer.rtu import FramerRTU
 
 from drivers.meters import decode, profile
+from drivers.meters.bus import Question, _rtu_answer, _tcp_answer
 from drivers.meters.plan import Block, Planner
 from drivers.meters.profile import Pace, Point
 from terminal_app.errors import ConfigError
@@ -226,3 +228,88 @@ def test_refusals_end(places: set[int]) -> None:
     else:
         raise AssertionError("never ends")
     assert all(block.size == 2 for block in planner.blocks(points))
+
+
+# --- what counts as the answer to a written register ------------------------------------------------------------------
+
+
+def rtu(body: bytes) -> bytes:
+    return body + FramerRTU.compute_CRC(body).to_bytes(2, "big")
+
+
+WRITTEN = Question(1, 16, 0x7040, 2, 1.0, 0.0, 0.1, (0x42, 7))
+WRITTEN_ONE = Question(1, 6, 7051, 1, 1.0, 0.0, 0.1, (0x4200,))
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [(WRITTEN, "0110704000 02"), (WRITTEN_ONE, "01061B8B4200"), (WRITTEN, "019002"), (WRITTEN_ONE, "018604")],
+)
+def test_the_echo_of_a_write_and_its_refusal_are_answers(question: Question, answer: str) -> None:
+    frame = rtu(bytes.fromhex(answer))
+    assert _rtu_answer(frame, question) == (frame, b"")
+    assert _rtu_answer(b"\x00" + frame + b"\xff", question) == (frame, b"\x00\xff")
+    tcp = b"\0\7\0\0" + len(frame[:-2]).to_bytes(2) + frame[:-2]
+    assert _tcp_answer(tcp, tcp[:2], question) == (tcp, b"")
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        (WRITTEN, "011070410002"),  # another register
+        (WRITTEN, "011070400001"),  # fewer registers
+        (WRITTEN, "021070400002"),  # another unit
+        (WRITTEN, "010670400002"),  # another function code
+        (WRITTEN_ONE, "01061B8B4201"),  # another value
+        (WRITTEN_ONE, "01061B8C4200"),
+        (WRITTEN, "01040400000000"),  # a late reading
+    ],
+)
+def test_the_echo_of_another_write_is_no_answer(question: Question, answer: str) -> None:
+    frame = rtu(bytes.fromhex(answer))
+    assert _rtu_answer(frame, question)[0] == b""
+    tcp = b"\0\7\0\0" + len(frame[:-2]).to_bytes(2) + frame[:-2]
+    assert _tcp_answer(tcp, tcp[:2], question)[0] == b""
+
+
+# --- types of single makers --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "value", "step"),
+    [
+        ((0xFE00, 0x138A), "iskra-t5", "50.02", "0.01"),
+        ((0x03FF, 0xFFFF), "iskra-t5", "16777215000", "1000"),
+        ((0x00FF, 0xFFFF), "iskra-t6", "-1", "1"),
+        ((0xFF80, 0x0000), "iskra-t6", "-838860.8", "0.1"),
+    ],
+)
+def test_decade_exponent_and_24_bits(words: tuple[int, ...], kind: decode.WordType, value: str, step: str) -> None:
+    assert decode.number(words, kind, "big", one) == Decimal(value)
+    assert decode.step(words, kind, "big", one) == Decimal(step)
+
+
+@pytest.mark.parametrize(("word", "power"), [(0, 0), (1, 1), (0xFFFE, -2), (10, 10), (0xFFF6, -10)])
+def test_a_scale_factor_is_a_power_of_ten(word: int, power: int) -> None:
+    assert decode.exponent(word) == power
+
+
+@pytest.mark.parametrize("word", [0x8000, 11, 0xFFF5, 0x7FFF])
+def test_a_scale_factor_beyond_its_range_means_no_value(word: int) -> None:
+    with pytest.raises(decode.NoReading):
+        decode.exponent(word)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "sentinel"),
+    [
+        ("u16", "max", 0xFFFF),
+        ("i32", "max", 0x7FFFFFFF),
+        ("u64", "max", 0xFFFFFFFFFFFFFFFF),
+        ("i16", "sunspec", 0x8000),
+        ("u32", "sunspec", 0xFFFFFFFF),
+    ],
+)
+def test_the_makers_mark_for_no_value(kind: decode.WordType, rule: decode.NanRule, sentinel: int) -> None:
+    assert decode.sentinels(kind, rule) == (sentinel,)
+    assert decode.sentinels(kind, "none") == decode.sentinels("f32", rule) == decode.sentinels("iskra-t6", rule) == ()
