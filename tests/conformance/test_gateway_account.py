@@ -214,20 +214,27 @@ def test_a_request_that_arrives_twice_holds_once(stage: Stage) -> None:
 
 
 class _Other(Front):
-    """Answers every question with the answer to another request."""
+    """Answers every question as if it were another's: only one name differs."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def answer(self, request: Request, proxy: FaultProxy) -> Reply:
         reply = proxy.forward(request)
-        return Reply.of(reply.status, {**json.loads(reply.body), "request": "key-of-another", "key": "key-of-another"})
+        return Reply.of(reply.status, {**json.loads(reply.body), self.name: "key-of-another"})
 
 
-def test_an_answer_that_names_another_request_is_not_believed(office: OfficeProcess, tmp_path: Path) -> None:
-    stage = Stage(office, tmp_path, _Other())
+@pytest.mark.parametrize("name", ["request", "key"])
+def test_an_answer_that_names_another_request_or_hold_is_not_believed(office: OfficeProcess, tmp_path: Path, name: str) -> None:
+    stage = Stage(office, tmp_path, _Other(name))
     try:
         assert isinstance(stage.gateway.authorize(a_hold(), stage.peer.card(), 5), OutcomeUnknown)
-        stage.peer.next(DeclineReason.CARD_INVALID)
-        assert isinstance(stage.gateway.authorize(a_hold(5), stage.peer.card(), 5), OutcomeUnknown)
-        assert isinstance(stage.gateway.look_up(a_hold(), 5), OutcomeUnknown)
+        assert isinstance(stage.gateway.void(a_hold(), a_step(5000), 5), OutcomeUnknown)
+        if name == "key":
+            assert isinstance(stage.gateway.look_up(a_hold(), 5), OutcomeUnknown)
+        else:
+            stage.peer.next(DeclineReason.CARD_INVALID)
+            assert isinstance(stage.gateway.authorize(a_hold(5), stage.peer.card(), 5), OutcomeUnknown)
     finally:
         stage.close()
 

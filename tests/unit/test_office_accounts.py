@@ -22,6 +22,7 @@ from terminal_app.billing.balance_slice import free_minor, open_slice
 from terminal_app.billing.signature import jws_open
 from terminal_app.errors import SignatureInvalid
 from terminal_app.office import books, slices, store
+from terminal_app.office.access import hash_of
 from terminal_app.office.account_tables import account_slices, accounts, entries, postings
 from terminal_app.office.accounts import OFFICE, Refused, Who
 from terminal_app.office.books import CUSTOMER, REVENUE, Line, Posting
@@ -265,8 +266,6 @@ def test_a_card_of_one_terminal_is_nobody_at_another(desk: AccountDesk) -> None:
 
 
 def test_an_account_id_needs_its_secret(desk: AccountDesk) -> None:
-    from terminal_app.office.access import hash_of
-
     terminal, _ = desk.terminal()
     account, _ = desk.account(9000, secret_sha256=hash_of("right"))
     bare, _ = desk.account(9000)
