@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from joserfc.jwk import ECKey
 
 from drivers.signers import keyfile
 from drivers.signers.keyfile import KeyFileSigner
+from drivers.signers.opening import open_signer
 from drivers.signers.pkcs11 import Pkcs11Signer, parse_uri
 from terminal_app.billing import record
 from terminal_app.errors import ConfigError, DeviceUnavailable
@@ -198,3 +200,14 @@ def test_a_uri_with_anything_missing_or_unknown_is_refused(uri: str) -> None:
 def test_a_uri_may_be_percent_encoded() -> None:
     found = parse_uri("pkcs11:token=my%20token;object=a%3Bb?module-path=/m&pin-source=file:/p")
     assert (found.token, found.label, found.pin_file) == ("my token", "a;b", Path("/p"))
+
+
+def test_the_configuration_names_a_file_or_a_token(hsm: SoftHsm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = keyfile.create(tmp_path / "key.pem")
+    assert open_signer(tmp_path / "key.pem").key_id == made.key_id
+    uri = hsm.make("configured")
+    signer = open_signer(Path(uri))  # as the configuration decodes it
+    assert len(signer.sign(b"x")) == 64
+    monkeypatch.setitem(sys.modules, "drivers.signers.pkcs11", None)
+    with pytest.raises(ConfigError, match=r"\[pkcs11\]"):
+        open_signer(uri)

@@ -3,6 +3,8 @@
 import csv
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -97,3 +99,22 @@ def test_a_record_of_a_stranger_is_shown_and_said_not_to_verify(tool: Tool, tmp_
         db.execute("UPDATE records SET jws = ? WHERE seq = 1", (jws[:-6] + "AAAAAA",))
     code, found = tool.json("records", "show", 1)
     assert (code, found["verified"]) == (2, False)
+
+
+# --- what a third party does with it -------------------------------------------------------------------------------------
+
+
+def test_an_export_verifies_with_the_one_file_anybody_gets(tool: Tool, out: Path) -> None:
+    for form in ("jws", "ocmf"):
+        assert tool("records", "export", "--format", form, "--out", out)[0] == 0
+    script = Path(__file__).parents[2] / "scripts" / "verify_records.py"
+
+    def verify() -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-I", script, out], capture_output=True, text=True, check=False, timeout=120)
+
+    done = verify()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 records, 0 bad" in done.stdout and "not checked" not in done.stdout
+    first = min(out.glob("*.jws"))
+    first.write_text(first.read_text().replace("A", "B", 1))
+    assert verify().returncode == 1
