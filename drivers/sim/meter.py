@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import importlib
 import struct
 import time
 from pathlib import Path
 
-from drivers.sim.bsm_ws36a import BsmWs36a
 from drivers.sim.control import (
     Command,
     Reply,
@@ -28,26 +28,30 @@ from drivers.sim.control import (
     serve_control,
 )
 from drivers.sim.durable import write_durably
-from drivers.sim.em580 import Em580
 from drivers.sim.flags import address
 from drivers.sim.modbus_slave import WRITE_MANY, WRITE_ONE, answer, rtu_frame, rtu_request, written
 from drivers.sim.pty_port import PtyPort
 from drivers.sim.sdm630 import Register
-from drivers.sim.signing import SigningRegister
-from drivers.sim.wm3m4c import Wm3m4c
 
 SAVE_EVERY_S = 1.0
 FRAME_GAP_S = 0.03  # a pty has no 3.5-character silence; bytes of one request arrive closer together than this
 FAULTS = ("none", "silent", "garbage_before", "crc", "late", "wrong_unit", "truncated", "exception")
 MAX_POWER_W = 100_000_000
-MODELS: dict[str, type[Register]] = {"sdm630": Register, "bsm-ws36a": BsmWs36a, "em580": Em580, "wm3m4c": Wm3m4c}
+MODELS = {"sdm630": "Register", "bsm_ws36a": "BsmWs36a", "em580": "Em580", "wm3m4c": "Wm3m4c"}  # module -> class
+
+
+def _model(name: str) -> type[Register]:
+    """Loaded when wanted: what signs loads a cryptography library."""
+    module = name.replace("-", "_")
+    found: type[Register] = getattr(importlib.import_module(f"drivers.sim.{module}"), MODELS[module])
+    return found
 
 
 class Meter:
     def __init__(self, options: argparse.Namespace) -> None:
         self._unit: int = options.unit
         self._char_s: float = 10 / options.baud if options.baud else 0.0
-        self._register = MODELS[options.model](options.register_wh * 1000, options.serial, options.state)
+        self._register = _model(options.model)(options.register_wh * 1000, options.serial, options.state)
         self._started_wh: int = options.register_wh
         self._port = PtyPort(options.link, self._received)
         self._buffer = b""
@@ -89,7 +93,7 @@ class Meter:
 
     def _body(self, pdu: bytes) -> bytes:
         self._register.settle(time.monotonic_ns())
-        if pdu[0] in (WRITE_ONE, WRITE_MANY) and isinstance(self._register, SigningRegister):
+        if pdu[0] in (WRITE_ONE, WRITE_MANY) and self._register.writes:
             return written(pdu, self._register.write)
         return answer(pdu, self._register.blocks())
 
@@ -195,8 +199,7 @@ class Meter:
     def power_cut(self, command: Command) -> None:
         """Supply gone and back for an instant. A meter that does not sign forgets nothing."""
         self._register.settle(time.monotonic_ns())
-        if isinstance(self._register, SigningRegister):
-            self._register.power_cut()
+        self._register.power_cut()
 
     async def renew(self, command: Command) -> Reply:
         """A new meter of the same model: register, key and measurements begin anew."""
@@ -269,7 +272,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", type=Path, help="file that keeps the register")
     parser.add_argument("--register-wh", type=int, default=1_234_500, help="register at first start (default 1234500)")
     parser.add_argument("--serial", type=int, default=20_231_107, help="serial number")
-    parser.add_argument("--model", choices=MODELS, default="sdm630", help="which meter (default sdm630)")
+    parser.add_argument(
+        "--model", choices=[name.replace("_", "-") for name in MODELS], default="sdm630", help="which meter (default sdm630)"
+    )
     parser.add_argument("--unit", type=int, default=1, help="Modbus unit id (default 1)")
     parser.add_argument("--baud", type=int, default=0, help="carry the bytes as slowly as this line would (0: at once)")
     parser.add_argument("--tcp", type=address, help="also Modbus TCP, e.g. 127.0.0.1:0")

@@ -31,6 +31,8 @@ def float_words(value: float) -> tuple[int, int]:
 class Register:
     """The import register and the loads behind it. One thread."""
 
+    writes = False  # function codes 6 and 16 are unknown to it
+
     def __init__(self, register_mwh: int, serial: int, state: Path | None) -> None:
         self._base_wns = register_mwh * WATT_NS_PER_MWH
         self.serial = serial
@@ -92,6 +94,13 @@ class Register:
 
     def set_register(self, register_mwh: int) -> None:
         self._base_wns += register_mwh * WATT_NS_PER_MWH - self.energy_wns
+
+    def write(self, address: int, words: list[int]) -> bool:
+        """False: illegal address. Only for models that are written to."""
+        return False
+
+    def power_cut(self) -> None:
+        """Supply gone and back for an instant; this model forgets nothing."""
 
     def snapshot(self) -> str:
         """What has to be kept over the end of the process."""

@@ -34,6 +34,7 @@ def words_text(words: list[int]) -> str:
 class SigningRegister(Register):
     """The energy of `Register`, and a device that signs. Subclasses say what stands where."""
 
+    writes = True
     model = ""
     curve: ec.EllipticCurve = ec.SECP256R1()
     algorithm = "ECDSA-secp256r1-SHA256"

@@ -236,7 +236,7 @@ def _told(site: Site, found: list[dict[str, Any]], nothing: str) -> int:
 
 @click.command()
 @line_options
-@click.option("--profile", "name", required=True, help="A model's name or a profile's file.")
+@click.option("--profile", "--model", "name", required=True, help="A model's name or a profile's file.")
 @click.option("--unit", type=click.IntRange(1, 247), help="As the profile says unless given.")
 @click.option("--count", type=click.IntRange(1), help="So many times, then end.")
 @json_option
