@@ -111,14 +111,12 @@ class Accounts:
         """Reserve up to `amount_minor`; less only if `partial`."""
         check_amount(amount_minor)
         with self._database.write() as db:
-            lock_terminal(db, terminal)
-            if known := _by_key(db, terminal, key):
-                if known["state"] == "voided" and not known["account"]:
-                    raise Refused(422, "already_voided", "this hold was released before it was asked for")
-                account = account_of(db, terminal, who)["account"]
-                same((known["asked_minor"], known["currency"], known["account"]) == (amount_minor, currency, account))
-                return told(known)
-            account = locked(db, account_of(db, terminal, who)["account"])
+            known = _by_key(db, terminal, key)
+            if known is None:
+                account = locked(db, account_of(db, terminal, who)["account"])
+                known = _by_key(db, terminal, key)  # the same request may have come twice, a moment ago
+            if known is not None:
+                return told(_repeated(db, terminal, known, who, amount_minor, currency))
             held = granted(db, account, amount_minor, currency, partial)
             now = store.now_ms()
             row = {"hold": new_id("AH"), "terminal": terminal, "key": key, "account": account["account"], "slice_id": ""}
@@ -157,7 +155,6 @@ class Accounts:
     def void_by_key(self, terminal: str, hold_key: str, key: str) -> dict[str, Any]:
         """Release a hold of unknown outcome; one that never came can never come any more."""
         with self._database.write() as db:
-            lock_terminal(db, terminal)
             row = _by_key(db, terminal, hold_key)
             if row is not None and row["account"]:
                 locked(db, row["account"])
@@ -259,19 +256,23 @@ def locked(db: Connection, account: str) -> dict[str, Any]:
     return dict(found)
 
 
-def lock_terminal(db: Connection, terminal: str) -> None:
-    db.execute(sa.select(store.terminals.c.terminal).where(store.terminals.c.terminal == terminal).with_for_update())
-
-
 def _by_key(db: Connection, terminal: str, key: str) -> dict[str, Any] | None:
     where = (account_holds.c.terminal == terminal) & (account_holds.c.key == key)
     found = db.execute(sa.select(account_holds).where(where)).mappings().first()
     return dict(found) if found else None
 
 
+def _repeated(db: Connection, terminal: str, known: dict[str, Any], who: Who, amount_minor: int, currency: str) -> dict[str, Any]:
+    """The hold that this request placed before; Refused if it was another request."""
+    if known["state"] == "voided" and not known["account"]:
+        raise Refused(422, "already_voided", "this hold was released before it was asked for")
+    account = account_of(db, terminal, who)["account"]
+    same((known["asked_minor"], known["currency"], known["account"]) == (amount_minor, currency, account))
+    return known
+
+
 def _hold(db: Connection, terminal: str, hold: str) -> dict[str, Any]:
     """A hold of this terminal (or of any, for the office), with its account locked."""
-    lock_terminal(db, terminal)
     where = account_holds.c.hold == hold
     if terminal != OFFICE:
         where &= account_holds.c.terminal == terminal

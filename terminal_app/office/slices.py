@@ -33,7 +33,6 @@ class Slices:
         if not 1 <= days <= MAX_DAYS or not who.card:
             raise Refused(422, "bad_slice", f"a slice is for a card and for 1 to {MAX_DAYS} days")
         with self._database.write() as db:
-            accounts.lock_terminal(db, terminal)
             account = accounts.locked(db, accounts.account_of(db, terminal, who)["account"])
             where = (account_slices.c.terminal == terminal) & (account_slices.c.key == key)
             if known := db.execute(sa.select(account_slices).where(where)).mappings().first():
@@ -122,7 +121,6 @@ def close_expired(database: store.Store, note: str) -> list[str]:
 
 def _slice(db: Connection, terminal: str, slice_id: str) -> dict[str, Any]:
     """A slice of this terminal (or of any, for the office), with its account locked."""
-    accounts.lock_terminal(db, terminal)
     where = account_slices.c.slice_id == slice_id
     if terminal != OFFICE:
         where &= account_slices.c.terminal == terminal

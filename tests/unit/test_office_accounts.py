@@ -1,5 +1,6 @@
 """The account books: whatever happens in whatever order, they balance, and no cent is taken twice or beyond what was held."""
 
+import contextlib
 import json
 import re
 import secrets
@@ -332,6 +333,32 @@ def test_the_same_capture_from_many_threads_is_booked_once(desk: AccountDesk) ->
         thread.join(60)
     assert answers == [700] * 6
     assert balance(desk, account) == (4300, 0, 0)
+
+
+def test_a_hold_and_its_reversal_at_the_same_moment_leave_nothing_held(desk: AccountDesk) -> None:
+    """Either may fail for the other's sake (the asker repeats it); in the end nothing is held, whoever came first."""
+    account, card = desk.account(5000)
+    terminal, _ = desk.terminal()
+
+    def hold(key: str) -> None:
+        with contextlib.suppress(Refused, sa.exc.IntegrityError):
+            placed(desk, terminal, card, 100, key)
+
+    def void(key: str) -> None:
+        for _ in range(5):
+            with contextlib.suppress(sa.exc.IntegrityError):
+                desk.accounts.void_by_key(terminal, key, f"void-{key}")
+                return
+
+    for n in range(10):
+        threads = [threading.Thread(target=act, args=(f"k{n}",)) for act in ((hold, void) if n % 2 else (void, hold))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert {row["state"] for row in desk.holds(terminal=terminal)} == {"voided"}
+    assert len(desk.holds(terminal=terminal)) == 10
+    assert balance(desk, account) == (5000, 0, 0)
 
 
 # --- what can never change ----------------------------------------------------------------------------------------------
