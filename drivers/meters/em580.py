@@ -26,6 +26,7 @@ class Em580(SigningMeter):
     """One thread."""
 
     read_fc = bus.READ_INPUT
+    _given = b""  # what `end` gave last
 
     def begin(self, session_id: str, tariff_text: str) -> None:
         """Start a measurement; an older one is closed and kept first. Blocks up to 20 s. DeviceUnavailable, DeviceMisread."""
@@ -56,6 +57,7 @@ class Em580(SigningMeter):
         record = self._file(deadline)
         if self._session_id and f'{MARK}{self._session_id}"'.encode() not in record:
             raise self._misread(f"the record it gives is not that of session {self._session_id}")
+        self._given = record
         return record
 
     def public_key_spki(self) -> bytes:
@@ -95,7 +97,8 @@ class Em580(SigningMeter):
             self._close(deadline)
             state = READY
         if state == READY:
-            self._left_over = self._file(deadline)
+            record = self._file(deadline)
+            self._left_over = None if record == self._given else record
         self._session_id = ""
         if state != NOT_READY:
             self._order(STATE, NOT_READY, deadline)

@@ -151,8 +151,10 @@ class ModbusMeter:
         elif not self._placed and wanted is not None:
             try:
                 points = self.profile.points
-                chain = sunspec.walk(partial(self._chain_word, deadline), wanted.start, sunspec.complete(wanted, points))
+                read = partial(self._chain_words, deadline)
+                chain = sunspec.walk(read, wanted.start, sunspec.complete(wanted, points))
                 placed = sunspec.resolved(points, wanted, chain)
+                sunspec.confirm(read, points, wanted, chain)
             except bus.ModbusFault as fault:
                 raise self._unavailable(fault) from fault
             except sunspec.NotSunSpec as error:
@@ -163,7 +165,7 @@ class ModbusMeter:
             self._placed = placed
         return self._placed
 
-    def _chain_word(self, deadline: float, addr: int, size: int) -> tuple[int, ...]:
+    def _chain_words(self, deadline: float, addr: int, size: int) -> tuple[int, ...]:
         return self._ask(Block(bus.READ_HOLDING, addr, size, ()), deadline, lambda: None)
 
     def _read_serial(self, deadline: float) -> None:

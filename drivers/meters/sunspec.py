@@ -14,6 +14,7 @@ from terminal_app.errors import ModbusFaultKind
 MARK = (0x5375, 0x6E53)  # "SunS"
 END = 0xFFFF
 MOST_MODELS = 64
+CONFIRMED_SIZE = 4
 
 Read = Callable[[int, int], tuple[int, ...]]  # address, count -> words; ModbusFault
 
@@ -59,6 +60,14 @@ def _models(read: Read, addr: int, enough: Callable[[list[Header]], bool]) -> li
         found.append(Header(model, addr, length))
         addr += 2 + length
     return found
+
+
+def confirm(read: Read, points: dict[str, Point], wanted: SunSpec, chain: Collection[Header]) -> None:
+    """Read the headers that count once more, in another length: a late answer may have passed as one of them. NotSunSpec."""
+    needed = {point.model for point in points.values()} | set(wanted.models)
+    for header in chain:
+        if header.model in needed and read(header.addr, CONFIRMED_SIZE)[:2] != (header.model, header.length):
+            raise NotSunSpec(f"model {header.model} at {header.addr} reads differently the second time")
 
 
 def resolved(points: dict[str, Point], wanted: SunSpec, chain: Collection[Header]) -> dict[str, Point]:

@@ -252,6 +252,27 @@ def test_another_meter_after_an_outage_is_searched_anew(line: EvilMeter, own: Pa
     meter.close()
 
 
+def test_a_late_answer_that_passes_as_a_header_is_found_out(line: EvilMeter, own: Path) -> None:
+    """The chain says another place once; the second look does not."""
+    shows(line, "sunspec-201-204")
+    honest = line.always
+    assert honest is not None
+    lies = [True]
+
+    def once(ask: bytes) -> list[Piece]:
+        if ask[2:6] == struct.pack(">HH", METER, 2) and lies:
+            lies.clear()
+            return [(0.0, modbus_slave.rtu_frame(UNIT, struct.pack(">BBHH", 3, 4, 203, 90)))]
+        return honest(ask)
+
+    line.always = once
+    meter = meter_of(line, "sunspec-201-204", own)
+    with pytest.raises(DeviceMisread, match="second time"):
+        meter.read()
+    assert meter.read().energy_wh == TRUTH["energy_import_wh"]
+    meter.close()
+
+
 # --- decode never crashes ---------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from drivers.meters import profile, survey
 from drivers.meters.bus import Address
 from drivers.meters.profile import Line
 from drivers.sim import modbus_slave
+from drivers.sim.launch import Simulated
 from terminal_app.run.service import cli, show
 from tests.conformance.evil_devices import EvilMeter, Piece
 from tests.conformance.meter_facts import SERIAL, TRUTH, device
@@ -239,6 +240,19 @@ def test_dump_shows_what_can_be_read_and_leaves_out_what_is_refused(capsys: pyte
     assert [one["addr"] for one in found["registers"]] == [f"0x{addr:04X}" for addr in range(0x46, 0x50)]
     assert found["registers"][2]["f32"] == "1234.5"
     assert run("dump", "0x46-0x4F", "--port", port, "--shown", "999999.75") == show.WARNING
+
+
+def test_a_meter_behind_modbus_tcp_is_found_by_its_unit(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="ct-", dir="/tmp"))
+    flags = ("--link", folder / "tty", "--load", folder / "l", "--tcp", "127.0.0.1:0", "--unit", "5")
+    with Simulated("meter", folder / "c", *flags) as sim:
+        port = sim.facts["tcp"].split(":")[1]
+        [found] = answer(capsys, "scan", "--host", "127.0.0.1", "--tcp-port", port, "--unit", "3", "--unit", "5")
+        assert (found["unit"], found["setting"]) == (5, "tcp")
+        assert found["candidates"][0]["profile"] == "eastron-sdm630-v2"
+        words = ("dump", "0x48-0x49", "--host", "127.0.0.1", "--tcp-port", port, "--unit", "5")
+        assert [one["word"] for one in answer(capsys, *words)["registers"]] == ["449A", "5000"]
+    shutil.rmtree(folder)
 
 
 def test_a_port_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -171,6 +171,7 @@ def test_energy_only_counts_between_begin_and_end(bench: Bench) -> None:
     meter = bench.meter()
     bench.flows(5000)
     for energy_wh in (0, 12_000):
+        assert meter.left_over() is None, "what was given out is not left over"
         meter.begin(f"session-{energy_wh}", TARIFF)
         bench.flows(energy_wh)
         assert ocmf.verify(meter.end().decode(), meter.public_key_spki()).energy_wh == energy_wh
