@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from functools import partial
 from typing import Any, NoReturn
 
 import rfc8785
@@ -10,14 +11,21 @@ MAX_DEPTH = 12
 MAX_DIGITS = 15  # a decimal of at most 15 significant digits survives IEEE 754 double, which RFC 8785 prescribes
 
 
-def parse(raw: bytes, max_bytes: int) -> Any:
-    """JSON -> dict, list, str, int, Decimal, bool, None. ValueError: size, encoding, duplicate key, NaN, depth, digits."""
+def parse(raw: bytes, max_bytes: int, max_digits: int = MAX_DIGITS) -> Any:
+    """JSON -> dict, list, str, int, Decimal, bool, None. ValueError: size, encoding, duplicate key, NaN, depth, digits.
+
+    More than 15 digits are only for what is never written in canonical form again, such as somebody else's CDR.
+    """
     if len(raw) > max_bytes:
         raise ValueError(f"{len(raw)} bytes exceed the limit of {max_bytes}")
     try:
         text = raw.decode("utf-8")
         found = json.loads(
-            text, parse_float=_decimal, parse_int=_integer, parse_constant=_no_constant, object_pairs_hook=_without_twins
+            text,
+            parse_float=partial(_decimal, max_digits=max_digits),
+            parse_int=_integer,
+            parse_constant=_no_constant,
+            object_pairs_hook=_without_twins,
         )
     except UnicodeDecodeError as error:
         raise ValueError("not UTF-8") from error
@@ -51,9 +59,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _decimal(text: str) -> Decimal:
+def _decimal(text: str, max_digits: int) -> Decimal:
     number = Decimal(text)
-    if len(number.as_tuple().digits) > MAX_DIGITS or not -12 <= number.adjusted() <= MAX_DIGITS:
+    if len(number.as_tuple().digits) > max_digits or not -12 <= number.adjusted() <= MAX_DIGITS:
         raise ValueError(f"the number {text[:40]} has too many digits")
     return number
 

@@ -21,9 +21,13 @@ from terminal_app.errors import TariffRefused
 __all__ = ["CdrTotals", "Price", "price_cdr", "price_cdr_with"]
 
 MAX_CDR_BYTES = 4 * 1024 * 1024
+MAX_CDR_DIGITS = 25  # others write what their floating point says: 20.450000000000003
 HOUR_MS = 3_600_000
 WRITTEN_S = Decimal("0.36")
 """Hours have four decimals in OCPI: that much of a written duration may be rounding, and no step is billed for rounding."""
+
+DUST_WH = Decimal("0.000001")
+"""Less than that is floating point, not energy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,7 @@ class _Cdr:
 
 def _parsed(cdr: bytes) -> dict[str, Any]:
     try:
-        found = canonical.parse(cdr, MAX_CDR_BYTES)
+        found = canonical.parse(cdr, MAX_CDR_BYTES, MAX_CDR_DIGITS)
     except ValueError as error:
         raise TariffRefused(f"CDR: {error}") from error
     if isinstance(found, dict) and "charging_periods" not in found and isinstance(found.get("data"), dict):
@@ -239,7 +243,7 @@ class _Tally:
 def _stepped(dimension: Dimension, total: Decimal, step_size: int, parts: int) -> Decimal:
     """A total of kWh or hours, up to whole steps of Wh or seconds."""
     small = 1000 if dimension is Dimension.ENERGY else 3600
-    slack = Decimal(0) if dimension is Dimension.ENERGY else min(parts * WRITTEN_S, Decimal("0.999"))
+    slack = parts * DUST_WH if dimension is Dimension.ENERGY else min(parts * WRITTEN_S, Decimal("0.999"))
     steps = ((total * small - slack) / step_size).to_integral_value(ROUND_CEILING)
     return max(steps, Decimal(0)) * step_size / small
 

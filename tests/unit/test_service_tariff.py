@@ -116,6 +116,15 @@ def test_volumes_are_priced_as_written_even_where_time_stamps_say_otherwise(caps
     assert priced(capsys, only_time, cdr)["total_cost"] == price(0.36, 0.36)
 
 
+def test_volumes_with_the_dust_of_floating_point_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    cdr = periods(("2026-01-05T15:00:00Z", {"ENERGY": "20.450000000000003"}), end="2026-01-05T16:00:00Z")
+    found = priced(capsys, {"currency": "EUR", "elements": [element(component("ENERGY", "0.40", "10", 1))]}, cdr)
+    assert (found["total_energy"], found["total_cost"]) == (20.45, price(8.18, 8.998))
+    cdr = periods(("2026-01-05T15:00:00Z", {"TIME": "0.08333333333333333"}), end="2026-01-05T15:05:00Z")
+    found = priced(capsys, {"currency": "EUR", "elements": [element(component("TIME", "3.60", None, 60))]}, cdr)
+    assert found["total_time_cost"] == price(0.3, 0.3)
+
+
 def test_a_flat_fee_is_billed_once_whatever_the_number_of_periods(capsys: pytest.CaptureFixture[str]) -> None:
     fee = {"currency": "EUR", "elements": [element(component("FLAT", "1.00", "0", 0))]}
     cdr = periods(*((f"2026-01-05T{hour}:00:00Z", {"TIME": "1"}) for hour in (15, 16, 17)), end="2026-01-05T18:00:00Z")
