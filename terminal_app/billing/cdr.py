@@ -251,7 +251,7 @@ def _stepped(dimension: Dimension, total: Decimal, step_size: int, parts: int) -
 def _price(tariff: Tariff, cdr: _Cdr, zone: ZoneInfo) -> CdrTotals:
     tally, energy, flat_billed = _Tally(), Decimal(0), False
     for period in cdr.periods:
-        at = Point(period.start_utc_ms, energy * 1000, period.since_ms, period.flow)
+        at = Point(period.start_utc_ms, round(energy * 1000, 6), period.since_ms, period.flow)
         if not flat_billed and (fee := active(tariff, Dimension.FLAT, at, zone)):
             tally.add(Dimension.FLAT, fee, Decimal(1))
             flat_billed = True

@@ -120,6 +120,13 @@ def test_volumes_with_the_dust_of_floating_point_are_read(capsys: pytest.Capture
     cdr = periods(("2026-01-05T15:00:00Z", {"ENERGY": "20.450000000000003"}), end="2026-01-05T16:00:00Z")
     found = priced(capsys, {"currency": "EUR", "elements": [element(component("ENERGY", "0.40", "10", 1))]}, cdr)
     assert (found["total_energy"], found["total_cost"]) == (20.45, price(8.18, 8.998))
+    tiers = [element(component("ENERGY", "0.20", None), max_kwh=10), element(component("ENERGY", "0.50", None))]
+    cdr = periods(
+        ("2026-01-05T15:00:00Z", {"ENERGY": "9.999999999999998"}),
+        ("2026-01-05T15:30:00Z", {"ENERGY": "2"}),
+        end="2026-01-05T16:00:00Z",
+    )
+    assert priced(capsys, {"currency": "EUR", "elements": tiers}, cdr)["total_cost"] == price(3, 3)
     cdr = periods(("2026-01-05T15:00:00Z", {"TIME": "0.08333333333333333"}), end="2026-01-05T15:05:00Z")
     found = priced(capsys, {"currency": "EUR", "elements": [element(component("TIME", "3.60", None, 60))]}, cdr)
     assert found["total_time_cost"] == price(0.3, 0.3)
