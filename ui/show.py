@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from terminal_app.screens import Button, OutOfService, OutOfServiceReason, Screen, Shown, Touch
+from terminal_app.screens import Button, OutOfService, OutOfServiceReason, Receipt, Screen, Shown, Touch
 from ui.frame import Frame
 from ui.glass import Glass
 from ui.link import Received
@@ -20,6 +20,7 @@ from ui.words import languages
 
 SILENCE_S = 3.0  # without a Show for so long the UI itself says out of service
 TOUCH_GUARD_S = 0.3  # a finger on its way to the old screen must not press the new one
+RECEIPT_GUARD_S = 1.0  # DONE stands where STOP stood: a second, impatient press must not send the receipt away
 LOCAL_SCREEN = -1  # `screen_no` of a screen the UI made itself; never sent
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ class Player:
         if self._applied == self._on_glass:
             return
         self._on_glass = self._applied
-        self._touch_from = self._clock() + TOUCH_GUARD_S
+        self._touch_from = self._clock() + (RECEIPT_GUARD_S if isinstance(self._screen.view, Receipt) else TOUCH_GUARD_S)
         if self._applied is not None and self._applied[1] != LOCAL_SCREEN:
             self.link.send(Shown(self._applied[1]))
 

@@ -238,7 +238,8 @@ def _charging_evse(turn: Turn, connector: int, event: events.Event) -> None:
     if status.pilot is Pilot.A:
         stop(turn, connector, f.StopReason.UNPLUGGED)
     elif status.fault or status.pilot in BROKEN:
-        stop(turn, connector, f.StopReason.FAULT, f"charge controller: {status.fault or status.pilot.value}")
+        why = f"charge controller: {status.fault or status.pilot.value}"
+        stop(turn, connector, f.StopReason.FAULT, why, interrupted=True)
     elif live.granted and not status.authorized:
         stop(turn, connector, f.StopReason.FAULT, "the charge controller was restarted", interrupted=True)
     elif not (live.granted or status.authorized) and session.started and now - session.started.mono_ms > GRANT_MS:
