@@ -14,8 +14,10 @@ from terminal_app.run.service import (
     config_check,
     devices,
     evse,
-    meter_line,
+    meter_dump,
     meter_profiles,
+    meter_scan,
+    meter_watch,
     payments,
     record_show,
     records,
@@ -64,7 +66,7 @@ for _command in (
     tariff.tariff,
 ):
     cli.add_command(_command)
-for _command in (*meter_profiles.COMMANDS, *meter_line.COMMANDS):
+for _command in (*meter_profiles.COMMANDS, *meter_scan.COMMANDS, *meter_watch.COMMANDS, *meter_dump.COMMANDS):
     devices.meter.add_command(_command)
 
 records.records.add_command(record_show.show_)
