@@ -100,12 +100,8 @@ class ModbusControl:
         self._refuse_below_least(limit_a)
         if self._lock_due:
             self._lock_or_refuse(deadline)
-        try:
-            self._switch_on(limit_a, deadline)
-            found = self._look(deadline)
-        except (DeviceUnavailable, DeviceMisread):
-            self._suspect_restart()  # it may have obeyed all the same
-            raise
+        self._switch_on(limit_a, deadline)  # if it obeys and its answer is lost, `status` finds it on without a grant: locked
+        found = self._look(deadline)
         if self._lock_due or not 0 < found.limit_a <= limit_a:
             self._lock_or_refuse(deadline)
             raise self._refused(f"the controller restarted, or does not take {limit_a} A")
@@ -114,9 +110,7 @@ class ModbusControl:
     def revoke(self) -> None:
         """Blocks up to 2 s. Idempotent. DeviceUnavailable if it is silent (then it is locked at the next contact, before
         anything else) or its contactor does not open (kind "exception")."""
-        deadline = time.monotonic() + CALL_LIMIT_S
-        self._suspect_restart()
-        self._lock_or_refuse(deadline)
+        self._lock_or_refuse(time.monotonic() + CALL_LIMIT_S)
 
     def limit(self, limit_a: int) -> None:
         """Blocks up to 2 s. Without an authorization nothing is written: `authorize` brings its own limit."""
@@ -124,12 +118,8 @@ class ModbusControl:
         self._refuse_below_least(limit_a)
         if not self._granted_a or limit_a == self._granted_a:
             return
-        try:
-            self._change_limit(limit_a, deadline)
-            found = self._look(deadline)
-        except (DeviceUnavailable, DeviceMisread):
-            self._suspect_restart()  # nobody knows which limit is in force
-            raise
+        self._change_limit(limit_a, deadline)
+        found = self._look(deadline)
         if self._lock_due or not 0 < found.limit_a <= limit_a:
             self._suspect_restart()
             raise self._refused(f"the controller restarted, or does not take {limit_a} A")

@@ -148,6 +148,7 @@ def site(boards: Callable[[str], SimProcess], kind: str) -> Iterator[Site]:
     site.evse.close()
 
 
+one_of_each_line = pytest.mark.parametrize("kind", ["evse-wb", "phoenix-charx"])  # below the registers the TCP ones are the same
 variants = pytest.mark.parametrize("kind", ["evse-wb-fine", "phoenix-ev"])
 evse_wb_only = pytest.mark.parametrize("kind", ["evse-wb"])
 charx_only = pytest.mark.parametrize("kind", ["phoenix-charx"])
@@ -259,6 +260,28 @@ def test_a_lost_link_means_not_authorized(site: Site) -> None:
     car.leave()
 
 
+def test_a_link_that_was_lost_while_nobody_asked_means_not_authorized_too(site: Site) -> None:
+    """Back again before the next question: no question failed, and still nobody knows what happened meanwhile."""
+    car = site.charging()
+    site.board.do("unplug")
+    site.board.do("plug")
+    time.sleep(0.2)
+    status = site.status()
+    assert not status.authorized and not status.relay and site.get("power_w") == 0
+    car.leave()
+
+
+def test_a_limit_whose_answer_is_lost_ends_the_charge(site: Site) -> None:
+    """Nobody knows then what the car was told: it ends with the truth."""
+    car = site.charging()
+    site.board.do("fault", kind="mute")
+    with pytest.raises(DeviceUnavailable):
+        site.evse.limit(7)
+    site.board.do("fault", kind="none")
+    assert not site.status().authorized and site.get("power_w") == 0
+    car.leave()
+
+
 def test_closing_the_driver_leaves_nobody_charging(site: Site) -> None:
     car = site.charging()
     with closing(site.driver()) as again:
@@ -277,6 +300,7 @@ def test_it_does_not_claim_to_guard_itself(site: Site) -> None:
 # --- the line ---------------------------------------------------------------------------------------------------------
 
 
+@one_of_each_line
 def test_silence_is_a_fault_that_heals_and_a_short_one_does_not_end_the_charge(site: Site) -> None:
     car = site.charging()
     site.board.do("fault", kind="silent")
@@ -289,6 +313,7 @@ def test_silence_is_a_fault_that_heals_and_a_short_one_does_not_end_the_charge(s
     car.leave()
 
 
+@one_of_each_line
 def test_a_revoke_that_nobody_heard_is_made_up_for_at_the_next_contact(site: Site) -> None:
     car = site.charging()
     site.board.do("fault", kind="silent")
@@ -300,6 +325,7 @@ def test_a_revoke_that_nobody_heard_is_made_up_for_at_the_next_contact(site: Sit
     car.leave()
 
 
+@one_of_each_line
 def test_an_authorization_whose_answer_is_lost_is_taken_back(site: Site) -> None:
     site.locked()
     car = Car(site.cable, 7000)
@@ -312,20 +338,22 @@ def test_an_authorization_whose_answer_is_lost_is_taken_back(site: Site) -> None
     car.leave()
 
 
+@one_of_each_line
 def test_answers_that_come_late_are_never_taken_for_others(site: Site) -> None:
     site.locked()
     site.board.do("fault", kind="late", ms=400)
-    for _ in range(2):
-        try:
-            status = site.evse.status()
-        except (DeviceUnavailable, DeviceMisread):
-            continue
+    try:
+        status = site.evse.status()
+    except (DeviceUnavailable, DeviceMisread):
+        pass
+    else:
         assert site.kind == "evse-wb", "over TCP every answer names its question"
         assert status.pilot is Pilot.A and not status.relay  # asked twice, a first answer may do: late, but about the same
     site.board.do("fault", kind="none")
     assert wait_for(site.evse, lambda status: not status.fault).pilot is Pilot.A
 
 
+@one_of_each_line
 def test_a_refusal_is_a_fault_not_a_state(site: Site) -> None:
     site.locked()
     site.board.do("fault", kind="exception")

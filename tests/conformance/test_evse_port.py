@@ -65,7 +65,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.cable = folder / "cable"
         arguments = ("--link", str(folder / "tty"), "--load", str(folder / "load"), "--cable", str(self.cable))
-        self.board = SimProcess(folder, "evse", *arguments, "--reboot-s", "1", "--post-s", "0.2")
+        self.board = SimProcess(folder, "evse", *arguments, "--reboot-s", "0.4", "--post-s", "0.2")
         self.evse = driver(folder / "tty")
 
 
@@ -127,7 +127,7 @@ def test_a_restart_while_charging_ends_not_authorized(site: Site) -> None:
     site.evse.authorize(10)
     wait_for(site.evse, lambda status: status.relay)
     site.board.do("reboot")
-    time.sleep(1.5)  # up again, enabled, and the car asks: without the driver it would charge for nothing
+    time.sleep(0.9)  # up again, enabled, and the car asks: without the driver it would charge for nothing
     status = wait_for(site.evse, lambda status: not status.fault)
     assert not status.authorized and not status.relay
     assert site.board.do("get")["mode"] == "sleeping"
