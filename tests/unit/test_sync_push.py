@@ -53,7 +53,7 @@ class Rig:
             self.client,
             office_url=self.server.url,
             token=TOKEN,
-            deadline_s=1,
+            deadline_s=3,
             every_s=5,
             chance=random.Random(1),
         )
@@ -152,7 +152,7 @@ def test_an_idle_terminal_shows_a_sign_of_life_every_minute(make: Callable[[int]
 def stores_then(link: socket.socket, request: bytes, rig: Rig, then: str) -> None:
     ack = json.dumps({"ack": rig.store(request)}).encode()
     if then == "goes silent":
-        time.sleep(3)
+        time.sleep(5)
     elif then == "hangs up":
         link.shutdown(socket.SHUT_RDWR)
     elif then == "answers 500":
