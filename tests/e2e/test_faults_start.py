@@ -6,9 +6,9 @@ import re
 import shutil
 import sqlite3
 import subprocess
-import urllib.request
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
