@@ -134,6 +134,21 @@ def _hold_becomes(state: str) -> Step:
     return step
 
 
+def _refused(state: str) -> Step:
+    """The hold becomes `state`, and a session that waited for it is over: it never charged and gets no record."""
+    becomes = _hold_becomes(state)
+
+    def step(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+        becomes(db, chain, utc_ms, session_id, fact)
+        hold, live = store.holds.c, store.live.c
+        mine = (hold.terminal == chain["terminal"]) & (hold.chain_id == chain["chain_id"]) & (hold.hold_id == fact["hold_id"])
+        waiting = (live.terminal == chain["terminal"]) & (live.chain_id == chain["chain_id"]) & (live.state == "opened")
+        whose = live.session_id == sa.select(hold.session_id).where(mine).scalar_subquery()
+        db.execute(store.live.update().where(waiting & whose).values(state=state, changed_utc_ms=utc_ms))
+
+    return step
+
+
 def _hold_ended(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
     _hold(db, chain, fact["hold_id"], state=str(fact["how"]), changed_utc_ms=utc_ms)
 
@@ -157,8 +172,8 @@ _STEPS: dict[str, Step] = {
     "bill_frozen": _billed,
     "authorization_intended": _asked,
     "authorization_approved": _hold_becomes("held"),
-    "authorization_declined": _hold_becomes("declined"),
-    "authorization_unknown": _hold_becomes("unknown"),
+    "authorization_declined": _refused("declined"),
+    "authorization_unknown": _refused("unknown"),
     "capture_intended": _hold_becomes("capturing"),
     "void_intended": _hold_becomes("voiding"),
     "hold_ended": _hold_ended,

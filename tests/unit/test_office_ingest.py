@@ -256,6 +256,29 @@ def test_holds_are_seen_open_until_they_end(desk: Desk, terminal: Terminal) -> N
         assert queries.live_sessions(db) == queries.open_holds(db) == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "said", "open_holds"),
+    [
+        ("authorization_declined", {"reason": "insufficient_funds", "code": "51"}, 0),
+        ("authorization_unknown", {"why": "no answer"}, 1),
+    ],
+)
+def test_a_session_whose_card_was_refused_is_not_charging_now(
+    desk: Desk, terminal: Terminal, kind: str, said: dict[str, str], open_holds: int
+) -> None:
+    hold = {"hold_id": "H-8", "gateway": "main", "amount_minor": 2000, "currency": "EUR", "utc_ms": 1}
+    facts = (
+        fact(1, "session_opened", session_id="S-8", connector=1),
+        fact(2, "authorization_intended", session_id="S-8", hold=hold, card={"brand": "Visa", "last4": "1111"}),
+        fact(3, "session_opened", session_id="S-9", connector=2),
+        fact(4, kind, hold_id="H-8", **said),
+    )
+    desk.take(terminal.batch(facts=facts))
+    with desk.database.read() as db:
+        assert [one["session_id"] for one in queries.live_sessions(db)] == ["S-9"]
+        assert len(queries.open_holds(db)) == open_holds  # an unknown hold is looked after until it is reversed
+
+
 def test_faults_are_seen_until_cleared(desk: Desk, terminal: Terminal) -> None:
     fault = {"device": "meter", "connector": 1, "kind": "timeout", "detail": "no answer"}
     desk.take(terminal.batch(facts=(fact(1, "fault_raised", fault=fault),)))
