@@ -14,10 +14,11 @@ from scripts.demo.site import Site
 from terminal_app import wire
 from terminal_app.errors import WireError
 
+REFUSALS = (SimulationError, TimeoutError, RuntimeError, WireError, OSError)
 COMMANDS = ("plug", "tap", "unplug", "network", "pull-card", "power-cut", "touch", "status", "quit")
 HELP = """Everything runs. In another terminal, or here:
   plug | tap | unplug       the car's cable, a card on the reader
-  touch BUTTON              a finger on the screen: stop, done, cancel, ok, start, ...
+  touch BUTTON              a finger on the screen: stop, done, cancel, ok, start, language:de, ...
   network off | network on  acquirer and office out of reach
   pull-card                 a tap that is taken away while the card is read
   power-cut                 core, screen, sync and controller die together and start again
@@ -52,7 +53,10 @@ def _prompt(site: Site, finished: threading.Event) -> None:
         except EOFError:
             return
         if words:
-            print(obey(site, words, finished))
+            try:
+                print(obey(site, words, finished))
+            except REFUSALS as error:  # all keeps running: the driver tries something else
+                print(f"not done: {error}")
 
 
 def _serve(endpoint: "wire.Endpoint[Any]", site: Site, finished: threading.Event) -> None:
@@ -60,8 +64,8 @@ def _serve(endpoint: "wire.Endpoint[Any]", site: Site, finished: threading.Event
     if words:
         try:
             endpoint.send({"said": obey(site, words, finished)})
-        except (SimulationError, TimeoutError, RuntimeError, WireError, KeyError, OSError) as error:
-            endpoint.send({"error": f"{type(error).__name__}: {error}"})
+        except REFUSALS as error:
+            endpoint.send({"error": str(error)})
 
 
 def obey(site: Site, words: list[str], finished: threading.Event) -> str:

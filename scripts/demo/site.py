@@ -136,7 +136,12 @@ class Site:
         database = f"sqlite:///{self.office_db}"
         self._run("charge-office", "serve", "--db", database, "--listen", f"127.0.0.1:{self.office_port}",
                   "--key", str(self.folder / "keys/office.pem"), "--public-url", self.office_url, "--demo")  # fmt: skip
-        _wait(lambda: _listens(self.office_port), 30, "the office does not listen")
+        process = self.processes["charge-office"]
+        _wait(lambda: _listens(self.office_port) or process.poll() is not None, 30, "the office does not listen")
+        if process.poll() is not None:
+            del self.processes["charge-office"]
+            last = (self.logs / "charge-office.log").read_text(errors="replace").strip().splitlines()[-1:]
+            raise RuntimeError(f"the office did not start: {' '.join(last)}")
 
     def start_core(self) -> None:
         self._run("charge-terminal", "--config", str(self.config), environment=self.wanted.core_environment)
@@ -362,7 +367,11 @@ class Site:
         """A finger on the glass: XTEST, where the button is drawn."""
         if self.display is None:
             raise RuntimeError("there is no display to press on")
-        x, y, width, height = json.loads(self.rects.read_text())["rects"][button]
+        drawn = json.loads(self.rects.read_text())
+        if button not in drawn["rects"]:
+            there = ", ".join(sorted(drawn["rects"])) or "no button"
+            raise RuntimeError(f"no button {button} on this screen ({drawn['view']}); there is: {there}")
+        x, y, width, height = drawn["rects"][button]
         self.display.touch(int(x + width / 2), int(y + height / 2))
 
     def screenshot(self, name: str) -> Path:
