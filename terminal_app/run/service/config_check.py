@@ -65,7 +65,9 @@ def examine(path: Path) -> Iterator[Remark]:
         yield Remark(path.name, "fault", str(error), "the core does not start before this is mended")
         return
     yield Remark(
-        path.name, "ok", f"terminal {settings.terminal.id}, mode {settings.terminal.mode}, {len(settings.connector)} connectors"
+        path.name,
+        "ok",
+        f"terminal {settings.terminal.id}, mode {settings.terminal.mode}, {counted(len(settings.connector), 'connector')}",
     )
     yield from _folders(settings)
     yield from _devices(settings)
@@ -163,13 +165,17 @@ def _gateways(settings: config.Config, path: Path) -> Iterator[Remark]:
 def _tariffs(settings: config.Config, path: Path) -> Iterator[Remark]:
     from terminal_app.run.core import tariffs_of
 
-    yield _tried("[[connector]] tariff", lambda: f"{len(tariffs_of(settings, path))} tariffs accepted")
+    yield _tried("[[connector]] tariff", lambda: f"{counted(len(tariffs_of(settings, path)), 'tariff')} accepted")
     for one in settings.connector:
         if one.tariff is None:
             says = f"connector {one.number} has no tariff: it is not for sale"
             yield Remark(
                 "[[connector]] tariff", "warning", says, "name an OCPI 2.3.0 tariff file; for free charging an explicit zero tariff"
             )
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _read(file: Path, attempt: Callable[[], Any], where: str) -> Remark:
