@@ -15,7 +15,6 @@ import asyncio
 import logging
 import os
 import stat
-import struct
 import termios
 import threading
 import time
@@ -24,18 +23,22 @@ from typing import NamedTuple
 
 from pymodbus import FramerType, ModbusException
 from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
-from pymodbus.framer.rtu import FramerRTU
 from pymodbus.pdu import ModbusPDU
 
+from drivers.meters.framing import READ_COILS as READ_COILS
+from drivers.meters.framing import READ_HOLDING as READ_HOLDING
+from drivers.meters.framing import READ_INPUT as READ_INPUT
+from drivers.meters.framing import WRITE_COIL as WRITE_COIL
+from drivers.meters.framing import WRITE_MANY as WRITE_MANY
+from drivers.meters.framing import WRITE_ONE as WRITE_ONE
+from drivers.meters.framing import Question as Question
+from drivers.meters.framing import rtu_answer, tcp_answer
 from terminal_app.errors import ModbusFaultKind
 
 CONNECT_TIMEOUT_S = 1.0
 REOPEN_FIRST_S = 0.5
 REOPEN_LAST_S = 2.0
 LIBRARY_TIMEOUT_S = 60.0  # never reached: the bus ends a question itself
-READ_COILS, READ_HOLDING, READ_INPUT, WRITE_COIL, WRITE_ONE, WRITE_MANY = 1, 3, 4, 5, 6, 16
-COIL_ON = 0xFF00
-MAX_GLITCH = 4  # noise bytes of the line driver's turnaround before a good frame
 
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # it logs device bytes and repeats what ModbusFault says
 
@@ -53,44 +56,6 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return self.port or f"{self.host}:{self.tcp_port}"
-
-
-class Question(NamedTuple):
-    """Read `size` registers (1..125) from `addr` of `unit` by function code 3 or 4; times of the device in seconds.
-
-    With function code 1: read `size` coils, answered as 0 and 1. With function code 6 or 16: write `values` there, with 5
-    one coil (0 or 1); the answer is empty. Nothing else changes: one attempt, strict.
-    """
-
-    unit: int
-    fc: int
-    addr: int
-    size: int
-    timeout_s: float
-    gap_s: float
-    quarantine_s: float
-    values: tuple[int, ...] = ()
-
-    def __str__(self) -> str:
-        return f"unit {self.unit} FC{self.fc} 0x{self.addr:04X}+{self.size}"
-
-    @property
-    def answer_head(self) -> bytes:
-        """How the PDU of the right answer begins."""
-        if not self.values:
-            return bytes([self.fc, self._read_bytes])
-        if self.fc == WRITE_COIL:
-            return struct.pack(">BHH", self.fc, self.addr, COIL_ON if self.values[0] else 0)
-        return struct.pack(">BHH", self.fc, self.addr, self.values[0] if self.fc == WRITE_ONE else self.size)
-
-    @property
-    def answer_size(self) -> int:
-        """Bytes of the PDU of the right answer."""
-        return 5 if self.values else 2 + self._read_bytes
-
-    @property
-    def _read_bytes(self) -> int:
-        return (self.size + 7) // 8 if self.fc == READ_COILS else 2 * self.size
 
 
 class ModbusFault(Exception):
@@ -216,7 +181,7 @@ class ModbusBus:
         if self._question is None:
             self._dirty = True
             return b""
-        found = _rtu_answer(packet, self._question) if self.address.rtu else _tcp_answer(packet, self._sent, self._question)
+        found = rtu_answer(packet, self._question) if self.address.rtu else tcp_answer(packet, self._sent, self._question)
         frame, self._foreign = found
         return frame
 
@@ -331,38 +296,6 @@ def _sent(client: AsyncModbusSerialClient | AsyncModbusTcpClient, question: Ques
             return client.write_registers(addr, list(question.values), device_id=unit)
         case _:
             raise ValueError(f"function code {question.fc} is not asked by any driver")
-
-
-def _rtu_answer(received: bytes, question: Question) -> tuple[bytes, bytes]:
-    """(the exact RTU frame that answers the question or nothing, the bytes around it). CRC checked."""
-    for start in range(min(MAX_GLITCH + 1, len(received))):
-        for head, size in (
-            (bytes([question.unit]) + question.answer_head, 3 + question.answer_size),
-            (bytes([question.unit, question.fc | 0x80]), 5),
-        ):
-            frame = received[start : start + size]
-            whole = len(frame) == size and frame.startswith(head)
-            if whole and FramerRTU.check_CRC(frame[:-2], int.from_bytes(frame[-2:], "big")):
-                return frame, received[:start] + received[start + size :]
-    return b"", received
-
-
-def _tcp_answer(received: bytes, sent: bytes, question: Question) -> tuple[bytes, bytes]:
-    """(the exact Modbus TCP frame that answers the question or nothing, the other bytes): transaction id, unit, code, length."""
-    foreign, rest = b"", received
-    while len(rest) >= 6:
-        size = 6 + int.from_bytes(rest[4:6], "big")
-        frame = rest[:size]
-        if len(frame) < size:
-            break
-        rest = rest[size:]
-        body = frame[7:]
-        right = body.startswith(question.answer_head) and len(body) == question.answer_size
-        refused = len(body) == 2 and body[0] == question.fc | 0x80
-        if frame[:4] == sent[:2] + b"\0\0" and frame[6] == question.unit and (right or refused):
-            return frame, foreign + rest
-        foreign += frame
-    return b"", foreign + rest
 
 
 _shared: dict[str, ModbusBus] = {}

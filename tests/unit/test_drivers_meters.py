@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pymodbus.framer.rtu import FramerRTU
 
 from drivers.meters import decode, profile
-from drivers.meters.bus import Question, _rtu_answer, _tcp_answer
+from drivers.meters.framing import Question, crc16, rtu_answer, tcp_answer
 from drivers.meters.plan import Block, Planner
 from drivers.meters.profile import Pace, Point
 from terminal_app.errors import ConfigError
@@ -72,6 +72,11 @@ def test_the_step_is_the_distance_to_the_next_float(value: float) -> None:
     this, following = (struct.unpack(">HH", struct.pack(">I", raw + more)) for more in (0, 1))
     distance = decode.number(following, "f32", "big", one) - decode.number(this, "f32", "big", one)
     assert math.isclose(distance, decode.step(this, "f32", "big", one)) or value == 0
+
+
+@given(st.binary(max_size=300))
+def test_the_checksum_is_that_of_an_independent_implementation(content: bytes) -> None:
+    assert crc16(content) == FramerRTU.compute_CRC(content).to_bytes(2, "big")
 
 
 @given(st.lists(words_of, max_size=9), st.sampled_from([*decode.WIDTH, "str"]), st.sampled_from(["big", "little"]))
@@ -247,10 +252,10 @@ WRITTEN_ONE = Question(1, 6, 7051, 1, 1.0, 0.0, 0.1, (0x4200,))
 )
 def test_the_echo_of_a_write_and_its_refusal_are_answers(question: Question, answer: str) -> None:
     frame = rtu(bytes.fromhex(answer))
-    assert _rtu_answer(frame, question) == (frame, b"")
-    assert _rtu_answer(b"\x00" + frame + b"\xff", question) == (frame, b"\x00\xff")
+    assert rtu_answer(frame, question) == (frame, b"")
+    assert rtu_answer(b"\x00" + frame + b"\xff", question) == (frame, b"\x00\xff")
     tcp = b"\0\7\0\0" + len(frame[:-2]).to_bytes(2) + frame[:-2]
-    assert _tcp_answer(tcp, tcp[:2], question) == (tcp, b"")
+    assert tcp_answer(tcp, tcp[:2], question) == (tcp, b"")
 
 
 @pytest.mark.parametrize(
@@ -267,9 +272,9 @@ def test_the_echo_of_a_write_and_its_refusal_are_answers(question: Question, ans
 )
 def test_the_echo_of_another_write_is_no_answer(question: Question, answer: str) -> None:
     frame = rtu(bytes.fromhex(answer))
-    assert _rtu_answer(frame, question)[0] == b""
+    assert rtu_answer(frame, question)[0] == b""
     tcp = b"\0\7\0\0" + len(frame[:-2]).to_bytes(2) + frame[:-2]
-    assert _tcp_answer(tcp, tcp[:2], question)[0] == b""
+    assert tcp_answer(tcp, tcp[:2], question)[0] == b""
 
 
 # --- types of single makers --------------------------------------------------------------------------------------------
