@@ -69,9 +69,10 @@ def tap(pen: Pen) -> None:
 
 
 def card(pen: Pen) -> None:
-    pen.box(0.08, 0.24, 0.84, 0.20, radius=0.08)
-    pen.box(0.08, 0.62, 0.84, 0.16, radius=0.08)
-    pen.box(0.08, 0.30, 0.84, 0.16, radius=0.01)
+    """A card from behind: the magnetic stripe is the gap."""
+    pen.box(0.08, 0.71, 0.84, 0.10, radius=0.05)
+    pen.box(0.08, 0.19, 0.84, 0.38, radius=0.08)
+    pen.box(0.08, 0.50, 0.84, 0.08, radius=0.01)
 
 
 def check(pen: Pen) -> None:

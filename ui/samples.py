@@ -135,6 +135,7 @@ USUAL: dict[str, View] = {
     "plug_in_free": PlugIn(1, "1", 0, "", 154),
     "charging": charging(),
     "charging_paused": charging(phase=ChargePhase.CAR_PAUSED, power_w=0),
+    "charging_stopping": charging(phase=ChargePhase.STOPPING, power_w=0),
     "receipt": receipt(),
     "receipt_no_qr": receipt(qr="", money=MoneyWords.SETTLING),
     "out_of_service": OutOfService(OutOfServiceReason.NO_CORE),

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from terminal_app.screens import Button, Charging, OutOfService, OutOfServiceReason, Receipt, Touch
+from terminal_app.screens import Button, ChargePhase, Charging, OutOfService, OutOfServiceReason, Receipt, Touch
 from tests.ui.conftest import SIZE
 from tests.ui.stage import Stage, picture, stage
 from ui import samples
@@ -126,6 +126,15 @@ def test_rectangles_follow_what_the_view_offers_now(tmp_path: Path) -> None:
         assert "back" not in json.loads((tmp_path / "rects.json").read_text())["rects"]
         player.show(screen(samples.USUAL["offer_simple"], screen_no=5))
         assert "back" in json.loads((tmp_path / "rects.json").read_text())["rects"]
+
+
+def test_stop_goes_away_once_the_charge_is_ending(on_stage: Stage) -> None:
+    on_stage.show(screen(samples.charging(), screen_no=5))
+    assert "stop" in on_stage.frame.rects()
+    on_stage.show(screen(samples.charging(phase=ChargePhase.STOPPING), screen_no=6))
+    assert "stop" not in on_stage.frame.rects()
+    on_stage.show(screen(samples.charging(), screen_no=7))
+    assert "stop" in on_stage.frame.rects(), "the next driver's charge has it again"
 
 
 def test_silence_of_three_seconds_is_out_of_service_until_the_core_speaks(on_stage: Stage) -> None:

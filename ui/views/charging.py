@@ -7,7 +7,7 @@ from ui.icons import Icon
 from ui.labels import FitGroup, FitLabel
 from ui.panels import Action, Panel, Press, column
 from ui.theme import Style
-from ui.views.base import ViewBox
+from ui.views.base import ViewBox, set_present
 from ui.views.offer import unit_text
 from ui.words import Words
 
@@ -65,6 +65,7 @@ class ChargingBox(ViewBox):
         self.stop = Action(style, press, Button.STOP, kind="danger", icon="stop", size=34, size_hint_y=None, height=style.px(96))
         for part in (self.status, terms, self.stop):
             side.add_widget(part)
+        self.side = side
         self.add_widget(grid)
         self.add_widget(side)
 
@@ -90,3 +91,4 @@ class ChargingBox(ViewBox):
             for label in shown:
                 self.terms.add_widget(label)
         self.stop.label.text = words.say("button.stop")
+        set_present(self.side, self.stop, view.phase is not ChargePhase.STOPPING)  # it is pressed already
