@@ -100,7 +100,7 @@ def _print(site: Site, body: dict[str, Any], code: int) -> None:
 def _row(one: dict[str, Any]) -> tuple[Any, ...]:
     return (
         one["connector"],
-        "for sale" if one["for_sale"] else one["not_for_sale"],
+        "for sale" if one["for_sale"] else f"no: {one['not_for_sale']}",
         f"{one['phase']} {one['session'][:8]}".strip() if one["session"] else "-",
         PILOTS.get(one["pilot"], "unknown"),
         {True: "closed", False: "open", None: "unknown"}[one["relay"]],
