@@ -47,6 +47,7 @@ uninstall=no with_ui=yes start=yes force=no yes=no dry=no
 die() { printf 'install: %s\n' "$*" >&2; exit 1; }
 usage() { printf 'install: %s (--help tells more)\n' "$*" >&2; exit 3; }
 say() { charge_say "$*"; }
+ended() { if [ "$dry" = yes ]; then say "Nothing was done: --dry-run."; else say "$1"; fi; }
 run() { if [ "$dry" = yes ]; then printf '  would run: %s\n' "$*"; else "$@"; fi; }
 booted() { [ -d /run/systemd/system ]; }
 
@@ -349,7 +350,7 @@ switch_over() {
         if booted; then run systemctl stop charge-terminal-ui.service || true; fi
     fi
     run systemctl enable -q pcscd.socket "${wanted[@]}"
-    if ! booted || [ "$start" = no ]; then say "Installed. Everything starts with the next boot."; return; fi
+    if ! booted || [ "$start" = no ]; then ended "Installed. Everything starts with the next boot."; return; fi
     run systemctl daemon-reload
     run systemctl try-restart systemd-journald.service pcscd.service
     run systemctl start pcscd.socket
@@ -357,7 +358,7 @@ switch_over() {
         die "a unit did not start; the reason: journalctl -u charge-terminal -u charge-terminal-ui -u charge-terminal-sync -n 50
   The release before this one: $(find "$OPT/releases" -mindepth 1 -maxdepth 1 | sort | tail -n 2 | head -n 1)"
     for unit in "${wanted[@]}"; do run systemctl --no-pager --no-legend list-units "$unit"; done
-    say "Installed and started. Next: $VENV/bin/charge-service check"
+    ended "Installed and started. Next: $VENV/bin/charge-service check"
 }
 
 warn_of_swap() {
@@ -386,7 +387,7 @@ remove() {
     for user in charge-terminal charge-service; do
         if getent group "$user" >/dev/null; then run groupdel "$user"; fi
     done
-    say "Removed. Kept: the ledger and the keys in $STATE, the configuration in $ETC.
+    ended "Removed. Kept: the ledger and the keys in $STATE, the configuration in $ETC.
 Records that were not delivered yet are only there. A new installation takes them up again."
 }
 

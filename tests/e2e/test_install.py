@@ -92,8 +92,19 @@ def test_a_dry_run_tells_every_step_and_does_none(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     for step in ("systemd-sysusers", "charge-terminal.service", "record.pem", "systemctl enable"):
         assert step in result.stdout
+    assert "Nothing was done" in result.stderr and "Installed" not in result.stdout + result.stderr
     assert "was called" not in result.stderr
     assert before == (Path("/opt/charge-terminal").exists(), Path("/etc/charge-terminal").exists())
+
+
+def test_help_of_the_demo_installs_nothing(tmp_path: Path) -> None:
+    absent = tmp_path / "environment"
+    command = ["bash", str(REPO / "scripts" / "demo.sh"), "--help"]
+    told = subprocess.run(
+        command, env=os.environ | {"CHARGE_VENV": str(absent)}, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "--energy-kwh" in told.stdout and "power-cut" in told.stdout
+    assert not absent.exists()
 
 
 def fill_in(tmp_path: Path, answers: Mapping[tuple[str, str], str]) -> subprocess.CompletedProcess[str]:
