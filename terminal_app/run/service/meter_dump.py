@@ -17,6 +17,7 @@ from terminal_app.run.service.site import Site
 
 MOST_DUMPED = 4096
 PIECE = 16
+TRIES = 3
 DUMP_PATIENCE_S = 0.5
 
 
@@ -85,7 +86,8 @@ def _dumped(place: Place, unit: int, fc: int, first: int, last: int) -> dict[int
     answered = False
     with opened(place, Line(9600, "N", 1)) as bus, show.progress(f"reading from {place.name}", len(pieces)) as done:
 
-        def read(addr: int, size: int) -> bool:
+        def read(addr: int, size: int, tries: int = TRIES) -> bool:
+            """False if the device refuses it. A lost answer is no refusal: asked again, for nothing may be left out unsaid."""
             nonlocal answered
             question = Question(unit, fc, addr, size, DUMP_PATIENCE_S, 0.02, 0.2)
             try:
@@ -94,6 +96,8 @@ def _dumped(place: Place, unit: int, fc: int, first: int, last: int) -> dict[int
                 answered = answered or fault.kind is ModbusFaultKind.EXCEPTION
                 if fault.kind is ModbusFaultKind.PORT or not answered:
                     raise ServiceTrouble(fault.reason) from fault
+                if fault.kind is not ModbusFaultKind.EXCEPTION and tries > 1:
+                    return read(addr, size, tries - 1)
                 return False
             answered = True
             return True
