@@ -192,6 +192,10 @@ class AccountSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=
     ca_file: Path | None = None
 
 
+TAP_KINDS = (Iso8583Section, CyberSourceSection, AccountSection)
+CHECKOUT_KINDS = (StripeSection,)
+"""Pages whose payment the terminal can see by itself. Adyen's is known by notification only: not offered at the screen yet."""
+
 GatewaySection = Iso8583Section | StripeSection | AdyenSection | CyberSourceSection | AccountSection
 
 
@@ -201,6 +205,7 @@ class PolicySection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     hold_minor: Annotated[int, Meta(ge=1, le=100_000_000)]
     min_useful_hold_minor: Annotated[int, Meta(ge=0)] = 500  # a smaller partial approval is released at once
     plug_window_s: Seconds = 120  # approved, but nobody plugs in
+    checkout_window_s: Annotated[int, Meta(ge=30, le=1200)] = 180  # to pay on the phone; then the page is ended
     authorize_deadline_s: Annotated[int, Meta(ge=2, le=16)] = 15  # the driver is told by then
     settle_deadline_s: Annotated[int, Meta(ge=60)] = 7 * 86_400  # then manual
     settle_retry_s: Seconds = 30  # first pause, doubled up to 1 h
@@ -248,6 +253,16 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def demo(self) -> bool:
         return self.terminal.mode == "demo"
+
+    @property
+    def tap_gateway(self) -> str:
+        """Name of the first gateway that takes cards from the reader; "" = none."""
+        return next((name for name, one in self.gateway.items() if isinstance(one, TAP_KINDS)), "")
+
+    @property
+    def checkout_gateway(self) -> str:
+        """Name of the first gateway that opens pages for the driver's phone; "" = none."""
+        return next((name for name, one in self.gateway.items() if isinstance(one, CHECKOUT_KINDS)), "")
 
 
 def load(path: Path) -> Config:

@@ -94,7 +94,8 @@ class PaymentGateway(Protocol):
     The engine has committed the intent (Hold or MoneyStep) before any call; the same call with the same arguments may
     be repeated after a crash and must have one effect. `Declined` and `Approved` may only be returned for a genuine
     answer of the gateway, or (Declined UNREACHABLE, authorize only) when certainly nothing was sent.
-    Each call blocks at most its `deadline_s`. May be called by two threads (authorizing, settling), never for one hold.
+    Each call blocks at most its `deadline_s`. May be called by three threads (authorizing,
+    checkout, settling).
     """
 
     name: str

@@ -85,6 +85,8 @@ class DeclineWords(enum.Enum):
     CARD_REFUSED = "card_refused"
     CARD_SEVERAL = "card_several"
     CARD_ERROR = "card_error"
+    PHONE_UNREACHABLE = "phone_unreachable"  # no page for the phone could be opened
+    PHONE_TIMEOUT = "phone_timeout"  # nobody paid on the phone in time
     DEVICE_FAULT = "device_fault"  # charger broke before energy flowed; the hold is released
 
 
@@ -127,10 +129,10 @@ class Overview(msgspec.Struct, frozen=True, tag="overview"):
 
 
 class Offer(msgspec.Struct, frozen=True, tag="offer"):
-    """Price, hold and how to pay. Touches: START (only when free), BACK (several connectors).
+    """Price, hold and how to pay. Touches: START (only when free), PAY_BY_PHONE (only `by_phone`), BACK (several connectors).
 
     `hold_minor` 0 means the hold amount is not needed (free). `card_ready`: the reader is armed, "tap now" may be shown.
-    `several`: there are other connectors to go back to.
+    `several`: there are other connectors to go back to. `by_card`, `by_phone`: the ways to pay that work now.
     """
 
     connector: int
@@ -142,6 +144,8 @@ class Offer(msgspec.Struct, frozen=True, tag="offer"):
     plugged: bool
     card_ready: bool
     several: bool = False
+    by_card: bool = True
+    by_phone: bool = False
 
 
 class NotForSale(msgspec.Struct, frozen=True, tag="not_for_sale"):
@@ -166,6 +170,21 @@ class BankWait(msgspec.Struct, frozen=True, tag="bank_wait"):
     hold_minor: int
     waited_s: int
     longest_s: int
+
+
+class PayByPhone(msgspec.Struct, frozen=True, tag="pay_by_phone"):
+    """A page for the driver's phone, as a QR code. Touch: CANCEL. `url` is "" while the page is being opened.
+
+    `check_word` stands on the page, too: it tells this page from a forged one. `ending`: the page is being ended now.
+    """
+
+    connector: int
+    label: str
+    hold_minor: int
+    url: str
+    check_word: str
+    left_s: int
+    ending: bool = False
 
 
 class DeclinedView(msgspec.Struct, frozen=True, tag="declined"):
@@ -238,13 +257,16 @@ class OutOfService(msgspec.Struct, frozen=True, tag="out_of_service"):
     reason: OutOfServiceReason
 
 
-View = Overview | Offer | NotForSale | ReadingCard | BankWait | DeclinedView | PlugIn | Charging | Receipt | OutOfService
+View = (
+    Overview | Offer | NotForSale | ReadingCard | BankWait | PayByPhone | DeclinedView | PlugIn | Charging | Receipt | OutOfService
+)
 VIEWS: tuple[type[View], ...] = (
     Overview,
     Offer,
     NotForSale,
     ReadingCard,
     BankWait,
+    PayByPhone,
     DeclinedView,
     PlugIn,
     Charging,
@@ -273,6 +295,7 @@ class Button(enum.Enum):
     SELECT = "select"  # value = connector number
     BACK = "back"
     START = "start"  # free charging only
+    PAY_BY_PHONE = "pay_by_phone"
     CANCEL = "cancel"
     STOP = "stop"
     OK = "ok"

@@ -43,6 +43,7 @@ from terminal_app.run.watchdog import ServiceManager
 from terminal_app.session import actions
 from terminal_app.session.bill import margin_minor
 from terminal_app.workers.base import Worker
+from terminal_app.workers.checkout import CheckoutWorker
 from terminal_app.workers.evse import EvseWorker
 from terminal_app.workers.health import HealthWorker
 from terminal_app.workers.meter import MeterWorker
@@ -142,6 +143,9 @@ class Core:
         self._reader = ReaderWorker(PcscReader(settings.reader, clock), clock, inbox)
         self._authorizing = PaymentWorker("authorizing", gateways, settings.policy.authorize_deadline_s, clock, inbox)
         self._settling = PaymentWorker("settling", gateways, SETTLE_DEADLINE_S, clock, inbox)
+        policy = settings.policy
+        longest_watch_s = policy.checkout_window_s + SETTLE_DEADLINE_S
+        self._checkout = CheckoutWorker(gateways, policy.authorize_deadline_s, longest_watch_s, clock, inbox)
         self._signer = SignerWorker(keys.records, keys.ocmf, inbox)
         self._health = HealthWorker(lambda: disk_space(settings.terminal.state_dir).free_bytes, inbox)
         self._workers: list[Worker] = [
@@ -149,6 +153,7 @@ class Core:
             *self._evses.values(),
             self._reader,
             self._authorizing,
+            self._checkout,
             self._settling,
             self._signer,
             self._health,
@@ -211,6 +216,8 @@ class Core:
         match action:
             case actions.Authorize():
                 self._authorizing.order(action)
+            case actions.OpenCheckout() | actions.WatchCheckout() | actions.ExpireCheckout():
+                self._checkout.order(action)
             case actions.Capture() | actions.Void():
                 self._settling.order(action)
             case actions.ReadRegister(connector=connector, session_id=session_id, purpose=purpose):

@@ -16,6 +16,26 @@ class Authorize(msgspec.Struct, frozen=True):
     not_after_mono_ms: int  # later it is not sent any more: nothing is held then
 
 
+class OpenCheckout(msgspec.Struct, frozen=True):
+    """Open a page on which the driver's phone can pay. `station` is shown to the payer. Answer: CheckoutAnswered."""
+
+    hold: Hold
+    station: str
+    not_after_mono_ms: int  # later it is not sent any more: there is no page then
+
+
+class WatchCheckout(msgspec.Struct, frozen=True):
+    """Ask for the page's state until it is paid or has ended. Answer: AuthorizationAnswered, at most one."""
+
+    hold: Hold
+
+
+class ExpireCheckout(msgspec.Struct, frozen=True):
+    """Watch it no longer, and end it: nobody shall pay any more. Answer: AuthorizationAnswered."""
+
+    hold: Hold
+
+
 class Capture(msgspec.Struct, frozen=True):
     """Answer: SettlementAnswered."""
 
@@ -52,7 +72,7 @@ class SignRecord(msgspec.Struct, frozen=True):
     signing_input: bytes
 
 
-Action = Authorize | Capture | Void | ReadRegister | SignOcmf | SignRecord
+Action = Authorize | OpenCheckout | WatchCheckout | ExpireCheckout | Capture | Void | ReadRegister | SignOcmf | SignRecord
 
 
 class ReaderWish(msgspec.Struct, frozen=True):

@@ -1,25 +1,19 @@
 """Session machine: one driver's charge on a connector. PURE. The rules are the table at the end; read it first.
 
-NONE -> AUTHORIZING -> AUTHORIZED -> STARTING -> CHARGING -> STOPPING -> SIGNING -> SEALING -> NONE. STARTING and SIGNING are
-volatile: after a crash they are AUTHORIZED and STOPPING again. Energy may flow in CHARGING only, and that is committed.
+NONE -> AUTHORIZING (a card) | CHECKOUT (a page for the phone) -> AUTHORIZED -> STARTING -> CHARGING -> STOPPING -> SIGNING ->
+SEALING -> NONE. STARTING and SIGNING are volatile: after a crash they are AUTHORIZED and STOPPING again. Energy may flow in
+CHARGING only, and that is committed.
 """
 
 from terminal_app.billing.cost import next_boundary
-from terminal_app.screens import DeclineWords
-from terminal_app.session import actions, events, freeze, gate
+from terminal_app.session import checkout, events, freeze, gate, start
 from terminal_app.session import facts as f
 from terminal_app.session.bill import cost_until, frozen_tariff, margin_minor
-from terminal_app.session.settlement import intend_void
 from terminal_app.session.state import Phase, Session
 from terminal_app.session.turn import Ignored, Impossible, Step, Turn, apply_rule
-from terminal_app.session.words import DECLINE_WORDS
-from terminal_app.values import Approved, Declined, MeterValue, OutcomeUnknown, Pilot
+from terminal_app.values import MeterValue, Pilot
 
-START_DEADLINE_MS = 20_000
-START_READ_TRIES = 3
-ANSWER_GRACE_MS = 3_000
 GRANT_MS = 20_000
-PLUGGED = (Pilot.B, Pilot.C, Pilot.D)
 BROKEN = (Pilot.D, Pilot.E, Pilot.F)
 
 
@@ -30,175 +24,12 @@ def decide(turn: Turn, connector: int, event: events.Event) -> None:
     apply_rule(RULES[phase, type(event)], f"session {phase.value} + {type(event).__name__}", turn, connector, event)
 
 
-def _session(turn: Turn, connector: int) -> Session:
-    return turn.state.sessions[connector]
-
-
-def plugged(turn: Turn, connector: int) -> bool:
-    evse = turn.live(connector).evse
-    return evse is not None and evse.pilot in PLUGGED
-
-
-# --- authorizing -----------------------------------------------------------------------------------------------------
-
-
-def _authorization_answered(turn: Turn, connector: int, event: events.Event) -> None:
-    assert isinstance(event, events.AuthorizationAnswered)
-    turn.note_settlement(event.hold_id, answer_due=False)
-    match event.outcome:
-        case Approved():
-            _approved(turn, connector, event.outcome)
-        case Declined(reason=reason, code=code):
-            turn.commit(f.AuthorizationDeclined(event.hold_id, reason, code))
-            turn.then(events.SessionFailed(connector, DECLINE_WORDS[reason], ""))
-        case OutcomeUnknown(why=why):
-            _in_doubt(turn, connector, event.hold_id, why)
-
-
-def _approved(turn: Turn, connector: int, outcome: Approved) -> None:
-    session, policy = _session(turn, connector), turn.terms.config.policy
-    hold = turn.state.settlements[session.hold_id].hold
-    if not 0 <= outcome.amount_minor <= hold.amount_minor:
-        _in_doubt(
-            turn,
-            connector,
-            session.hold_id,
-            f"approved {outcome.amount_minor} of {hold.amount_minor}: not an answer to our question",
-        )
-        return
-    turn.commit(
-        f.AuthorizationApproved(
-            hold_id=session.hold_id,
-            approved_minor=outcome.amount_minor,
-            trace=outcome.trace,
-            capture_before_utc_ms=outcome.capture_before_utc_ms,
-            plug_deadline_mono_ms=turn.terms.now.mono_ms + policy.plug_window_s * 1000,
-        )
-    )
-    margin = margin_minor(frozen_tariff(session.tariff), _max_power_w(turn, connector))
-    if outcome.amount_minor < max(policy.min_useful_hold_minor, margin):
-        abort(turn, connector, f.StopReason.HOLD_LIMIT, f"only {outcome.amount_minor} of {hold.amount_minor} approved")
-    elif plugged(turn, connector):
-        _ask_start(turn, connector)
-
-
-def _in_doubt(turn: Turn, connector: int, hold_id: str, why: str) -> None:
-    turn.commit(f.AuthorizationUnknown(hold_id, why))
-    intend_void(turn, hold_id, f"authorization in doubt: {why}")
-    turn.then(events.SessionFailed(connector, DeclineWords.BANK_SILENT, hold_id))
-
-
-def _authorizing_booted(turn: Turn, connector: int, event: events.Event) -> None:
-    _in_doubt(turn, connector, _session(turn, connector).hold_id, "the terminal was restarted while the bank was asked")
-
-
-def _authorizing_ticked(turn: Turn, connector: int, event: events.Event) -> None:
-    session = _session(turn, connector)
-    deadline_ms = turn.terms.config.policy.authorize_deadline_s * 1000 + ANSWER_GRACE_MS
-    if turn.terms.now.mono_ms - session.opened.mono_ms > deadline_ms:
-        _in_doubt(turn, connector, session.hold_id, "no answer within our deadline")
-
-
-# --- authorized, starting --------------------------------------------------------------------------------------------
-
-
-def abort(turn: Turn, connector: int, reason: f.StopReason, detail: str = "") -> None:
-    """End a session before any contactor closed; what is held is released at once."""
-    session = _session(turn, connector)
-    turn.commit(f.SessionAborted(session.session_id, reason, detail))
-    if session.hold_id:
-        intend_void(turn, session.hold_id, f"no charge: {reason.value} {detail}".strip())
-    if reason in (f.StopReason.FAULT, f.StopReason.HOLD_LIMIT):
-        words = DeclineWords.DEVICE_FAULT if reason is f.StopReason.FAULT else DeclineWords.LIMIT_EXCEEDED
-        turn.then(events.SessionFailed(connector, words, session.hold_id))
-
-
-def _ask_start(turn: Turn, connector: int) -> None:
-    """Ask for the start register; a reading still outstanding from before an unplug is not asked a second time."""
-    outstanding = turn.live(connector).asked_read == "start"
-    turn.note_session(connector, phase=Phase.STARTING)
-    turn.note_live(connector, read_failures=0, counted_mono_ms=turn.terms.now.mono_ms)
-    if outstanding:
-        turn.note_live(connector, stale_read=True)  # it was taken before this plug: read again when it has come
-    else:
-        _ask_register(turn, connector, "start")
-
-
-def _ask_register(turn: Turn, connector: int, purpose: str) -> None:
-    turn.note_live(connector, asked_read=purpose)
-    turn.do(actions.ReadRegister(connector, _session(turn, connector).session_id, purpose))
-
-
-def _authorized_evse(turn: Turn, connector: int, event: events.Event) -> None:
-    if plugged(turn, connector):
-        _ask_start(turn, connector)
-
-
-def _authorized_ticked(turn: Turn, connector: int, event: events.Event) -> None:
-    if turn.terms.now.mono_ms > _session(turn, connector).plug_deadline_mono_ms:
-        abort(turn, connector, f.StopReason.NOT_PLUGGED)
-
-
-def _authorized_booted(turn: Turn, connector: int, event: events.Event) -> None:
-    session = _session(turn, connector)
-    if session.opened.boot_id != turn.terms.now.boot_id:
-        abort(turn, connector, f.StopReason.POWER_CUT)
-    else:
-        _authorized_ticked(turn, connector, event)
-
-
-def _abort_commanded(turn: Turn, connector: int, event: events.Event) -> None:
-    assert isinstance(event, events.StopCommanded)
-    abort(turn, connector, event.reason, event.why)
-
-
-def _starting_evse(turn: Turn, connector: int, event: events.Event) -> None:
-    if not plugged(turn, connector):
-        turn.note_session(connector, phase=Phase.AUTHORIZED)
-
-
-def _start_read(turn: Turn, connector: int, event: events.Event) -> None:
-    assert isinstance(event, events.RegisterRead)
-    stale = turn.live(connector).stale_read
-    turn.note_live(connector, asked_read="", stale_read=False)
-    if stale:
-        _ask_register(turn, connector, "start")
-        return
-    why = gate.disagreement(event.first, event.second, _max_power_w(turn, connector))
-    if not event.identity.serial or event.identity.serial != event.second.serial:
-        why = f"serial number {event.identity.serial!r} / {event.second.serial!r}: a meter without a name cannot be billed"
-    for before in (turn.live(connector).meter, turn.state.registers.get(connector)):
-        if not why and before is not None and gate.backwards(before, event.first):
-            why = f"the register went backwards ({before.energy_wh} -> {event.first.energy_wh} Wh)"
-    if why:
-        _start_unreadable(turn, connector, events.RegisterUnreadable(connector, event.session_id, "start", why))
-        return
-    turn.commit(f.StartRegistered(event.session_id, event.first, event.second, event.identity))
-
-
-def _start_unreadable(turn: Turn, connector: int, event: events.Event) -> None:
-    assert isinstance(event, events.RegisterUnreadable)
-    failures = turn.live(connector).read_failures + 1
-    again_ms = turn.terms.now.mono_ms + 1000
-    turn.note_live(connector, asked_read="", stale_read=False, read_failures=failures, read_again_mono_ms=again_ms)
-    if failures >= START_READ_TRIES:
-        abort(turn, connector, f.StopReason.FAULT, f"meter: {event.why}")
-
-
-def _starting_ticked(turn: Turn, connector: int, event: events.Event) -> None:
-    live, now = turn.live(connector), turn.terms.now.mono_ms
-    if now - live.counted_mono_ms > START_DEADLINE_MS:
-        abort(turn, connector, f.StopReason.FAULT, "the meter gave no start register in time")
-    elif not live.asked_read and now >= live.read_again_mono_ms:
-        _ask_register(turn, connector, "start")
-
-
 # --- charging --------------------------------------------------------------------------------------------------------
 
 
 def stop(turn: Turn, connector: int, reason: f.StopReason, detail: str = "", interrupted: bool = False) -> None:
     """Commit the end of energy; from here the contactor is wished open."""
-    session, live = _session(turn, connector), turn.live(connector)
+    session, live = start.session_on(turn, connector), turn.live(connector)
     turn.commit(
         f.StopIntended(
             session_id=session.session_id,
@@ -218,7 +49,7 @@ def _charging_booted(turn: Turn, connector: int, event: events.Event) -> None:
 
 def _charging_evse(turn: Turn, connector: int, event: events.Event) -> None:
     assert isinstance(event, events.EvseReported)
-    session = _session(turn, connector)
+    session = start.session_on(turn, connector)
     status, live, now = event.status, turn.live(connector), turn.terms.now.mono_ms
     gone_by_ms = max(0, now - live.counted_mono_ms)
     charging, parking = live.charging_ms, live.parking_ms
@@ -250,10 +81,10 @@ def _charging_evse(turn: Turn, connector: int, event: events.Event) -> None:
 
 def _charging_meter(turn: Turn, connector: int, event: events.Event) -> None:
     assert isinstance(event, events.MeterReported)
-    session, live = _session(turn, connector), turn.live(connector)
+    session, live = start.session_on(turn, connector), turn.live(connector)
     last = live.meter or session.committed
     assert last is not None and session.committed is not None
-    if not gate.plausible(last, event.value, _max_power_w(turn, connector)):
+    if not gate.plausible(last, event.value, start.max_power_w(turn, connector)):
         return  # never rebase on an outlier: if it stays like this, the meter counts as lost
     before = last
     turn.note_live(connector, meter=event.value, meter_seen_mono_ms=turn.terms.now.mono_ms)
@@ -291,13 +122,13 @@ def _checkpoint_if_due(turn: Turn, connector: int, session: Session, before: Met
 
 
 def _stop_before_hold_is_used_up(turn: Turn, connector: int) -> None:
-    session, live = _session(turn, connector), turn.live(connector)
+    session, live = start.session_on(turn, connector), turn.live(connector)
     if session.free or live.meter is None:
         return
     held = turn.state.settlements[session.hold_id].approved_minor
     zone = turn.terms.config.terminal.time_zone
     cost = cost_until(session, live.meter.energy_wh, live.charging_ms, live.parking_ms, zone)
-    if cost.total_minor + margin_minor(frozen_tariff(session.tariff), _max_power_w(turn, connector)) >= held:
+    if cost.total_minor + margin_minor(frozen_tariff(session.tariff), start.max_power_w(turn, connector)) >= held:
         stop(turn, connector, f.StopReason.HOLD_LIMIT)
 
 
@@ -315,16 +146,12 @@ def _charging_commanded(turn: Turn, connector: int, event: events.Event) -> None
     stop(turn, connector, event.reason, f"{event.actor}: {event.why}" if event.why else "")
 
 
-def _max_power_w(turn: Turn, connector: int) -> int:
-    return next(one.max_power_w for one in turn.terms.config.connector if one.number == connector)
-
-
 # --- the table -------------------------------------------------------------------------------------------------------
 
 
 def _ask_stop_when_open(turn: Turn, connector: int, event: events.Event) -> None:
     if freeze.stop_reading_due(turn, connector):
-        _ask_register(turn, connector, "stop")
+        start.ask_register(turn, connector, "stop")
 
 
 P, E = Phase, events
@@ -340,42 +167,57 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.NONE, E.Booted): _TIME,
     (P.NONE, E.Ticked): _TIME,
     (P.NONE, E.AuthorizationAnswered): _NOT_ASKED,
+    (P.NONE, E.CheckoutAnswered): _NOT_ASKED,
     (P.NONE, E.EvseReported): _WATCHED,
     (P.NONE, E.MeterReported): _WATCHED,
     (P.NONE, E.RegisterRead): _OVER,
     (P.NONE, E.RegisterUnreadable): _OVER,
     (P.NONE, E.OcmfSigned): _OVER,
     (P.NONE, E.StopCommanded): _NO_CHARGE,
-    (P.AUTHORIZING, E.Booted): _authorizing_booted,
-    (P.AUTHORIZING, E.Ticked): _authorizing_ticked,
-    (P.AUTHORIZING, E.AuthorizationAnswered): _authorization_answered,
+    (P.AUTHORIZING, E.Booted): start.authorizing_booted,
+    (P.AUTHORIZING, E.Ticked): start.authorizing_ticked,
+    (P.AUTHORIZING, E.AuthorizationAnswered): start.authorization_answered,
+    (P.AUTHORIZING, E.CheckoutAnswered): _NOT_ASKED,
     (P.AUTHORIZING, E.EvseReported): _WATCHED,
     (P.AUTHORIZING, E.MeterReported): _WATCHED,
     (P.AUTHORIZING, E.RegisterRead): _OVER,
     (P.AUTHORIZING, E.RegisterUnreadable): _OVER,
     (P.AUTHORIZING, E.OcmfSigned): _OVER,
     (P.AUTHORIZING, E.StopCommanded): Ignored("the bank's answer decides; then it can be cancelled"),
-    (P.AUTHORIZED, E.Booted): _authorized_booted,
-    (P.AUTHORIZED, E.Ticked): _authorized_ticked,
+    (P.CHECKOUT, E.Booted): checkout.booted,
+    (P.CHECKOUT, E.Ticked): checkout.ticked,
+    (P.CHECKOUT, E.CheckoutAnswered): checkout.opened,
+    (P.CHECKOUT, E.AuthorizationAnswered): checkout.answered,
+    (P.CHECKOUT, E.EvseReported): _WATCHED,
+    (P.CHECKOUT, E.MeterReported): _WATCHED,
+    (P.CHECKOUT, E.RegisterRead): _OVER,
+    (P.CHECKOUT, E.RegisterUnreadable): _OVER,
+    (P.CHECKOUT, E.OcmfSigned): _OVER,
+    (P.CHECKOUT, E.StopCommanded): checkout.cancelled,
+    (P.AUTHORIZED, E.Booted): start.authorized_booted,
+    (P.AUTHORIZED, E.Ticked): start.authorized_ticked,
     (P.AUTHORIZED, E.AuthorizationAnswered): _NOT_ASKED,
-    (P.AUTHORIZED, E.EvseReported): _authorized_evse,
+    (P.AUTHORIZED, E.CheckoutAnswered): _NOT_ASKED,
+    (P.AUTHORIZED, E.EvseReported): start.authorized_evse,
     (P.AUTHORIZED, E.MeterReported): _WATCHED,
     (P.AUTHORIZED, E.RegisterRead): Ignored("unplugged while the meter was read; it is read again when plugged"),
     (P.AUTHORIZED, E.RegisterUnreadable): Ignored("unplugged while the meter was read; it is read again when plugged"),
     (P.AUTHORIZED, E.OcmfSigned): _OVER,
-    (P.AUTHORIZED, E.StopCommanded): _abort_commanded,
+    (P.AUTHORIZED, E.StopCommanded): start.abort_commanded,
     (P.STARTING, E.Booted): _VOLATILE,
-    (P.STARTING, E.Ticked): _starting_ticked,
+    (P.STARTING, E.Ticked): start.starting_ticked,
     (P.STARTING, E.AuthorizationAnswered): _NOT_ASKED,
-    (P.STARTING, E.EvseReported): _starting_evse,
+    (P.STARTING, E.CheckoutAnswered): _NOT_ASKED,
+    (P.STARTING, E.EvseReported): start.starting_evse,
     (P.STARTING, E.MeterReported): _WATCHED,
-    (P.STARTING, E.RegisterRead): _start_read,
-    (P.STARTING, E.RegisterUnreadable): _start_unreadable,
+    (P.STARTING, E.RegisterRead): start.start_read,
+    (P.STARTING, E.RegisterUnreadable): start.start_unreadable,
     (P.STARTING, E.OcmfSigned): _OVER,
-    (P.STARTING, E.StopCommanded): _abort_commanded,
+    (P.STARTING, E.StopCommanded): start.abort_commanded,
     (P.CHARGING, E.Booted): _charging_booted,
     (P.CHARGING, E.Ticked): _charging_ticked,
     (P.CHARGING, E.AuthorizationAnswered): _NOT_ASKED,
+    (P.CHARGING, E.CheckoutAnswered): _NOT_ASKED,
     (P.CHARGING, E.EvseReported): _charging_evse,
     (P.CHARGING, E.MeterReported): _charging_meter,
     (P.CHARGING, E.RegisterRead): Ignored("a second start reading, asked before an unplug; the first one counts"),
@@ -385,6 +227,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.STOPPING, E.Booted): Ignored("ticks ask for the stop register again"),
     (P.STOPPING, E.Ticked): _ask_stop_when_open,
     (P.STOPPING, E.AuthorizationAnswered): _NOT_ASKED,
+    (P.STOPPING, E.CheckoutAnswered): _NOT_ASKED,
     (P.STOPPING, E.EvseReported): _ask_stop_when_open,
     (P.STOPPING, E.MeterReported): _WATCHED,
     (P.STOPPING, E.RegisterRead): freeze.stop_read,
@@ -394,6 +237,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.SIGNING, E.Booted): _VOLATILE,
     (P.SIGNING, E.Ticked): freeze.sign_again_if_late,
     (P.SIGNING, E.AuthorizationAnswered): _NOT_ASKED,
+    (P.SIGNING, E.CheckoutAnswered): _NOT_ASKED,
     (P.SIGNING, E.EvseReported): _WATCHED,
     (P.SIGNING, E.MeterReported): _WATCHED,
     (P.SIGNING, E.RegisterRead): Ignored("the stop register is read already"),
@@ -403,6 +247,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.SEALING, E.Booted): Ignored("the seal line asks the signer again"),
     (P.SEALING, E.Ticked): Ignored("the seal line asks the signer again"),
     (P.SEALING, E.AuthorizationAnswered): _NOT_ASKED,
+    (P.SEALING, E.CheckoutAnswered): _NOT_ASKED,
     (P.SEALING, E.EvseReported): _WATCHED,
     (P.SEALING, E.MeterReported): _WATCHED,
     (P.SEALING, E.RegisterRead): _OVER,
@@ -414,6 +259,7 @@ HANDLED: tuple[type[events.Event], ...] = (
     E.Booted,
     E.Ticked,
     E.AuthorizationAnswered,
+    E.CheckoutAnswered,
     E.EvseReported,
     E.MeterReported,
     E.RegisterRead,

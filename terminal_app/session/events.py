@@ -4,7 +4,17 @@ import msgspec
 
 from terminal_app.screens import Button, DeclineWords
 from terminal_app.session.facts import StopReason
-from terminal_app.values import EvseStatus, Fault, MeterIdentity, MeterValue, Outcome, PaymentCard
+from terminal_app.values import (
+    Checkout,
+    Declined,
+    EvseStatus,
+    Fault,
+    MeterIdentity,
+    MeterValue,
+    Outcome,
+    OutcomeUnknown,
+    PaymentCard,
+)
 
 
 class Booted(msgspec.Struct, frozen=True):
@@ -47,7 +57,16 @@ class CardFailed(msgspec.Struct, frozen=True):
     reason: str  # CardMisreadReason value
 
 
+class CheckoutAnswered(msgspec.Struct, frozen=True):
+    """Answer to OpenCheckout: the page, or why there is none."""
+
+    hold_id: str
+    answer: Checkout | Declined | OutcomeUnknown
+
+
 class AuthorizationAnswered(msgspec.Struct, frozen=True):
+    """Whether money is held: answer to Authorize; of a page, to WatchCheckout and ExpireCheckout."""
+
     hold_id: str
     outcome: Outcome
 
@@ -132,6 +151,7 @@ Event = (
     | CardSeen
     | CardRead
     | CardFailed
+    | CheckoutAnswered
     | AuthorizationAnswered
     | SettlementAnswered
     | EvseReported
@@ -152,6 +172,7 @@ EVENTS: tuple[type[Event], ...] = (
     CardSeen,
     CardRead,
     CardFailed,
+    CheckoutAnswered,
     AuthorizationAnswered,
     SettlementAnswered,
     EvseReported,

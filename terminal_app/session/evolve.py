@@ -23,7 +23,7 @@ from terminal_app.session.state import (
     with_item,
     without,
 )
-from terminal_app.values import CardFacts, MeterValue, Stamp
+from terminal_app.values import CardFacts, EntryMode, MeterValue, Stamp
 
 replace = msgspec.structs.replace
 
@@ -63,6 +63,9 @@ def _fresh_live(state: State, connector: int) -> State:
         read_failures=0,
         read_again_mono_ms=0,
         car_idle_since_mono_ms=0,
+        checkout_url="",
+        checkout_ends="",
+        checkout_ends_mono_ms=0,
         granted=False,
         stopping_since_mono_ms=0,
         ocmf_payload=b"",
@@ -96,7 +99,8 @@ def _opened(state: State, fact: f.SessionOpened, at: Stamp) -> State:
 def _authorization_intended(state: State, fact: f.AuthorizationIntended, at: Stamp) -> State:
     session = _session_of(state, fact.session_id)
     assert session is not None
-    state = _with_session(state, session, hold_id=fact.hold.hold_id, card=fact.card)
+    phase = Phase.CHECKOUT if fact.card.entry is EntryMode.QR else Phase.AUTHORIZING
+    state = _with_session(state, session, phase=phase, hold_id=fact.hold.hold_id, card=fact.card)
     settlement = Settlement(hold=fact.hold, session_id=fact.session_id, card=fact.card, phase=SettlementPhase.ASKED)
     return replace(
         state,
@@ -105,18 +109,28 @@ def _authorization_intended(state: State, fact: f.AuthorizationIntended, at: Sta
     )
 
 
+def _checkout_opened(state: State, fact: f.CheckoutOpened, at: Stamp) -> State:
+    hold = state.settlements[fact.hold_id].hold
+    return _with_settlement(state, fact.hold_id, hold=replace(hold, trace={**hold.trace, "checkout": fact.reference}))
+
+
 def _approved(state: State, fact: f.AuthorizationApproved, at: Stamp) -> State:
     settlement = state.settlements[fact.hold_id]
+    card = settlement.card
+    if card.entry is EntryMode.QR:  # only the gateway has seen it
+        card = replace(card, brand=fact.trace.get("brand", "").capitalize(), last4=fact.trace.get("last4", ""))
     state = _with_settlement(
         state,
         fact.hold_id,
         phase=SettlementPhase.HELD,
         approved_minor=fact.approved_minor,
-        hold=replace(settlement.hold, trace=fact.trace),
+        hold=replace(settlement.hold, trace={**settlement.hold.trace, **fact.trace}),
+        card=card,
         capture_before_utc_ms=fact.capture_before_utc_ms,
     )
     if session := _session_of(state, settlement.session_id):
-        return _with_session(state, session, phase=Phase.AUTHORIZED, plug_deadline_mono_ms=fact.plug_deadline_mono_ms)
+        deadline_ms = fact.plug_deadline_mono_ms
+        return _with_session(state, session, phase=Phase.AUTHORIZED, plug_deadline_mono_ms=deadline_ms, card=card)
     return state
 
 
@@ -294,13 +308,16 @@ def _booted(state: State, fact: f.TerminalBooted, at: Stamp) -> State:
 
 def card_text(card: CardFacts | None) -> str:
     """How a card is named to people: brand and last four digits only."""
-    return "" if card is None else f"{card.brand} ···· {card.last4}"
+    if card is None or not (card.brand or card.last4):
+        return ""
+    return f"{card.brand} ···· {card.last4}"
 
 
 _STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
     f.TerminalBooted: _booted,
     f.SessionOpened: _opened,
     f.AuthorizationIntended: _authorization_intended,
+    f.CheckoutOpened: _checkout_opened,
     f.AuthorizationApproved: _approved,
     f.AuthorizationDeclined: _declined,
     f.AuthorizationUnknown: _unknown,

@@ -71,6 +71,14 @@ class AuthorizationIntended(msgspec.Struct, frozen=True, tag="authorization_inte
     card: CardFacts
 
 
+class CheckoutOpened(msgspec.Struct, frozen=True, tag="checkout_opened"):
+    """The gateway's name for the page, committed before the page is shown: what nobody can name, nobody can have paid."""
+
+    hold_id: str
+    reference: str
+    expires_utc_ms: int
+
+
 class AuthorizationApproved(msgspec.Struct, frozen=True, tag="authorization_approved"):
     hold_id: str
     approved_minor: int
@@ -223,6 +231,7 @@ Fact = (
     TerminalBooted
     | SessionOpened
     | AuthorizationIntended
+    | CheckoutOpened
     | AuthorizationApproved
     | AuthorizationDeclined
     | AuthorizationUnknown

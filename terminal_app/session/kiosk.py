@@ -4,19 +4,16 @@ OVERVIEW (several connectors) -> FOCUSED on one -> READING a card -> FOCUSED (ba
 The reader is armed for a payment only while the offer's own frame is on the glass (AF-12: price before authorization).
 """
 
-import hashlib
-
 import msgspec
 
 from terminal_app.screens import Button, DeclineWords
-from terminal_app.session import actions, events, presenter, sale
+from terminal_app.session import actions, checkout, events, presenter, sale, settlement
 from terminal_app.session import facts as f
-from terminal_app.session.settlement import operation_key
 from terminal_app.session.state import KioskPhase, Phase, State, Terms, without
 from terminal_app.session.turn import Ignored, Impossible, Step, Turn, apply_rule
 from terminal_app.session.words import CARD_WORDS
 from terminal_app.units import numeric_country
-from terminal_app.values import CardRequest, Hold, PaymentCard
+from terminal_app.values import CardRequest, PaymentCard
 
 READING_LONGEST_MS = 10_000
 SAME_CARD_AFTER_MS = 5_000
@@ -51,7 +48,10 @@ def _touched(turn: Turn, event: events.Event) -> None:
         case Button.START if kiosk.phase is KioskPhase.FOCUSED and _may_open(turn, connector):
             if turn.terms.tariffs[connector].is_free:
                 open_session(turn, connector, None)
-        case Button.CANCEL if phase in (Phase.AUTHORIZED, Phase.STARTING):
+        case Button.PAY_BY_PHONE if kiosk.phase is KioskPhase.FOCUSED and _offer_is_on_the_glass(turn.state, turn.terms, connector):
+            if sale.takes_phones(turn.state, turn.terms):
+                checkout.open_page(turn, connector, _commit_session(turn, connector, free=False))
+        case Button.CANCEL if phase in (Phase.CHECKOUT, Phase.AUTHORIZED, Phase.STARTING):
             turn.then(events.StopCommanded(connector, f.StopReason.TOUCH, "driver", ""))
         case Button.STOP if phase in (Phase.CHARGING, Phase.STARTING):
             turn.then(events.StopCommanded(connector, f.StopReason.TOUCH, "driver", ""))
@@ -162,37 +162,34 @@ def _may_open(turn: Turn, connector: int) -> bool:
     )
 
 
-def open_session(turn: Turn, connector: int, card: PaymentCard | None) -> None:
-    """Commit the session (and the intent to ask for money), then ask the gateway."""
-    terms, now = turn.terms, turn.terms.now
-    tariff, policy = terms.tariffs[connector], terms.config.policy
+def _commit_session(turn: Turn, connector: int, free: bool) -> str:
+    """Commit that a session begins; its id."""
+    terms = turn.terms
+    tariff = terms.tariffs[connector]
     turn.commit(
         f.SessionOpened(
             session_id=terms.fresh_id,
             connector=connector,
             tariff=tariff.raw,
             tariff_fingerprint=tariff.fingerprint,
-            free=card is None,
+            free=free,
             language=turn.state.kiosk.language,
-            plug_deadline_mono_ms=now.mono_ms + policy.plug_window_s * 1000,
+            plug_deadline_mono_ms=terms.now.mono_ms + terms.config.policy.plug_window_s * 1000,
         )
     )
+    return terms.fresh_id
+
+
+def open_session(turn: Turn, connector: int, card: PaymentCard | None) -> None:
+    """Commit the session (and the intent to ask for money), then ask the gateway."""
+    session_id = _commit_session(turn, connector, free=card is None)
     if card is None:
         return
-    hold_id = hashlib.sha256(f"{terms.chain_id}/{terms.fresh_id}/hold".encode()).hexdigest()[:32]
-    hold = Hold(
-        hold_id=hold_id,
-        gateway=next(iter(terms.config.gateway)),
-        serial=turn.state.chain.next_serial,
-        utc_ms=now.utc_ms,
-        amount_minor=card.amount_minor,
-        currency=card.currency,
-        connector=connector,
-        key=operation_key(terms, hold_id, "authorize"),
-    )
-    turn.commit(f.AuthorizationIntended(terms.fresh_id, hold, card.facts))
-    turn.note_settlement(hold_id, answer_due=True)
-    turn.do(actions.Authorize(hold, card, now.mono_ms + policy.authorize_deadline_s * 1000))
+    terms = turn.terms
+    hold = settlement.new_hold(turn, session_id, connector, terms.config.tap_gateway, card.amount_minor)
+    turn.commit(f.AuthorizationIntended(session_id, hold, card.facts))
+    turn.note_settlement(hold.hold_id, answer_due=True)
+    turn.do(actions.Authorize(hold, card, terms.now.mono_ms + terms.config.policy.authorize_deadline_s * 1000))
 
 
 # --- time ------------------------------------------------------------------------------------------------------------
@@ -244,10 +241,11 @@ def _wanted_request(state: State, terms: Terms) -> CardRequest | None:
     if kiosk.phase is not KioskPhase.FOCUSED:
         return None
     connector = kiosk.connector
-    pay = _offer_is_on_the_glass(state, terms, connector)
+    pay = sale.takes_cards(state, terms) and _offer_is_on_the_glass(state, terms, connector)
     identify = any(
         one.phase is Phase.CHARGING
         and one.card is not None
+        and one.card.token  # paid by phone: no card can be the same
         and one.started is not None
         and terms.now.mono_ms - one.started.mono_ms > SAME_CARD_AFTER_MS
         for one in state.sessions.values()

@@ -68,7 +68,7 @@ def _connectors(state: State, event: events.Event) -> tuple[int, ...]:
     match event:
         case events.Booted() | events.Ticked():
             return tuple(state.live)
-        case events.AuthorizationAnswered(hold_id=hold_id):
+        case events.AuthorizationAnswered(hold_id=hold_id) | events.CheckoutAnswered(hold_id=hold_id):
             hold = state.settlements.get(hold_id)
             return (hold.hold.connector,) if hold is not None and hold.phase is SettlementPhase.ASKED else ()
         case (
@@ -91,7 +91,7 @@ def _holds(state: State, event: events.Event) -> tuple[str, ...]:
     match event:
         case events.Booted() | events.Ticked():
             return tuple(state.settlements)
-        case events.AuthorizationAnswered(hold_id=hold_id):
+        case events.AuthorizationAnswered(hold_id=hold_id) | events.CheckoutAnswered(hold_id=hold_id):
             hold = state.settlements.get(hold_id)
             return (hold_id,) if hold is not None and hold.phase is not SettlementPhase.ASKED else ()
         case events.SettlementAnswered(hold_id=hold_id):

@@ -4,7 +4,7 @@ import msgspec
 
 from terminal_app import screens as s
 from terminal_app.billing.tariff import price_lines, vat_percent_text
-from terminal_app.session import sale
+from terminal_app.session import checkout, sale
 from terminal_app.session.bill import cost_until, frozen_tariff
 from terminal_app.session.evolve import card_text
 from terminal_app.session.facts import Terminated
@@ -44,7 +44,7 @@ def meaning(state: State, terms: Terms) -> str:
     name = type(view).__name__
     match view:
         case s.Offer():
-            parts: object = (view.connector, view.free, view.hold_minor, view.vat_percent, view.prices)
+            parts: object = (view.connector, view.free, view.hold_minor, view.vat_percent, view.prices, view.by_card, view.by_phone)
         case s.Overview():
             parts = tuple(tile.connector for tile in view.tiles)
         case s.NotForSale() | s.OutOfService():
@@ -53,6 +53,8 @@ def meaning(state: State, terms: Terms) -> str:
             parts = (view.connector, view.reason)
         case s.BankWait() | s.PlugIn() | s.ReadingCard():
             parts = view.connector
+        case s.PayByPhone():
+            parts = (view.connector, view.check_word, view.url, view.ending)
         case s.Charging():
             session = state.sessions[view.connector]
             parts = (session.session_id, view.phase is s.ChargePhase.STOPPING)
@@ -115,6 +117,8 @@ def _offer(state: State, terms: Terms, connector: int, label: str) -> s.Offer:
         plugged=live.evse is not None and live.evse.pilot is not Pilot.A,
         card_ready=request is not None and request.pay,
         several=len(terms.config.connector) > 1,
+        by_card=sale.takes_cards(state, terms),
+        by_phone=not tariff.is_free and sale.takes_phones(state, terms),
     )
 
 
@@ -126,6 +130,8 @@ def _of_session(state: State, terms: Terms, session: Session, label: str) -> s.V
             waited_s = max(0, now - session.opened.mono_ms) // 1000
             asked = hold.hold.amount_minor if hold else 0
             return s.BankWait(session.connector, asked, waited_s, policy.authorize_deadline_s)
+        case Phase.CHECKOUT:
+            return checkout.page_view(state, terms, session, label)
         case Phase.AUTHORIZED:
             left_s = max(0, session.plug_deadline_mono_ms - now) // 1000
             held = hold.approved_minor if hold else 0

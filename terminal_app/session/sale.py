@@ -40,6 +40,16 @@ def not_for_sale(state: State, terms: Terms, connector: int) -> NotForSaleReason
         return NotForSaleReason.METER
     if terms.tariffs[connector].needs_clock and terms.now.clock is ClockState.UNKNOWN:
         return NotForSaleReason.CLOCK
-    if not terms.tariffs[connector].is_free and any(fault.device is Device.READER for fault in state.faults.values()):
-        return NotForSaleReason.READER
+    if not terms.tariffs[connector].is_free and not takes_cards(state, terms) and not takes_phones(state, terms):
+        return NotForSaleReason.READER if terms.config.tap_gateway else NotForSaleReason.GATEWAY
     return None
+
+
+def takes_cards(state: State, terms: Terms) -> bool:
+    """A card can be tapped now: there is a gateway for it, and the reader works."""
+    return bool(terms.config.tap_gateway) and all(fault.device is not Device.READER for fault in state.faults.values())
+
+
+def takes_phones(state: State, terms: Terms) -> bool:
+    """A page for the driver's phone can be opened now: there is a gateway for it, and it answers."""
+    return bool(terms.config.checkout_gateway) and all(fault.device is not Device.GATEWAY for fault in state.faults.values())

@@ -11,7 +11,7 @@ from terminal_app.session import actions, events
 from terminal_app.session import facts as f
 from terminal_app.session.state import Settlement, SettlementPhase, Terms
 from terminal_app.session.turn import Ignored, Impossible, Step, Turn, apply_rule
-from terminal_app.values import Approved, Declined, DeclineReason, MoneyStep, OutcomeUnknown
+from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold, MoneyStep, OutcomeUnknown
 
 MAX_IN_FLIGHT = 4
 LONGEST_PAUSE_S = 3600
@@ -22,6 +22,22 @@ IN_DOUBT = (DeclineReason.UNREACHABLE,)  # a refusal that says nothing about the
 def operation_key(terms: Terms, hold_id: str, operation: str) -> str:
     """Idempotency key, H(terminal, hold, operation): the same for every repetition and after every reboot (I8)."""
     return hashlib.sha256(f"{terms.config.terminal.id}/{terms.chain_id}/{hold_id}/{operation}".encode()).hexdigest()[:32]
+
+
+def new_hold(turn: Turn, session_id: str, connector: int, gateway: str, amount_minor: int) -> Hold:
+    """How the hold of a session is named: the same for the same session, whenever it is asked for."""
+    terms = turn.terms
+    hold_id = hashlib.sha256(f"{terms.chain_id}/{session_id}/hold".encode()).hexdigest()[:32]
+    return Hold(
+        hold_id=hold_id,
+        gateway=gateway,
+        serial=turn.state.chain.next_serial,
+        utc_ms=terms.now.utc_ms,
+        amount_minor=amount_minor,
+        currency=terms.config.terminal.currency,
+        connector=connector,
+        key=operation_key(terms, hold_id, "authorize"),
+    )
 
 
 def intend_capture(turn: Turn, hold_id: str, amount_minor: int) -> None:
@@ -112,7 +128,9 @@ def _may_still_arrive(turn: Turn, one: Settlement, trace: dict[str, str]) -> boo
 
 
 def _late_answer(turn: Turn, hold_id: str, event: events.Event) -> None:
-    """The hold's own answer, after we gave it up: now its reversal may go out."""
+    """The hold's own answer, after we gave it up: now its reversal may go out. A page that came late is ended by it."""
+    if isinstance(event, events.CheckoutAnswered) and isinstance(event.answer, Checkout):
+        turn.commit(f.CheckoutOpened(hold_id, event.answer.reference, event.answer.expires_utc_ms))
     turn.note_settlement(hold_id, answer_due=False)
     _send_when_due(turn, hold_id, event)
 
@@ -130,28 +148,40 @@ def _operation(one: Settlement) -> str:
 P, E = SettlementPhase, events
 _WITH_SESSION = Ignored("the session of this hold decides")
 _NOTHING_SENT = Impossible("no step was sent for this hold in this state")
+_ONE_PAGE = Impossible("a page is opened once, before it can be paid")
 _TOLD_TWICE = Ignored("the hold has ended; its own answer was known before, for no reversal overtakes it")
 
 RULES: dict[tuple[SettlementPhase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.ASKED, E.Booted): _WITH_SESSION,
     (P.ASKED, E.Ticked): _WITH_SESSION,
     (P.ASKED, E.AuthorizationAnswered): _WITH_SESSION,
+    (P.ASKED, E.CheckoutAnswered): _WITH_SESSION,
     (P.ASKED, E.SettlementAnswered): _NOTHING_SENT,
     (P.HELD, E.Booted): _WITH_SESSION,
     (P.HELD, E.Ticked): _WITH_SESSION,
     (P.HELD, E.AuthorizationAnswered): Impossible("one answer per authorization"),
+    (P.HELD, E.CheckoutAnswered): _ONE_PAGE,
     (P.HELD, E.SettlementAnswered): _NOTHING_SENT,
     (P.CAPTURING, E.Booted): _send_when_due,
     (P.CAPTURING, E.Ticked): _send_when_due,
     (P.CAPTURING, E.AuthorizationAnswered): Impossible("one answer per authorization"),
+    (P.CAPTURING, E.CheckoutAnswered): _ONE_PAGE,
     (P.CAPTURING, E.SettlementAnswered): _answered,
     (P.VOIDING, E.Booted): _send_when_due,
     (P.VOIDING, E.Ticked): _send_when_due,
     (P.VOIDING, E.AuthorizationAnswered): _late_answer,
+    (P.VOIDING, E.CheckoutAnswered): _late_answer,
     (P.VOIDING, E.SettlementAnswered): _answered,
     (P.ENDED, E.Booted): Ignored("only its record is missing; the seal line sees to it"),
     (P.ENDED, E.Ticked): Ignored("only its record is missing; the seal line sees to it"),
     (P.ENDED, E.AuthorizationAnswered): _TOLD_TWICE,
+    (P.ENDED, E.CheckoutAnswered): _TOLD_TWICE,
     (P.ENDED, E.SettlementAnswered): Ignored("a second answer to a repeated step; the first one ended the hold"),
 }
-HANDLED: tuple[type[events.Event], ...] = (E.Booted, E.Ticked, E.AuthorizationAnswered, E.SettlementAnswered)
+HANDLED: tuple[type[events.Event], ...] = (
+    E.Booted,
+    E.Ticked,
+    E.AuthorizationAnswered,
+    E.CheckoutAnswered,
+    E.SettlementAnswered,
+)

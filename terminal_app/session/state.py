@@ -44,6 +44,7 @@ class Phase(enum.Enum):
 
     NONE = "none"  # no session
     AUTHORIZING = "authorizing"  # intent committed, the bank is asked
+    CHECKOUT = "checkout"  # intent committed, a page for the driver's phone is opened or open
     AUTHORIZED = "authorized"  # money held (or free): waiting for the plug
     STARTING = "starting"  # plugged: two agreeing readings are wanted
     CHARGING = "charging"  # start register committed: the contactor may close
@@ -174,6 +175,9 @@ class Live(msgspec.Struct, frozen=True):
     read_failures: int = 0
     read_again_mono_ms: int = 0
     car_idle_since_mono_ms: int = 0
+    checkout_url: str = ""  # of the open page; "" while it is not there yet
+    checkout_ends: str = ""  # why the page is being ended, "" = it is not: "cancelled", "timed_out"
+    checkout_ends_mono_ms: int = 0
     granted: bool = False  # the controller was seen authorized since the start
     ocmf_payload: bytes = b""
     ocmf_pagination: int = 0

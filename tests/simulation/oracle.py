@@ -22,6 +22,7 @@ def check(world: World) -> None:
     facts = [one.fact for one in entries]
     _records(world, facts)
     _money(world, facts)
+    _pages(world, facts)
     _sessions(world, facts)
     _energy(world, [(one.stamp.utc_ms, one.fact) for one in entries])
     _taps(world)
@@ -79,6 +80,15 @@ def _money(world: World, facts: list[Fact]) -> None:
     )
     settled = sum(one["amount_minor"] for one in payloads if one["type"] == "settlement" and one["how"] == "captured")
     _must(billed == settled == world.bank.captured_minor, f"billed {billed}, settled {settled}, bank {world.bank.captured_minor}")
+
+
+def _pages(world: World, facts: list[Fact]) -> None:
+    """No page stays behind on which somebody could pay; none was shown before its name was committed."""
+    named = {one.reference for one in facts if isinstance(one, f.CheckoutOpened)}
+    for page in world.bank.pages.values():
+        _must(not page.scanned or page.reference in named, "a page was shown whose name the ledger does not know")
+        _must(page.state != "open" or page.reference not in named, "a page can still be paid, and nobody waits for it")
+        _must(page.state != "paid" or page.scanned, "the world is wrong: paid without a phone")
 
 
 def _sessions(world: World, facts: list[Fact]) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 AUTHORIZE_WAYS = ("ok", "lost_request", "lost_reply", "late_answer", "decline", "unreachable", "partial", "tiny", "lag", "mumble")
 STEP_WAYS = ("ok", "lost_request", "lost_reply", "undecided", "twice")
+PAGE_WAYS = ("ok", "lost_request", "lost_reply", "late_answer", "decline", "unreachable")
+EXPIRE_WAYS = ("ok", "lost_request", "lost_reply", "slow")
 METER_WAYS = ("silent", "frozen", "zero", "spike", "other")
 ENDS = ("stop", "card", "unplug", "hold", "full", "order")
 
@@ -46,6 +48,11 @@ class Visit:
     authorize: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
     refuse_settlement: bool = False
+    by_phone: bool = False
+    pays_after_ms: int = 5_000  # from scanning the code to the payment, whatever the screen shows by then; below 0: never
+    gives_up_ms: int = 0  # touches CANCEL so long after the code came; 0: never
+    page: tuple[str, ...] = ()  # how the opening of a page fares
+    expire: tuple[str, ...] = ()  # and its end
     troubles: tuple[Trouble, ...] = ()
     sudden: tuple[Trouble, ...] = ()  # kill or power cut at a moment instead of a commit
 
@@ -64,6 +71,24 @@ class Plan:
 def standard() -> Visit:
     """The demo's charge: plug, tap, approved, charge, stop, receipt, unplug; one checkpoint on the way."""
     return Visit(plug_first=True, charge_ms=12_000)
+
+
+def standard_by_phone() -> Visit:
+    return Visit(plug_first=True, charge_ms=12_000, by_phone=True)
+
+
+def drawn_by_phone(seed: str, visits: int = 2) -> Plan:
+    """The same random visits, most of them paid by phone, well or badly."""
+    plan, chance = drawn(seed, visits), random.Random(f"{seed} phone")
+    for visit in plan.visits:
+        if chance.random() < 0.2:
+            continue
+        visit.by_phone = True
+        visit.pays_after_ms = chance.choice((500, 2_000, 5_000, 5_000, 29_500, 30_400, 31_000, 60_000, -1))
+        visit.gives_up_ms = chance.choice((0, 0, 0, 2_000, 4_900, 5_100))
+        visit.page = tuple(chance.choice(PAGE_WAYS) for _ in range(2)) if chance.random() < 0.4 else ()
+        visit.expire = tuple(chance.choice(EXPIRE_WAYS) for _ in range(2)) if chance.random() < 0.4 else ()
+    return plan
 
 
 def drawn(seed: str, visits: int = 2) -> Plan:

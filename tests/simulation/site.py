@@ -99,6 +99,17 @@ class Account:
 
 
 @dataclass
+class Page:
+    """A hosted page in the gateway's books; only an open one can be paid."""
+
+    reference: str
+    hold_id: str
+    amount_minor: int
+    state: str = "open"  # paid, ended
+    scanned: bool = False
+
+
+@dataclass
 class Bank:
     """An acquirer that believes what it is told: it recognises a repeated step by its key only, and nothing else protects
     the terminal from itself. It forgets reversals of what it does not know: an authorization that arrives after its own
@@ -107,6 +118,7 @@ class Bank:
     accounts: dict[str, Account] = field(default_factory=dict)
     taps: dict[int, int] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
+    pages: dict[str, Page] = field(default_factory=dict)  # by hold
 
     def authorize(self, hold_id: str, tap: int, asked_minor: int, most_minor: int) -> int:
         """The approved amount; 0 = declined."""
@@ -119,6 +131,24 @@ class Bank:
         approved = min(asked_minor, most_minor)
         self.accounts[hold_id] = Account(hold_id, tap, asked_minor, approved)
         return approved
+
+    def open_page(self, hold_id: str, amount_minor: int) -> Page:
+        """The same page for the same hold."""
+        return self.pages.setdefault(hold_id, Page(f"page-{len(self.pages) + 1}", hold_id, amount_minor))
+
+    def pay(self, reference: str) -> None:
+        """The driver's phone; on an ended page there is nothing to pay."""
+        page = next(one for one in self.pages.values() if one.reference == reference)
+        if page.state == "open":
+            page.state = "paid"
+            self.accounts[page.hold_id] = Account(page.hold_id, 0, page.amount_minor, page.amount_minor)
+
+    def end_page(self, hold_id: str) -> Page | None:
+        """What it was paid for stays held."""
+        page = self.pages.get(hold_id)
+        if page is not None and page.state == "open":
+            page.state = "ended"
+        return page
 
     def knows(self, hold_id: str, key: str) -> bool:
         """Whether this very capture was done before; then it is only confirmed again."""

@@ -32,8 +32,8 @@ def tariff(kind: str = "paid") -> Tariff:
     return parse_tariff(as_json(document({"paid": PAID, "free": FREE, "mixed": MIXED}[kind])))
 
 
-def configuration(connectors: int = 1, max_power_w: int = 22_000, **policy: Any) -> Config:
-    """A terminal with `connectors` outlets; `policy` overrides keys of [policy]."""
+def configuration(connectors: int = 1, max_power_w: int = 22_000, by_phone: bool = False, **policy: Any) -> Config:
+    """A terminal with `connectors` outlets, `by_phone` also with pages for phones; `policy` overrides keys of [policy]."""
     numbers = range(1, connectors + 1)
     raw = {
         "terminal": {
@@ -85,6 +85,9 @@ def configuration(connectors: int = 1, max_power_w: int = 22_000, **policy: Any)
             "receipt_url": "https://office.example",
         },
     }
+    if by_phone:
+        page = {"kind": "stripe", "secret_key_file": "stripe.key", "return_url": "https://office.example"}
+        raw["gateway"]["phone"] = page  # type: ignore[index]
     return decode(raw, Config, Path("/etc/charge-terminal/terminal.toml"))
 
 

@@ -20,11 +20,13 @@ from terminal_app.session.facts import StopReason
 from terminal_app.session.state import State, initial
 from terminal_app.values import (
     Approved,
+    Checkout,
     Declined,
     DeclineReason,
     Device,
     EvseStatus,
     Fault,
+    Hold,
     MeterIdentity,
     MeterValue,
     Outcome,
@@ -71,7 +73,13 @@ class World:
     ) -> None:
         self.folder, self.plan, self.engine_class = folder, plan, engine_class
         self.settings = settings or stage.configuration(
-            max_power_w=150_000, meter_return_s=600, settle_deadline_s=3 * 3600, checkpoint_s=8, receipt_show_s=20
+            by_phone=any(one.by_phone for one in plan.visits),
+            checkout_window_s=30,
+            max_power_w=150_000,
+            meter_return_s=600,
+            settle_deadline_s=3 * 3600,
+            checkpoint_s=8,
+            receipt_show_s=20,
         )
         self.tariff = stage.tariff(tariff)
         self.coverage = coverage or Coverage()
@@ -147,6 +155,7 @@ class World:
         self._raised: set[str] = set()
         self._bad_since: dict[str, int] = {}
         self.glass: screens.Screen | None = None
+        self._watched: set[str] = set()
 
     def _start(self, crashed: bool) -> None:
         self.life += 1
@@ -329,6 +338,13 @@ class World:
         match action:
             case actions.Authorize():
                 self._authorize(action)
+            case actions.OpenCheckout():
+                self._open_page(action)
+            case actions.WatchCheckout():
+                self._watched.add(action.hold.hold_id)
+                self.after(2_000, lambda: self._watch_page(action))
+            case actions.ExpireCheckout():
+                self._end_page(action)
             case actions.Capture() | actions.Void():
                 self._settle(action)
             case actions.ReadRegister():
@@ -350,10 +366,8 @@ class World:
     def _next_way(self, kind: str) -> str:
         """How the bank's next answer fares, as planned for this visit."""
         visit = self._visit
-        if kind == "authorize":
-            ways, visit.authorize = visit.authorize, visit.authorize[1:]
-        else:
-            ways, visit.steps = visit.steps, visit.steps[1:]
+        ways: tuple[str, ...] = getattr(visit, kind)
+        setattr(visit, kind, ways[1:])
         way = ways[0] if ways else "ok"
         if way != "ok":
             self.faults.add(f"bank {way}")
@@ -390,6 +404,62 @@ class World:
             case _:
                 self.after(600, lambda: answer(None))
 
+    def _open_page(self, action: actions.OpenCheckout) -> None:
+        hold, way = action.hold, self._next_way("page")
+        deadline_ms = self.settings.policy.authorize_deadline_s * 1000
+        pages: list[Checkout] = []
+
+        def arrives() -> None:
+            page = self.bank.open_page(hold.hold_id, hold.amount_minor)
+            pages.append(Checkout(f"https://pay.example/{page.reference}", page.reference, hold.utc_ms + 1_800_000))
+
+        def answer(said: Checkout | Declined | OutcomeUnknown | None) -> None:
+            self.deliver(events.CheckoutAnswered(hold.hold_id, said or pages[0]))
+
+        if way not in ("lost_request", "unreachable", "decline"):
+            self.after(200, arrives, outside=True)
+        match way:
+            case "unreachable" | "decline":
+                reason = DeclineReason.UNREACHABLE if way == "unreachable" else DeclineReason.GATEWAY_REFUSED
+                self.after(100, lambda: answer(Declined(reason, "no page")))
+            case "lost_request" | "lost_reply":
+                self.after(deadline_ms, lambda: answer(OutcomeUnknown("no answer")))
+            case "late_answer":
+                self.after(deadline_ms + 5_000, lambda: answer(None))
+            case _:
+                self.after(600, lambda: answer(None))
+
+    def _watch_page(self, action: actions.WatchCheckout) -> None:
+        hold_id = action.hold.hold_id
+        if hold_id not in self._watched:
+            return
+        if self.bank.pages[hold_id].state == "open":
+            self.after(2_000, lambda: self._watch_page(action))
+            return
+        self._watched.discard(hold_id)
+        answer = self._page_outcome(action.hold)
+        self.after(100, lambda: self.deliver(events.AuthorizationAnswered(hold_id, answer)))
+
+    def _page_outcome(self, hold: Hold) -> Outcome:
+        page = self.bank.pages[hold.hold_id]
+        if page.state != "paid":
+            return Declined(DeclineReason.TOO_LATE, "expired")
+        return Approved(page.amount_minor, {**hold.trace, "payment": f"pay-{page.reference}", "brand": "visa", "last4": "4242"})
+
+    def _end_page(self, action: actions.ExpireCheckout) -> None:
+        hold, way = action.hold, self._next_way("expire")
+        self._watched.discard(hold.hold_id)
+        assert hold.trace["checkout"] == self.bank.pages[hold.hold_id].reference
+        if way != "lost_request":
+            self.after(200, lambda: self.bank.end_page(hold.hold_id), outside=True)
+
+        def answer() -> None:
+            unknown = way in ("lost_request", "lost_reply")
+            outcome = OutcomeUnknown("no answer") if unknown else self._page_outcome(hold)
+            self.deliver(events.AuthorizationAnswered(hold.hold_id, outcome))
+
+        self.after({"ok": 500, "slow": 20_000}.get(way, 10_000), answer)
+
     def _settle(self, action: actions.Capture | actions.Void) -> None:
         hold, step = action.hold, action.step
         way = self._next_way("steps")
@@ -405,6 +475,9 @@ class World:
                 trace = {}
             else:
                 trace = {} if hold.hold_id in self.bank.accounts else {"original": "unknown"}
+                if "checkout" in hold.trace:  # release of a page: end it, then give back what was paid on it
+                    self.bank.end_page(hold.hold_id)
+                    trace = {}
                 ok = self.bank.void(hold.hold_id)
             done.append(Approved(step.amount_minor, trace) if ok else Declined(DeclineReason.ALREADY_DONE, "12"))
 
@@ -543,6 +616,11 @@ class World:
                 driver.taps += 1
                 self.touch(screens.Button.START)
                 driver.state = "wait"
+            elif visit.by_phone:
+                if view.by_phone:
+                    driver.taps += 1
+                    self.touch(screens.Button.PAY_BY_PHONE)
+                    driver.state = "phone"
             elif view.card_ready:
                 driver.taps += 1
                 self.tap(1, visit.pulls_card and driver.taps == 1)
@@ -551,6 +629,24 @@ class World:
             driver.state = "wait"
         elif here_ms > 120_000:
             driver.state = "leave"
+
+    def _driver_phone(self, driver: Driver, visit: Visit, view: Any, here_ms: int) -> None:
+        match view:
+            case screens.PayByPhone(url=url) if url:
+                reference = url.rsplit("/", 1)[1]
+                page = next(one for one in self.bank.pages.values() if one.reference == reference)
+                if not page.scanned:
+                    page.scanned = True
+                    driver.since_ms = self.now_ms
+                    if visit.pays_after_ms >= 0:
+                        self.after(visit.pays_after_ms, lambda: self.bank.pay(reference), outside=True)
+                elif visit.gives_up_ms and here_ms >= visit.gives_up_ms:
+                    visit.gives_up_ms = 0
+                    self.touch(screens.Button.CANCEL)
+            case screens.PayByPhone():
+                pass
+            case _ if view is not None:
+                driver.state = "wait"
 
     def _driver_wait(self, driver: Driver, visit: Visit, view: Any, here_ms: int) -> None:
         match view:

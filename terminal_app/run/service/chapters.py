@@ -10,6 +10,7 @@ from terminal_app.ledger.entry import Entry
 from terminal_app.run.service.core_talk import ServiceTrouble
 from terminal_app.run.service.site import Books
 from terminal_app.session import facts as f
+from terminal_app.values import EntryMode
 
 SESSION_KINDS = (
     "session_opened",
@@ -106,7 +107,7 @@ class Fold:
             asked_utc_ms=hold.utc_ms,
             asked_minor=hold.amount_minor,
             currency=hold.currency,
-            card=f"{fact.card.brand} {fact.card.last4}",
+            card=f"{fact.card.brand} {fact.card.last4}" if fact.card.entry is not EntryMode.QR else "phone",
         )
         if fact.session_id in self.sessions:
             self.sessions[fact.session_id].holds.append(one)

@@ -7,6 +7,7 @@ from terminal_app.billing.tariff import parse_tariff
 from terminal_app.ledger.entry import Entry
 from terminal_app.run.service import show
 from terminal_app.session import facts as f
+from terminal_app.values import EntryMode
 
 STOPS = {
     f.StopReason.TOUCH: "the driver pressed Stop",
@@ -35,6 +36,7 @@ class Teller:
         self._tell: dict[type, Callable[[Any], str]] = {
             f.SessionOpened: self._opened,
             f.AuthorizationIntended: self._intended,
+            f.CheckoutOpened: self._page,
             f.AuthorizationApproved: self._approved,
             f.AuthorizationDeclined: lambda fact: f"The gateway declined: {fact.reason.value} {fact.code}. Nothing is held.",
             f.AuthorizationUnknown: lambda fact: (
@@ -73,8 +75,13 @@ class Teller:
 
     def _intended(self, fact: f.AuthorizationIntended) -> str:
         card, hold = fact.card, fact.hold
+        if card.entry is EntryMode.QR:
+            return f"{self._money(hold.amount_minor)} shall be held by phone, gateway {hold.gateway}, hold {hold.hold_id}."
         who = f"{card.brand} ending in {card.last4} ({card.entry.value}, {card.label or card.aid})"
         return f"{self._money(hold.amount_minor)} shall be held on {who} by gateway {hold.gateway}, hold {hold.hold_id}."
+
+    def _page(self, fact: f.CheckoutOpened) -> str:
+        return f"The page {fact.reference} was opened; only now its QR code may be shown."
 
     def _approved(self, fact: f.AuthorizationApproved) -> str:
         trace = ", ".join(f"{name} {value}" for name, value in fact.trace.items() if value and name != "held_minor")
