@@ -110,6 +110,15 @@ def phone(pen: Pen) -> None:
     pen.line((0.90, 0.22), (0.72, 0.34), width=0.22)
 
 
+def qr(pen: Pen) -> None:
+    """Three finder patterns and some modules."""
+    for x, y in ((0.1, 0.58), (0.58, 0.58), (0.1, 0.1)):
+        pen.line((x, y), (x + 0.32, y), (x + 0.32, y + 0.32), (x, y + 0.32), (x, y), width=0.07)
+        pen.box(x + 0.1, y + 0.1, 0.12, 0.12, radius=0.01)
+    for x, y in ((0.56, 0.3), (0.72, 0.14), (0.84, 0.3), (0.56, 0.06), (0.84, 0.02)):
+        pen.box(x, y, 0.1, 0.1, radius=0.01)
+
+
 def clock(pen: Pen) -> None:
     pen.arc(0.5, 0.5, 0.40, 0, 360, width=0.09)
     pen.line((0.5, 0.74), (0.5, 0.5), (0.68, 0.40), width=0.09)
@@ -127,7 +136,7 @@ def arrow_left(pen: Pen) -> None:
 
 DRAWINGS: dict[str, Callable[[Pen], None]] = {
     drawing.__name__: drawing
-    for drawing in (plug, tap, card, check, cross, stop, bolt, pause, warning, phone, clock, wrench, arrow_left)
+    for drawing in (plug, tap, card, check, cross, stop, bolt, pause, warning, phone, qr, clock, wrench, arrow_left)
 }
 
 

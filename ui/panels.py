@@ -227,6 +227,10 @@ class Spinner(Widget):
             self._ring.circle = (self.center_x, self.center_y, radius)
             self._arc.circle = (self.center_x, self.center_y, radius, 0, 90)
 
+    @property
+    def turning(self) -> bool:
+        return self._ticking is not None
+
     def start(self) -> None:
         self.stop()
         self._ticking = Clock.schedule_interval(self._turn, SPIN_S)

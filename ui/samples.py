@@ -17,6 +17,7 @@ from terminal_app.screens import (
     OutOfService,
     OutOfServiceReason,
     Overview,
+    PayByPhone,
     PlugIn,
     PriceKind,
     PriceLine,
@@ -32,6 +33,8 @@ from ui.words import Words, catalogue
 CARD = "Mastercard ···· 0011"
 LONG_CARD = "American Express ···· 0011"
 QR = "HTTPS://CHARGE.EXAMPLE/R/K7Q2M9X4T1B8ZC5V"
+PAY_URL = "https://pay.charging.example/c/cs_test_a1B2c3D4"
+LONG_PAY_URL = "https://checkout.payments.charging.example/c/pay/cs_live_" + "a1B2c3D4" * 8 + "#" + "fidkdWxOYHwnPyd1" * 24
 LONG_QR = "https://receipts.charging.example/r/" + "0Ab9" * 16
 ENERGY = PriceLine(PriceKind.ENERGY, "0.59")
 PRICES = (ENERGY, PriceLine(PriceKind.TIME, "0.05", "from_min", {"from_min": "240"}), PriceLine(PriceKind.FLAT, "0.50"))
@@ -126,10 +129,15 @@ USUAL: dict[str, View] = {
     "offer": Offer(1, "1", PRICES, "19", False, 8000, False, True),
     "offer_simple": Offer(1, "1", (ENERGY,), "19", False, 8000, True, True, True),
     "offer_wait": Offer(1, "1", PRICES[:2], "19", False, 8000, True, False),
+    "offer_phone": Offer(1, "1", PRICES[:2], "19", False, 8000, True, True, by_phone=True),
+    "offer_phone_only": Offer(1, "1", PRICES[:2], "19", False, 8000, True, False, by_card=False, by_phone=True),
     "offer_free": Offer(1, "1", (PriceLine(PriceKind.ENERGY, "0"),), "19", True, 0, True, False, True),
     "not_for_sale": NotForSale(2, "2", NotForSaleReason.METER, True),
     "reading_card": ReadingCard(1),
     "bank_wait": BankWait(1, 8000, 4, 18),
+    "pay_by_phone": PayByPhone(1, "1", 8000, PAY_URL, "K7RM", 171),
+    "pay_by_phone_opening": PayByPhone(1, "1", 8000, "", "K7RM", 179),
+    "pay_by_phone_ending": PayByPhone(1, "1", 8000, "", "K7RM", 60, True),
     "declined": DeclinedView(1, DeclineWords.BANK_SILENT, 8000, 25),
     "plug_in": PlugIn(1, "1", 8000, CARD, 154),
     "plug_in_free": PlugIn(1, "1", 0, "", 154),
@@ -145,6 +153,11 @@ HARDEST: dict[str, View] = {
     "overview_named": Overview(tuple(ConnectorTile(t.connector, f"Parking bay {t.connector:02}", t.state) for t in TILES)),
     "offer_many": Offer(1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, False, True, True),
     "offer_long_wait": Offer(1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, True, False, True),
+    "offer_phone_long": Offer(1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, False, True, True, True, True),
+    "offer_phone_only_long": Offer(1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, True, False, True, False, True),
+    "pay_by_phone_long": PayByPhone(1, "Parking bay 01", 150000, LONG_PAY_URL, "WWWM", 1199),
+    "pay_by_phone_opening_long": PayByPhone(1, "Parking bay 01", 150000, "", "WWWM", 1199),
+    "pay_by_phone_ending_long": PayByPhone(1, "Parking bay 01", 150000, "", "WWWM", 1199, True),
     "charging_long": charging(
         label="Parking bay 01",
         phase=ChargePhase.METER_LOST,

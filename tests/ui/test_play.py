@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from terminal_app.screens import Button, ChargePhase, Charging, OutOfService, OutOfServiceReason, Receipt, Touch
+from terminal_app.screens import Button, ChargePhase, Charging, OutOfService, OutOfServiceReason, PayByPhone, Receipt, Touch
 from tests.ui.conftest import SIZE
 from tests.ui.stage import Stage, picture, stage
 from ui import samples
@@ -177,6 +177,34 @@ def test_the_receipt_code_decodes_from_the_framebuffer(content: str, theme: Them
         near = picture()[SIZE[1] - top : SIZE[1] - bottom, left:right]  # as a phone held before it sees it, twice as large
         near = cv2.resize(near, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
         assert cv2.QRCodeDetector().detectAndDecode(cv2.cvtColor(near, cv2.COLOR_RGB2BGR))[0] == content
+
+
+@pytest.mark.parametrize("theme", THEMES.values(), ids=lambda theme: theme.name)
+@pytest.mark.parametrize("name", ["pay_by_phone", "pay_by_phone_long"])
+def test_the_payment_code_decodes_from_the_framebuffer(name: str, theme: Theme) -> None:
+    """Payment addresses are several hundred characters long."""
+    view = (samples.USUAL | samples.HARDEST)[name]
+    assert isinstance(view, PayByPhone)
+    for player in stage(theme=theme):
+        player.show(screen(view, screen_no=2))
+        code = player.frame.views[PayByPhone].qr  # type: ignore[attr-defined]
+        assert code.module_px >= 3
+        left, bottom, right, top = (round(edge) for edge in (code.x, code.y, code.right, code.top))
+        near = picture()[SIZE[1] - top : SIZE[1] - bottom, left:right]
+        near = cv2.resize(near, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+        assert cv2.QRCodeDetector().detectAndDecode(cv2.cvtColor(near, cv2.COLOR_RGB2BGR))[0] == view.url
+        told = {getattr(widget, "text", "") for widget in player.frame.walk()}
+        assert view.check_word in told, "the word that the page shows, too"
+
+
+def test_pay_by_phone_is_touched_and_cancelled(on_stage: Stage) -> None:
+    on_stage.show(screen(samples.USUAL["offer_phone"], screen_no=4))
+    on_stage.tap(on_stage.frame.rects()["pay_by_phone"])
+    on_stage.show(screen(samples.USUAL["pay_by_phone"], screen_no=5))
+    on_stage.tap(on_stage.frame.rects()["cancel"])
+    assert on_stage.touches() == [Touch(4, Button.PAY_BY_PHONE), Touch(5, Button.CANCEL)]
+    on_stage.show(screen(samples.USUAL["offer"], screen_no=6))
+    assert "pay_by_phone" not in on_stage.frame.rects(), "not offered while it does not work"
 
 
 def test_a_requested_picture_is_the_framebuffer(tmp_path: Path) -> None:

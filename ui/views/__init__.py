@@ -4,7 +4,7 @@ from ui.views.base import ViewBox
 from ui.views.charging import ChargingBox
 from ui.views.offer import OfferBox
 from ui.views.overview import OverviewBox
-from ui.views.paying import BankWaitBox, DeclinedBox, PlugInBox, ReadingCardBox
+from ui.views.paying import BankWaitBox, DeclinedBox, PayByPhoneBox, PlugInBox, ReadingCardBox
 from ui.views.receipt import ReceiptBox
 from ui.views.stopped import NotForSaleBox, OutOfServiceBox
 
@@ -16,6 +16,7 @@ VIEW_CLASSES: dict[type, type[ViewBox]] = {
         NotForSaleBox,
         ReadingCardBox,
         BankWaitBox,
+        PayByPhoneBox,
         DeclinedBox,
         PlugInBox,
         ChargingBox,

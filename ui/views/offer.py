@@ -76,6 +76,7 @@ class OfferBox(ViewBox):
         self.buttons = row(style, gap=12, size_hint_y=None, height=style.px(64))
         self.back = Action(style, press, Button.BACK, kind="quiet", icon="arrow_left", size=22, size_hint_x=0.6)
         self.start = Action(style, press, Button.START, kind="accent", icon="bolt", size=22)
+        self.phone = Action(style, press, Button.PAY_BY_PHONE, kind="quiet", icon="qr", size=22)
         self.steps.add_widget(self.plug)
         self.steps.add_widget(self.pay)
         self.add_widget(self.offered)
@@ -122,10 +123,20 @@ class OfferBox(ViewBox):
         show_vat = view.vat_percent and not view.free
         self.vat.text = words.say("offer.vat", percent=words.percent(view.vat_percent)) if show_vat else ""
         self._show_prices(view, screen, words)
+        stacked = view.several and view.by_phone and not self.style.portrait and len(view.prices) > FEW  # a narrow side
         self._show_steps(view, words)
+        if stacked:
+            self.plug.hint.text = self.pay.hint.text = ""
         set_present(self.buttons, self.start, view.free)
-        set_present(self.buttons, self.back, view.several, index=1)
-        set_present(self.steps, self.buttons, view.free or view.several)
+        set_present(self.buttons, self.phone, view.by_phone)
+        set_present(self.buttons, self.back, view.several, index=len(self.buttons.children))
+        set_present(self.steps, self.buttons, view.free or view.several or view.by_phone)
+        self.buttons.orientation = "vertical" if stacked else "horizontal"
+        self.buttons.height = self.style.px(58 * 2 + 12 if stacked else 64)
+        self.back.size_hint_x = 1 if stacked else 0.6
+        self.phone.fill = "quiet" if view.by_card else "accent"
+        self.phone.label.role = self.phone.icon.role = f"on_{self.phone.fill}"
+        self.phone.label.text = words.say("button.pay_by_phone")
         self.start.label.text = words.say("button.start")
         self.back.label.text = words.say("button.back")
 
@@ -178,6 +189,8 @@ class OfferBox(ViewBox):
         )
         if view.free:
             self.pay.show("bolt", words.say("offer.start"), words.say("offer.start_hint"), next_one=done)
+        elif not view.by_card:
+            self.pay.show("qr", words.say("offer.phone"), words.say("offer.phone_hint"), next_one=done)
         elif view.card_ready:
             self.pay.show("tap", words.say("offer.tap"), words.say("offer.tap_hint"), next_one=done)
         else:

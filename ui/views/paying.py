@@ -1,10 +1,12 @@
-"""From the tap to the plug: reading the card, waiting for the bank, refused, approved."""
+"""From the tap to the plug: reading the card, waiting for the bank, the page for the phone, refused, approved."""
 
-from terminal_app.screens import BankWait, Button, DeclinedView, DeclineWords, PlugIn, ReadingCard, Screen
+from urllib.parse import urlsplit
+
+from terminal_app.screens import BankWait, Button, DeclinedView, DeclineWords, PayByPhone, PlugIn, ReadingCard, Screen
 from ui.labels import FitLabel
-from ui.panels import Press, Progress, Spinner
+from ui.panels import Action, Panel, Press, Progress, Qr, Spinner, column, row
 from ui.theme import Style
-from ui.views.base import Notice
+from ui.views.base import Notice, ViewBox, set_present
 from ui.words import Words
 
 CARD_TROUBLE = {
@@ -54,6 +56,74 @@ class BankWaitBox(Notice):
 
     def left(self) -> None:
         self.spinner.stop()
+
+
+class PayByPhoneBox(ViewBox):
+    """The code as large as it goes: payment addresses are long. Where it leads and its check word stand beside it."""
+
+    shows = PayByPhone
+
+    def __init__(self, style: Style, press: Press) -> None:
+        super().__init__(style, press, orientation="vertical" if style.portrait else "horizontal")
+        self.code = Panel(style, pad=(6, 6), size_hint=(1, 0.56) if style.portrait else (0.47, 1))
+        self.qr, self.spinner = Qr(style), Spinner(style)
+        self.side = column(style, gap=10, size_hint=(1, 0.44) if style.portrait else (0.53, 1))
+        told = Panel(style, orientation="vertical", gap=2, pad=(18, 10))
+        self.title = FitLabel(style, 34, bold=True, wrap=True, valign="bottom", size_hint_y=0.8)
+        self.text = FitLabel(style, 20, wrap=True, valign="top", size_hint_y=1.2)
+        self.check = FitLabel(style, 18, role="muted", wrap=True, valign="bottom", size_hint_y=0.8)
+        self.word = FitLabel(style, 38, bold=True, size_hint_y=0.7)
+        self.host = FitLabel(style, 18, size_hint_y=0.45)
+        for part in (self.title, self.text, self.check, self.word, self.host):
+            told.add_widget(part)
+        foot = row(style, gap=12, size_hint_y=None, height=style.px(68))
+        self.left_time = FitLabel(style, 26, bold=True, size_hint_x=0.5)
+        self.cancel = Action(style, press, Button.CANCEL, kind="quiet", icon="cross", size_hint_x=0.5)
+        foot.add_widget(self.left_time)
+        foot.add_widget(self.cancel)
+        self.side.add_widget(told)
+        self.side.add_widget(foot)
+        self.foot = foot
+        self.add_widget(self.code)
+        self.add_widget(self.side)
+        self._on_glass = False
+
+    def show(self, view: PayByPhone, screen: Screen, words: Words) -> None:
+        way = "ending" if view.ending else "title" if view.url else "opening"
+        amount, connector = words.money(view.hold_minor, screen.currency), words.connector(view.label)
+        if way == "title":
+            self.title.text = words.say("phone.title")
+            self.text.text = words.say("phone.text", amount=amount, connector=connector)
+        else:
+            self.title.text = words.say("phone.ending" if view.ending else "phone.opening")
+            self.text.text = words.say("phone.ending_text" if view.ending else "phone.opening_text")
+        self.check.text = words.say("phone.check") if view.url else ""
+        self.word.text = view.check_word if view.url else ""
+        self.host.text = (urlsplit(view.url).hostname or "") if view.url else ""
+        self.qr.content = view.url
+        set_present(self.code, self.qr, bool(view.url))
+        set_present(self.code, self.spinner, not view.url)
+        self._turn()
+        minutes, seconds = divmod(view.left_s, 60)
+        self.left_time.text = "" if view.ending else words.say("phone.left", time=f"{minutes}:{seconds:02}")
+        set_present(self.foot, self.cancel, not view.ending)
+        self.cancel.label.text = words.say("button.cancel")
+
+    def entered(self) -> None:
+        self._on_glass = True
+        self._turn()
+
+    def left(self) -> None:
+        self._on_glass = False
+        self._turn()
+
+    def _turn(self) -> None:
+        """The spinner turns only while it is seen."""
+        turning = self._on_glass and self.spinner.parent is not None
+        if turning and not self.spinner.turning:
+            self.spinner.start()
+        elif not turning:
+            self.spinner.stop()
 
 
 class DeclinedBox(Notice):
