@@ -13,7 +13,7 @@ from terminal_app.screens import Button, Receipt
 from terminal_app.session import actions, events, machine, presenter
 from terminal_app.session import facts as f
 from terminal_app.session.state import Phase, SettlementPhase
-from terminal_app.values import Approved, Declined, DeclineReason, Device, EvseStatus, Fault, OutcomeUnknown, Pilot
+from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Device, EvseStatus, Fault, OutcomeUnknown, Pilot
 from tests.simulation import stage
 from tests.simulation.rules import IDENTITY, Rules
 
@@ -27,9 +27,12 @@ class Money(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rules = Rules(stage.configuration(meter_return_s=120, settle_deadline_s=600, plug_window_s=60, checkpoint_s=20))
+        self.rules = Rules(
+            stage.configuration(by_phone=True, meter_return_s=120, settle_deadline_s=600, plug_window_s=60, checkpoint_s=20)
+        )
         self.old: list[actions.Action] = []
         self.asked_by_tap: Counter[bytes] = Counter()
+        self.pages: Counter[str] = Counter()
         self.step_keys: dict[tuple[str, str], str] = {}
         self.taps = 0
         self.screens_seen = [1]
@@ -44,7 +47,8 @@ class Money(RuleBasedStateMachine):
         for action in self.rules.todo[before:]:
             self._check_action(action, committed)
         if isinstance(event, events.Booted):
-            assert not any(isinstance(one, actions.Authorize) for one in turn.actions), "a tap was sent again"
+            sent = [one for one in turn.actions if isinstance(one, actions.Authorize | actions.OpenCheckout)]
+            assert not sent, "a tap or a page was sent again"
 
     def _check_action(self, action: actions.Action, committed: list[f.Fact]) -> None:
         """I7: nothing is sent without its committed intent; I8: keys never change; I1: never above what is held."""
@@ -53,6 +57,13 @@ class Money(RuleBasedStateMachine):
                 assert any(isinstance(one, f.AuthorizationIntended) and one.hold == hold for one in committed)
                 self.asked_by_tap[bytes(card.emv)] += 1
                 assert self.asked_by_tap[bytes(card.emv)] == 1, "one tap asked the bank twice"
+            case actions.OpenCheckout(hold=hold):
+                assert any(isinstance(one, f.AuthorizationIntended) and one.hold == hold for one in committed)
+                self.pages[hold.hold_id] += 1
+                assert self.pages[hold.hold_id] == 1, "a page was opened twice"
+            case actions.WatchCheckout(hold=hold) | actions.ExpireCheckout(hold=hold):
+                named = {one.hold_id: one.reference for one in committed if isinstance(one, f.CheckoutOpened)}
+                assert named[hold.hold_id] == hold.trace["checkout"]
             case actions.Capture(hold=hold, step=step) | actions.Void(hold=hold, step=step):
                 kind = f.CaptureIntended if isinstance(action, actions.Capture) else f.VoidIntended
                 intents = [one for one in committed if isinstance(one, kind) and one.hold_id == hold.hold_id]
@@ -180,6 +191,42 @@ class Money(RuleBasedStateMachine):
         }[way]
         self.feed(events.AuthorizationAnswered(hold.hold_id, outcome))
 
+    @rule(way=st.sampled_from(["ok", "ok", "ok", "no", "unreachable", "unknown"]))
+    def page_opens(self, way: str) -> None:
+        """Once for each question; perhaps long after our own deadline."""
+        waiting = [one for one in self.rules.todo if isinstance(one, actions.OpenCheckout)]
+        if not waiting:
+            return
+        self.rules.todo.remove(waiting[0])
+        hold_id = waiting[0].hold.hold_id
+        answer = {
+            "ok": Checkout(f"https://pay.example/{hold_id}", f"page-{hold_id}", 1),
+            "no": Declined(DeclineReason.GATEWAY_REFUSED),
+            "unreachable": Declined(DeclineReason.UNREACHABLE),
+            "unknown": OutcomeUnknown("no answer"),
+        }[way]
+        self.feed(events.CheckoutAnswered(hold_id, answer))
+
+    @rule(expired=st.booleans(), way=st.sampled_from(["paid", "paid", "partial", "tiny", "more", "over", "no", "unknown"]))
+    def page_is_paid_or_ends(self, expired: bool, way: str) -> None:
+        """A watched page answers once, never that nobody knows; an end that was asked for answers in any way, after it or alone."""
+        kind = actions.ExpireCheckout if expired else actions.WatchCheckout
+        waiting = [one for one in self.rules.todo if isinstance(one, kind)]
+        if not waiting or (way == "unknown" and not expired):
+            return
+        self.rules.todo.remove(waiting[0])
+        hold = waiting[0].hold
+        outcome = {
+            "paid": Approved(hold.amount_minor, {**hold.trace, "brand": "visa", "last4": "4242"}),
+            "partial": Approved(2_000, {}),
+            "tiny": Approved(3, {}),
+            "more": Approved(hold.amount_minor + 1, {}),
+            "over": Declined(DeclineReason.TOO_LATE, "expired"),
+            "no": Declined(DeclineReason.REFUSED, "05"),
+            "unknown": OutcomeUnknown("no answer"),
+        }[way]
+        self.feed(events.AuthorizationAnswered(hold.hold_id, outcome))
+
     @rule(
         place=PLACE, way=st.sampled_from(["ok", "ok", "other", "no", "late", "unreachable", "unknown"]), foreign=st.integers(0, 5)
     )
@@ -257,6 +304,23 @@ class Money(RuleBasedStateMachine):
             self.touch(Button.OK)
         self.frame_shown(fresh=True, place=0)
         self.tap(late=0, number=1, seen=False)
+
+    @precondition(lambda self: self.rules.phase is Phase.NONE and not self.rules.state.faults)
+    @rule(gives_up=st.booleans())
+    def a_driver_pays_by_phone(self, gives_up: bool) -> None:
+        self.controller_obeys(plugged=True)
+        self.meter_reports(flowed=0, glitch=0)
+        for _ in range(2):
+            if isinstance(presenter.view_of(self.rules.state, self.rules.terms()), Receipt):
+                self.touch(Button.DONE)
+            self.touch(Button.OK)
+        self.frame_shown(fresh=True, place=0)
+        self.touch(Button.PAY_BY_PHONE)
+        self.page_opens("ok")
+        if gives_up:
+            self.touch(Button.CANCEL)
+        else:
+            self.page_is_paid_or_ends(expired=False, way="paid")
 
     @precondition(lambda self: self.rules.phase in (Phase.AUTHORIZING, Phase.AUTHORIZED, Phase.STARTING))
     @rule()
