@@ -1,5 +1,6 @@
 """Paying by phone, rule by rule: what is offered, what is committed before what, and how each page ends."""
 
+import msgspec
 import pytest
 
 from terminal_app import screens
@@ -232,3 +233,20 @@ def test_a_restart_ends_page_and_payment(with_page: bool, new_boot: bool) -> Non
 def test_check_words_can_be_told_apart_and_read() -> None:
     words = {check_word(f"{number:032x}") for number in range(1000)}
     assert len(words) > 990 and all(len(word) == 4 and not set(word) & set("0O1I5S8B2Z") for word in words)
+
+
+def test_the_first_gateway_of_each_kind_is_used() -> None:
+    both = stage.configuration(by_phone=True)
+    assert (both.tap_gateway, both.checkout_gateway) == ("acquirer", "phone")
+    turned = dict(reversed(both.gateway.items()))
+    assert msgspec.structs.replace(both, gateway=turned).tap_gateway == "acquirer", "a page gateway takes no cards"
+    assert stage.configuration().checkout_gateway == ""
+
+
+def test_with_pages_only_no_card_is_asked_for() -> None:
+    both = stage.configuration(by_phone=True)
+    one = Rules(msgspec.structs.replace(both, gateway={"phone": both.gateway["phone"]}))
+    one.to_offer()
+    assert offer(one).by_phone and not offer(one).by_card and one.state.kiosk.request is None
+    one.feed(events.FaultSeen(Fault(Device.GATEWAY, 0, "phone"), True))
+    assert one.view == screens.NotForSale(1, "1", screens.NotForSaleReason.GATEWAY)
