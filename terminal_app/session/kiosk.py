@@ -33,7 +33,8 @@ def _touched(turn: Turn, event: events.Event) -> None:
     """A touch on the meaning that is on the glass (older ones were refused by the engine)."""
     assert isinstance(event, events.Touched)
     kiosk, now = turn.state.kiosk, turn.terms.now.mono_ms
-    turn.note_kiosk(since_mono_ms=now)
+    if kiosk.phase is not KioskPhase.DECLINED:  # another language does not keep a refusal on the screen
+        turn.note_kiosk(since_mono_ms=now)
     connector, several = kiosk.connector, len(turn.terms.config.connector) > 1
     session = turn.state.sessions.get(connector)
     phase = session.phase if session else Phase.NONE
@@ -204,7 +205,7 @@ def _ticked(turn: Turn, event: events.Event) -> None:
     here_ms = now - kiosk.since_mono_ms
     if kiosk.phase is KioskPhase.READING and here_ms > READING_LONGEST_MS:
         _decline(turn, DeclineWords.CARD_ERROR, 0)
-    elif kiosk.phase is KioskPhase.DECLINED and here_ms > policy.declined_show_s * 1000:
+    elif kiosk.phase is KioskPhase.DECLINED and here_ms > presenter.declined_show_ms(kiosk, policy):
         turn.note_kiosk(phase=KioskPhase.FOCUSED, declined=None, since_mono_ms=now)
     elif kiosk.phase is KioskPhase.FOCUSED and here_ms > IDLE_TO_OVERVIEW_MS and _nobody_acts(turn, kiosk.connector):
         _back_to_start(turn)

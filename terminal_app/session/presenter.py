@@ -4,14 +4,17 @@ import msgspec
 
 from terminal_app import screens as s
 from terminal_app.billing.tariff import price_lines, vat_percent_text
+from terminal_app.config import PolicySection
 from terminal_app.session import checkout, sale
 from terminal_app.session.bill import cost_until, frozen_tariff
 from terminal_app.session.evolve import card_text
 from terminal_app.session.facts import Terminated
-from terminal_app.session.state import Finished, KioskPhase, Phase, Session, State, Terms
+from terminal_app.session.state import Finished, Kiosk, KioskPhase, Phase, Session, State, Terms
+from terminal_app.session.words import CARD_WORDS
 from terminal_app.values import Pilot
 
 METER_LOST_AFTER_MS = 5_000
+MISREAD_SHOW_MS = 4_000
 MONEY = {
     None: s.MoneyWords.SETTLING,
     Terminated.CAPTURED: s.MoneyWords.CAPTURED,
@@ -68,7 +71,7 @@ def view_of(state: State, terms: Terms) -> s.View:
     kiosk, connector = state.kiosk, state.kiosk.connector
     label = _label(terms, connector)
     if kiosk.phase is KioskPhase.DECLINED and kiosk.declined is not None:
-        left_ms = terms.config.policy.declined_show_s * 1000 - (terms.now.mono_ms - kiosk.since_mono_ms)
+        left_ms = declined_show_ms(kiosk, terms.config.policy) - (terms.now.mono_ms - kiosk.since_mono_ms)
         return s.DeclinedView(connector, kiosk.declined, kiosk.declined_hold_minor, max(0, left_ms // 1000))
     if kiosk.phase is KioskPhase.READING:
         return s.ReadingCard(connector)
@@ -83,6 +86,12 @@ def view_of(state: State, terms: Terms) -> s.View:
     if reason := sale.not_for_sale(state, terms, connector):
         return s.NotForSale(connector, label, reason, several=len(terms.config.connector) > 1)
     return _offer(state, terms, connector, label)
+
+
+def declined_show_ms(kiosk: Kiosk, policy: PolicySection) -> int:
+    """How long a refusal stays. A card that was only misread is about to be held out again: that may be soon."""
+    misread = kiosk.declined in CARD_WORDS.values()
+    return min(policy.declined_show_s * 1000, MISREAD_SHOW_MS) if misread else policy.declined_show_s * 1000
 
 
 def _label(terms: Terms, connector: int) -> str:

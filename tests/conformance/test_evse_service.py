@@ -63,7 +63,12 @@ def example_blocks() -> dict[str, list[str]]:
     """The alternatives that the example shows as comments: driver -> its lines."""
     found: dict[str, list[str]] = {}
     lines: list[str] = []
-    for line in re.findall(r"(?m)^#   (\w+ = .*)$", EXAMPLE.read_text()):
+    for whole in EXAMPLE.read_text().splitlines():
+        if not whole.startswith("#"):
+            lines = []  # the block has ended; other alternatives may follow elsewhere
+        if not (shown := re.match(r"#   (\w+ = .*)$", whole)):
+            continue
+        line = shown[1]
         if line.startswith("driver = "):
             lines = found.setdefault(line.split('"')[1], [])
         lines.append(line)
