@@ -192,11 +192,19 @@ class AccountSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=
     ca_file: Path | None = None
 
 
+class AccountPageSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="account-page"):
+    """[gateway.NAME] kind = "account-page": the same accounts by phone (QR), on a page of the office."""
+
+    url: Name
+    token_file: Path
+    ca_file: Path | None = None
+
+
 TAP_KINDS = (Iso8583Section, CyberSourceSection, AccountSection)
-CHECKOUT_KINDS = (StripeSection,)
+CHECKOUT_KINDS = (StripeSection, AccountPageSection)
 """Pages whose payment the terminal can see by itself. Adyen's is known by notification only: not offered at the screen yet."""
 
-GatewaySection = Iso8583Section | StripeSection | AdyenSection | CyberSourceSection | AccountSection
+GatewaySection = Iso8583Section | StripeSection | AdyenSection | CyberSourceSection | AccountSection | AccountPageSection
 
 
 class PolicySection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

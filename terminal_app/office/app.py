@@ -8,8 +8,11 @@ from terminal_app.office.access import Access
 from terminal_app.office.account_api import AccountApi
 from terminal_app.office.accounts import Accounts
 from terminal_app.office.api import Api
+from terminal_app.office.checkout_api import CheckoutApi
+from terminal_app.office.checkouts import Checkouts
 from terminal_app.office.ingest import Collector
 from terminal_app.office.pages import Pages
+from terminal_app.office.pay_pages import PayPages
 from terminal_app.office.signing import OfficeKey
 from terminal_app.office.slices import Slices
 from terminal_app.office.store import Store
@@ -32,4 +35,6 @@ def build(office: Office) -> Starlette:
     api = Api(office.database, collector, access)
     accounts = AccountApi(office.database, Accounts(office.database), Slices(office.database, office.key), access)
     pages = Pages(office.database, access, office.public_url, office.demo)
-    return Starlette(routes=[*api.routes, *accounts.routes, *pages.routes])
+    checkouts = Checkouts(office.database)
+    by_phone = [*CheckoutApi(checkouts, access, office.public_url).routes, *PayPages(checkouts, office.demo).routes]
+    return Starlette(routes=[*api.routes, *accounts.routes, *by_phone, *pages.routes])

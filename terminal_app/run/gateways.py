@@ -33,6 +33,10 @@ def build(name: str, section: config.GatewaySection, settings: config.Config, pa
                 from terminal_app.payments.account import AccountGateway
 
                 return AccountGateway(name, section, settings.demo)
+            case config.AccountPageSection():
+                from terminal_app.payments.account_page import AccountPageGateway
+
+                return AccountPageGateway(name, section, settings.demo)
             case config.CyberSourceSection():
                 from terminal_app.payments.cybersource import CyberSourceGateway
 

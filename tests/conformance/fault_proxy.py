@@ -236,6 +236,7 @@ def _somebody_elses(reply: Reply) -> Reply:
         if isinstance(value, dict):
             names = (
                 "id",
+                "key",
                 "client_reference_id",
                 "payment_intent",
                 "reference",
