@@ -10,9 +10,9 @@ from terminal_app.config import AccountPageSection
 from terminal_app.office.access import hash_of
 from terminal_app.office.phone_tables import account_checkouts
 from terminal_app.payments.account_page import AccountPageGateway
-from terminal_app.values import DeclineReason
+from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold
 from tests.browser import Browser, Page
-from tests.conformance.checkout_kit import CheckoutBench, CheckoutKit
+from tests.conformance.checkout_kit import CheckoutBench, CheckoutKit, fresh_hold, fresh_step, paid, shown
 from tests.conformance.fault_proxy import FaultProxy
 from tests.peers.venvs import free_port
 from tests.unit.account_samples import OfficeProcess
@@ -118,3 +118,149 @@ def bench(driver: Driver, tmp_path: Path) -> Iterator[CheckoutBench]:
 
 class TestAccountPage(CheckoutKit):
     pass
+
+
+# --- what the driver sees ---------------------------------------------------------------------------------------------
+
+
+def opened(bench: CheckoutBench, serial: int = 41) -> tuple[Hold, str]:
+    hold = fresh_hold(serial)
+    page = bench.gateway.open_checkout(hold, STATION, 10)
+    assert isinstance(page, Checkout)
+    return shown(hold, page), page.url
+
+
+def test_the_page_names_place_connector_word_and_hold_before_anything_is_asked(bench: CheckoutBench, driver: Driver) -> None:
+    page = driver.scan(opened(bench)[1])
+    for words in ("Car park, level 1", "Connector 2", "ACDE", "50.00 EUR", "no payment yet", "can be paid for 25 more min"):
+        assert words in page.text, words
+    assert "demo" not in page.text.lower(), "the demo wallet is for demo offices"
+    german = driver.scan(opened(bench)[1], "de-DE,de;q=0.9,en;q=0.8")
+    assert "Ladepunkt 2" in german.text and "50,00 EUR reservieren" in german.text and '<html lang="de">' in german.html
+
+
+def test_the_page_runs_no_script_and_is_kept_nowhere(bench: CheckoutBench, driver: Driver) -> None:
+    page = driver.scan(opened(bench)[1])
+    rules = page.headers["content-security-policy"]
+    assert "default-src 'none'" in rules and "form-action 'self'" in rules and "script-src" not in rules
+    assert page.headers["cache-control"] == "no-store" and page.headers["referrer-policy"] == "no-referrer"
+    assert "<script" not in page.html and 'content="width=device-width' in page.html
+
+
+@pytest.mark.parametrize(
+    ("balance_minor", "more", "words"),
+    [
+        (10, {}, "balance is too low"),
+        (9000, {"blocked": True}, "account is blocked"),
+        (9000, {"hold_max_minor": 100}, "above the account's limit"),
+    ],
+)
+def test_a_refusal_says_why_and_the_page_can_still_be_paid(
+    bench: CheckoutBench, driver: Driver, balance_minor: int, more: dict[str, Any], words: str
+) -> None:
+    url = opened(bench)[1]
+    refused = driver.pay(url, driver.opened(balance_minor, **more))
+    assert refused.status == 402 and words in refused.text and "Nothing was held" in refused.text
+    assert driver.held_minor() == 0
+    assert "Held." in driver.pay(url).text and driver.held_minor() == 5000
+
+
+def test_wrong_secret_unknown_account_and_no_words_are_refused_alike(bench: CheckoutBench, driver: Driver) -> None:
+    url = opened(bench)[1]
+    wrong, unknown = driver.pay(url, secret="not-it"), driver.pay(url, "A-NOBODY")
+    assert wrong.status == unknown.status == 402
+    assert "Account or secret is wrong" in wrong.text and "Account or secret is wrong" in unknown.text
+    assert "fill in" in driver.pay(url, secret=" ").text
+    assert driver.pay(url, f" {driver.account.lower()} ").status == 200, "small letters and blanks are a phone keyboard's"
+
+
+def test_a_paid_page_is_never_paid_again(bench: CheckoutBench, driver: Driver) -> None:
+    hold, url = opened(bench)
+    form = driver.scan(url)  # kept by the back button
+    first = driver.pay(url)
+    assert first.status == 200 and "Go on at the charger" in first.text
+    again = Browser().press(form, "Hold", account=driver.account, secret=SECRET)
+    other = Browser().press(form, "Hold", account=driver.opened(9000), secret=SECRET)
+    assert again.status == 200 and "Go on at the charger" in again.text
+    assert other.status == 422 and "Another account has paid here already" in other.text
+    seen = driver.scan(url)
+    assert "cannot be paid again" in seen.text and driver.account not in seen.html, "a stranger learns nothing of who paid"
+    assert driver.held_minor() == 5000
+    bench.gateway.void(hold, fresh_step("void", 5000), 10)
+    assert driver.pay(url).status == 200 and driver.held_minor() == 0, "a released hold stays released"
+
+
+def test_an_ended_page_says_so_and_takes_nothing(bench: CheckoutBench, driver: Driver) -> None:
+    hold, url = opened(bench)
+    form = driver.scan(url)
+    assert isinstance(bench.gateway.expire_checkout(hold, 10), Declined)
+    late = Browser().press(form, "Hold", account=driver.account, secret=SECRET)
+    assert late.status == driver.scan(url).status == 410
+    assert "has ended" in late.text and "Nothing was held" in late.text
+    assert driver.scan(f"{driver.office.url}/pay/{'x' * 43}").status == 404
+    assert driver.held_minor() == 0
+
+
+def test_a_page_that_is_opened_again_has_another_address(bench: CheckoutBench, driver: Driver) -> None:
+    hold, url = opened(bench)
+    bench.gateway.expire_checkout(hold, 10)
+    again = bench.gateway.open_checkout(fresh_hold(), STATION, 10)
+    assert isinstance(again, Checkout) and again.url != url
+    assert driver.scan(url).status == 404 and driver.scan(again.url).status == 200
+
+
+def test_guessing_ends_after_a_few_tries(bench: CheckoutBench, driver: Driver) -> None:
+    victim = driver.opened(9000)
+    url = opened(bench)[1]
+    answers = [driver.pay(url, victim, f"guess-{n}").status for n in range(7)]
+    assert answers.count(402) <= 5 * 2 and answers[-1] == 429, "five a minute; a new minute may begin in between"
+    one_page = [driver.pay(opened(bench, 77)[1], driver.opened(9000), f"guess-{n}").status for n in range(12)]
+    assert one_page == [402] * 10 + [429] * 2, "a page takes ten wrong tries, whatever the account"
+    assert "Too many wrong tries" in driver.pay(opened(bench, 77)[1]).text
+    assert driver.pay(opened(bench, 78)[1]).status == 200, "another page is not touched by it"
+    assert driver.held_minor() == 5000
+
+
+def test_good_tries_are_not_counted(bench: CheckoutBench, driver: Driver) -> None:
+    """A fleet's drivers share one account."""
+    assert [driver.pay(opened(bench, 100 + n)[1]).status for n in range(12)] == [200] * 12
+
+
+@pytest.mark.parametrize("body", [b"account=" + b"A" * 5000, b"\xff\xfe=\x00", b"a=1&" * 50, b""])
+def test_a_form_that_is_none_changes_nothing(bench: CheckoutBench, driver: Driver, body: bytes) -> None:
+    page = driver.scan(opened(bench)[1])
+    assert Browser().post(page.url, body).status == 422
+    assert driver.held_minor() == 0
+
+
+def test_the_screen_learns_why_the_last_account_was_refused(bench: CheckoutBench, driver: Driver) -> None:
+    hold, url = opened(bench)
+    driver.decline(url, DeclineReason.INSUFFICIENT_FUNDS)
+    bench.gateway.expire_checkout(hold, 10)
+    assert bench.gateway.poll_checkout(hold, 10) == Declined(DeclineReason.INSUFFICIENT_FUNDS, "insufficient_funds")
+
+
+def test_another_terminal_neither_sees_nor_ends_the_page(bench: CheckoutBench, driver: Driver, tmp_path: Path) -> None:
+    hold, url = opened(bench)
+    token = tmp_path / "token"
+    mine = token.read_text()
+    token.write_text(driver.desk.terminal()[1])
+    assert bench.gateway.expire_checkout(hold, 10) == Declined(DeclineReason.TOO_LATE, "unknown_checkout")
+    token.write_text(mine)
+    assert driver.pay(url).status == 200 and isinstance(bench.gateway.poll_checkout(hold, 10), Approved)
+
+
+def test_a_killed_office_keeps_what_was_paid(bench: CheckoutBench, driver: Driver) -> None:
+    hold, url = opened(bench)
+    assert driver.pay(url).status == 200
+    driver.office.kill()
+    driver.office.start()
+    assert isinstance(bench.gateway.poll_checkout(hold, 10), Approved) and driver.held_minor() == 5000
+
+
+def test_what_a_phone_holds_is_captured_and_refunded_like_any_hold(bench: CheckoutBench, driver: Driver) -> None:
+    hold = paid(bench)
+    assert isinstance(bench.gateway.capture(hold, fresh_step("capture", 1190), 10), Approved)
+    assert isinstance(bench.gateway.refund(hold, fresh_step("refund", 90), 10), Approved)
+    (row,) = driver.desk.holds(terminal=driver.terminal)
+    assert (row["account"], row["captured_minor"], row["refunded_minor"]) == (driver.account, 1190, 90)
