@@ -44,6 +44,7 @@ class Wanted:
     ui: bool = True
     core_environment: Mapping[str, str] = field(default_factory=dict)
     size: str = "800x480"
+    by_phone: bool = False  # accounts pay on a page of the office
 
     @property
     def car_power_w(self) -> int:
@@ -192,6 +193,11 @@ class Site:
                 path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
             self.sockets.rmdir()
 
+    @property
+    def names_a_hold(self) -> str:
+        """What the keeper of the money calls a hold, in its books and in the record's trace."""
+        return "hold" if self.wanted.by_phone else "rrn"
+
     # --- configuration -----------------------------------------------------------------------------------------------
 
     @property
@@ -244,6 +250,7 @@ class Site:
                 "terminal_id": "DEMO0001",
                 "merchant_id": "DEMOMERCHANT001",
             },
+            **self.phone_sections(str(keys / "office.token")),
             "policy": policy,
             "keys": {"record": str(keys / "record.pem"), "ocmf": str(keys / "ocmf.pem")},
             "office": {
@@ -267,6 +274,12 @@ class Site:
             connector["tariff"] = "tariff.json"
         text = "".join(_table(f"[{name}]", items) for name, items in sections.items()) + _table("[[connector]]", connector)
         self.config.write_text(text)
+
+    def phone_sections(self, token_file: str) -> dict[str, dict[str, str]]:
+        """The gateway whose pages a phone opens, if there shall be one."""
+        if not self.wanted.by_phone:
+            return {}
+        return {"gateway.phone": {"kind": "account-page", "url": self.office_url, "token_file": token_file}}
 
     # --- what a person does ------------------------------------------------------------------------------------------
 
@@ -346,6 +359,13 @@ class Site:
             db.row_factory = sqlite3.Row
             return [dict(row) for row in db.execute("SELECT * FROM authorizations ORDER BY id")]
 
+    def account_rows(self) -> list[dict[str, Any]]:
+        """Holds in the books of the office's accounts, under the acquirer's names for them."""
+        columns = "hold, account, state, held_minor AS amount_minor, captured_minor"
+        with contextlib.closing(sqlite3.connect(f"file:{self.office_db}?mode=ro", uri=True)) as db:
+            db.row_factory = sqlite3.Row
+            return [dict(row) for row in db.execute(f"SELECT {columns} FROM account_holds ORDER BY opened_utc_ms")]
+
     def ledger_rows(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
         with contextlib.closing(sqlite3.connect(f"file:{self.state / 'ledger.db'}?mode=ro", uri=True)) as db:
             return list(db.execute(query, arguments))
@@ -373,6 +393,12 @@ class Site:
             raise RuntimeError(f"no button {button} on this screen ({drawn['view']}); there is: {there}")
         x, y, width, height = drawn["rects"][button]
         self.display.touch(int(x + width / 2), int(y + height / 2))
+
+    def scanned(self) -> str:
+        """What a phone's camera reads from the glass; "" if no code is there."""
+        with contextlib.suppress(OSError, ValueError):
+            return str(json.loads(self.rects.read_text())["code"])
+        return ""
 
     def screenshot(self, name: str) -> Path:
         """A picture of the real framebuffer."""

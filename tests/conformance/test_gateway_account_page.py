@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from scripts.demo.phone import Page, Phone
 from terminal_app.config import AccountPageSection
 from terminal_app.office.access import hash_of
 from terminal_app.office.phone_tables import account_checkouts
 from terminal_app.payments.account_page import AccountPageGateway
 from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold
-from tests.browser import Browser, Page
 from tests.conformance.checkout_kit import CheckoutBench, CheckoutKit, fresh_hold, fresh_step, paid, shown
 from tests.conformance.fault_proxy import FaultProxy
 from tests.peers.venvs import free_port
@@ -41,11 +41,11 @@ class Driver:
 
     def scan(self, url: str, language: str = "en") -> Page:
         """The page of an address that the office gave out; the public name leads to the process of this test."""
-        return Browser(language).get(url.replace("https://office.invalid", self.office.url))
+        return Phone(language).get(url.replace("https://office.invalid", self.office.url))
 
     def pay(self, url: str, account: str = "", secret: str = SECRET, language: str = "en") -> Page:
         page = self.scan(url, language)
-        return Browser(language).press(page, "", account=account or self.account, secret=secret)
+        return Phone(language).press(page, "", account=account or self.account, secret=secret)
 
     def decline(self, url: str, reason: DeclineReason) -> None:
         match reason:
@@ -179,8 +179,8 @@ def test_a_paid_page_is_never_paid_again(bench: CheckoutBench, driver: Driver) -
     form = driver.scan(url)  # kept by the back button
     first = driver.pay(url)
     assert first.status == 200 and "Go on at the charger" in first.text
-    again = Browser().press(form, "Hold", account=driver.account, secret=SECRET)
-    other = Browser().press(form, "Hold", account=driver.opened(9000), secret=SECRET)
+    again = Phone().press(form, "Hold", account=driver.account, secret=SECRET)
+    other = Phone().press(form, "Hold", account=driver.opened(9000), secret=SECRET)
     assert again.status == 200 and "Go on at the charger" in again.text
     assert other.status == 422 and "Another account has paid here already" in other.text
     seen = driver.scan(url)
@@ -194,7 +194,7 @@ def test_an_ended_page_says_so_and_takes_nothing(bench: CheckoutBench, driver: D
     hold, url = opened(bench)
     form = driver.scan(url)
     assert isinstance(bench.gateway.expire_checkout(hold, 10), Declined)
-    late = Browser().press(form, "Hold", account=driver.account, secret=SECRET)
+    late = Phone().press(form, "Hold", account=driver.account, secret=SECRET)
     assert late.status == driver.scan(url).status == 410
     assert "has ended" in late.text and "Nothing was held" in late.text
     assert driver.scan(f"{driver.office.url}/pay/{'x' * 43}").status == 404
@@ -229,7 +229,7 @@ def test_good_tries_are_not_counted(bench: CheckoutBench, driver: Driver) -> Non
 @pytest.mark.parametrize("body", [b"account=" + b"A" * 5000, b"\xff\xfe=\x00", b"a=1&" * 50, b""])
 def test_a_form_that_is_none_changes_nothing(bench: CheckoutBench, driver: Driver, body: bytes) -> None:
     page = driver.scan(opened(bench)[1])
-    assert Browser().post(page.url, body).status == 422
+    assert Phone().post(page.url, body).status == 422
     assert driver.held_minor() == 0
 
 

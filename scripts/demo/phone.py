@@ -1,4 +1,4 @@
-"""A browser without pictures: gets pages, fills the form that is there, follows redirects. For tests of the pages for phones."""
+"""The driver's phone: a browser without pictures. Gets pages, fills the form that is there, follows redirects."""
 
 import http.client
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class Page:
     links: dict[str, str] = field(default_factory=dict)  # words -> address
 
 
-class Browser:
+class Phone:
     """One phone. `language` is its Accept-Language."""
 
     def __init__(self, language: str = "en") -> None:
@@ -49,7 +49,7 @@ class Browser:
                 if words in said:
                     fields = {**form.fields, **filled, **({name: value} if name else {})}
                     return self._go(form.method.upper(), urljoin(page.url, form.action), urlencode(fields).encode())
-        raise AssertionError(f"no button {words!r} on: {page.text}")
+        raise RuntimeError(f"no button {words!r} on the phone: {page.text}")
 
     def _go(self, method: str, url: str, body: bytes) -> Page:
         for _ in range(MOST_REDIRECTS):
@@ -57,7 +57,7 @@ class Browser:
             if status not in (302, 303, 307):
                 return _read(url, status, headers, html)
             method, url, body = "GET", urljoin(url, headers["location"]), b""
-        raise AssertionError("redirected for ever")
+        raise RuntimeError("the phone is redirected for ever")
 
     def _ask(self, method: str, url: str, body: bytes) -> tuple[int, dict[str, str], str]:
         parts = urlsplit(url)
@@ -76,12 +76,14 @@ class Browser:
 class _Reader(HTMLParser):
     def __init__(self, page: Page) -> None:
         super().__init__()
-        self._page, self._link, self._button = page, "", False
+        self._page, self._link, self._button, self._unseen = page, "", False, False
         self._form = Form(page.url, "get")
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
         match tag:
+            case "title":
+                self._unseen = True
             case "form":
                 self._form = Form(given.get("action", ""), given.get("method", "get"))
                 self._page.forms.append(self._form)
@@ -95,11 +97,12 @@ class _Reader(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self._button = self._button and tag != "button"
+        self._unseen = self._unseen and tag != "title"
         self._link = "" if tag == "a" else self._link
 
     def handle_data(self, data: str) -> None:
         words = " ".join(data.split())
-        if not words:
+        if not words or self._unseen:
             return
         self._page.text += f"{words} "
         if self._button:
