@@ -18,7 +18,7 @@ def command(**changes: Any) -> Command:
         "actor": "Office",
         "reason": "the driver called",
         "issued_utc_ms": T0_UTC_MS,
-        "expires_utc_ms": T0_UTC_MS + 600_000,
+        "expires_utc_ms": T0_UTC_MS + 900_000,
     }
     return Command(**(said | changes))
 
