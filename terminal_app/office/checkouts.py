@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from terminal_app.office import store, tries
+from terminal_app.office import charges, store, tries
 from terminal_app.office.access import hash_of
 from terminal_app.office.accounts import Accounts, NewAccount, Refused, Who, account_of, new_id, place, same
 from terminal_app.office.phone_tables import account_checkouts
@@ -84,8 +84,9 @@ class Checkouts:
         row = dict(found)
         return row | ({"state": EXPIRED} if _is_over(row) else {})
 
-    def pay(self, token: str, who: Who) -> dict[str, Any]:
-        """Hold the page's amount. The same account again: the same answer. Refused leaves the page as it was."""
+    def pay(self, token: str, who: Who) -> str:
+        """Hold the page's amount; the token of the charge that begins. The same account again: the same answer. Refused leaves
+        the page as it was."""
         limits = (tries.Limit(f"page:{token}", TRIES_PER_PAGE, for_ever=True), tries.of_account(who.account))
         with self._database.write() as db:
             taken = tries.take(db, *limits)
@@ -103,7 +104,7 @@ class Checkouts:
             raise
         with self._database.write() as db:
             tries.give_back(db, *limits)
-        return paid
+            return charges.token_of(db, paid["terminal"], paid["key"])
 
     def _pay(self, token: str, who: Who) -> dict[str, Any]:
         with self._database.write() as db:
@@ -118,7 +119,9 @@ class Checkouts:
                     raise Refused(422, "paid_by_another", "another account has paid: nothing was held on this one")
                 return row
             hold = place(db, row["terminal"], row["key"], who, row["amount_minor"], row["currency"])
-            return _changed(db, row, state=PAID, account=account, hold=hold["hold"], refused_as="")
+            paid = _changed(db, row, state=PAID, account=account, hold=hold["hold"], refused_as="")
+            charges.watch(db, paid)
+            return paid
 
     def demo_wallet(self, token: str) -> Who:
         """Demo offices only: an account made for this page, with money for it. The same page, the same account."""

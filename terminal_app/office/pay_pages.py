@@ -49,13 +49,13 @@ class PayPages:
                 who = Who(account=account, secret_sha256=hash_of(secret))
             else:
                 return self._shown(request, 422, "refused_nothing_said", account)
-            self._checkouts.pay(token, who)
+            charge = self._checkouts.pay(token, who)
         except Refused as refusal:
             return self._refused(request, refusal, account)
         except sa.exc.SQLAlchemyError as problem:
             log.error("a page was not paid: %s", type(problem).__name__)
             return self._leaves.message(request, "later", 503)
-        return onwards(f"/pay/{token}")
+        return onwards(f"/c/{charge}")
 
     def _refused(self, request: Request, refusal: Refused, account: str) -> Response:
         if refusal.code in ENDED:

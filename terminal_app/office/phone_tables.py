@@ -38,3 +38,23 @@ tries = sa.Table(
     sa.Column("count", sa.Integer, nullable=False),
     sa.Column("utc_ms", Big, nullable=False, index=True),
 )
+phone_charges = sa.Table(
+    "phone_charges",
+    metadata,
+    sa.Column("token", sa.String(64), primary_key=True),
+    sa.Column("origin", sa.String(4), nullable=False),  # page = paid on a page, app = started from afar
+    sa.Column("terminal", sa.String(36), nullable=False),
+    sa.Column("key", sa.String(64), nullable=False),  # of the hold
+    sa.Column("connector", sa.Integer, nullable=False),
+    sa.Column("station", sa.String(200), nullable=False),
+    sa.Column("account", sa.String(36), nullable=False),
+    sa.Column("hold", sa.String(36), nullable=False),
+    sa.Column("held_minor", Big, nullable=False),
+    sa.Column("currency", sa.String(3), nullable=False),
+    sa.Column("state", sa.String(8), nullable=False, index=True),  # asked | taken | released: see charge_fate
+    sa.Column("command_id", sa.String(64), nullable=False),  # the start; "" = none was needed
+    sa.Column("stop_command_id", sa.String(64), nullable=False),  # the newest stop; "" = none
+    sa.Column("made_utc_ms", Big, nullable=False),
+    sa.Column("changed_utc_ms", Big, nullable=False),
+    sa.UniqueConstraint("terminal", "key"),
+)

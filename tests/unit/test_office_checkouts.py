@@ -13,7 +13,7 @@ from terminal_app.office import store
 from terminal_app.office.access import hash_of
 from terminal_app.office.accounts import Refused, Who
 from terminal_app.office.checkouts import PAGE_LIFE_MS, Checkouts, NewCheckout
-from terminal_app.office.phone_tables import account_checkouts
+from terminal_app.office.phone_tables import account_checkouts, phone_charges
 from terminal_app.office.phone_words import PHONE_WORDS
 from tests.unit.account_samples import AccountDesk
 
@@ -75,7 +75,7 @@ def test_paid_and_ended_at_once_both_sides_are_told_the_same(place: Place, round
     def pay(who: Who) -> str:
         start.wait(20)
         try:
-            return str(place.checkouts.pay(token, who)["account"])
+            return place.checkouts.pay(token, who)
         except Refused as refusal:
             return refusal.code
 
@@ -92,8 +92,8 @@ def test_paid_and_ended_at_once_both_sides_are_told_the_same(place: Place, round
         (row,) = place.desk.holds(terminal=place.terminal)
         winner = row["account"]
         assert (row["key"], row["state"], row["held_minor"]) == ("key-1", "held", 2000)
-        expected = [winner if who.account == winner else "paid_by_another" for who in (place.who, place.who, other)]
-        assert told == expected
+        (charge,) = place.desk.rows(phone_charges, key="key-1")
+        assert told == [charge["token"] if who.account == winner else "paid_by_another" for who in (place.who, place.who, other)]
     else:
         assert told == ["expired"] * 3 and place.held() == []
 
