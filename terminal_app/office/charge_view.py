@@ -78,14 +78,14 @@ def seen(db: Connection, row: dict[str, Any]) -> Seen:
     settled = _settled(db, hold)
     if record is not None:
         known |= {"energy_wh": record["energy_wh"], "cost_minor": record["total_minor"], "receipt_code": record["receipt_code"]}
-        return Seen(BILLED, **known, settled=settled, ended_utc_ms=record["end_utc_ms"])
+        return Seen(BILLED, **known, settled=settled, ended_utc_ms=_came(db, record))
     live = _first(db, store.live, _same(store.live, hold))
     if live is None:
         return Seen(PAID, **known, settled=settled)
     known |= {"heard_utc_ms": live["changed_utc_ms"], "settled": settled}
     state = live["state"]
     if state not in (*LIVE_STATES, "ended"):
-        return Seen(NOTHING, **known, ended_utc_ms=live["changed_utc_ms"])
+        return Seen(NOTHING, **known, ended_utc_ms=max(live["changed_utc_ms"], row["made_utc_ms"]))
     known |= {"energy_wh": live["energy_wh"], "cost_minor": _cost(db, live)}
     return Seen(BILLING if state == "ended" else state, **known)
 
@@ -125,6 +125,13 @@ def _hold(db: Connection, terminal: str, key: str) -> dict[str, Any] | None:
     question = sa.select(store.holds).join(gateway_references, same).where((r.reference == key) & (h.terminal == terminal))
     found = db.execute(question).mappings().first()
     return dict(found) if found else None
+
+
+def _came(db: Connection, record: dict[str, Any]) -> int:
+    """When a session's record came, by the office's clock."""
+    c = store.records.c
+    mine = sa.and_(*(c[name] == record[name] for name in ("terminal", "chain_id", "seq")))
+    return int(db.execute(sa.select(c.stored_utc_ms).where(mine)).scalar_one())
 
 
 def _settled(db: Connection, hold: dict[str, Any]) -> str:
