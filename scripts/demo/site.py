@@ -216,8 +216,8 @@ class Site:
             (keys / "card.key").chmod(0o600)
         database = f"sqlite:///{self.office_db}"
         office_key = keys / "office.pem"
-        _call("charge-office", "init", "--db", database, "--key", str(office_key))
-        _call("charge-office", "terminal", "add", TERMINAL, "--db", database, "--record-key", str(keys / "record.pub.pem"),
+        call("charge-office", "init", "--db", database, "--key", str(office_key))
+        call("charge-office", "terminal", "add", TERMINAL, "--db", database, "--record-key", str(keys / "record.pub.pem"),
               "--ocmf-key", str(keys / "ocmf.pub.pem"), "--token-file", str(keys / "office.token"))  # fmt: skip
         host, _, port = str(self.devices["acquirer"].facts["port"]).rpartition(":")
         if self.wanted.price is not None:
@@ -434,7 +434,7 @@ def _pem(spki: bytes) -> bytes:
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def _call(name: str, *arguments: str) -> None:
+def call(name: str, *arguments: str) -> None:
     done = subprocess.run([str(Path(sys.executable).with_name(name)), *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{name} {arguments[0]}: {done.stderr or done.stdout}")

@@ -7,6 +7,7 @@ the address on a sticker alone moves nothing.
 import logging
 import re
 import secrets
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -125,7 +126,7 @@ class ChargePages:
             return self._leaves.message(request, "go_not_here", 404)
         language = language_of(request.headers.get("accept-language", ""))
         words = PHONE_WORDS[language]
-        prices = [words[f"price_{what}"].format(local(f"{price:f}", language), offer.currency) for what, price in offer.prices]
+        prices = [words[f"price_{what}"].format(local(_price(price), language), offer.currency) for what, price in offer.prices]
         shown: dict[str, Any] = {"offer": offer, "prices": prices, "connector": connector, "problem": problem, "account": account}
         return self._leaves.page(request, "go.html", status, once=once or secrets.token_hex(16), **shown)
 
@@ -139,6 +140,12 @@ class ChargePages:
     def _later(self, request: Request, problem: Exception) -> Response:
         log.error("a charge was not steered: %s", type(problem).__name__)
         return self._leaves.message(request, "later", 503)
+
+
+def _price(price: Decimal) -> str:
+    """All its decimals, at least two."""
+    exact = f"{price:f}"
+    return exact if len(exact.partition(".")[2]) >= 2 else f"{price:.2f}"
 
 
 def _words(refusal: Refused) -> str:

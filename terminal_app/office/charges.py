@@ -42,7 +42,8 @@ class Start:
 
 def watch(db: Connection, page: dict[str, Any]) -> None:
     """A paid page is a charge to be watched from now on, in the paying commit."""
-    row = {name: page[name] for name in ("terminal", "key", "connector", "station", "account", "hold", "currency")}
+    row = {name: page[name] for name in ("terminal", "key", "connector", "account", "hold", "currency")}
+    row |= {"station": page["station"].rpartition(" / ")[0] or page["station"]}  # the connector's label stands there too
     row |= {"origin": "page", "held_minor": page["amount_minor"], "state": Fate.TAKEN.value, "command_id": ""}
     _insert(db, row)
 
