@@ -92,7 +92,7 @@ class ChargePages:
         seen = self._charges.seen(token)
         if seen is None:
             return self._leaves.message(request, "unknown", 404)
-        return self._leaves.page(request, "charge.html", status, seen=seen, token=token, problem=problem)
+        return self._leaves.page(request, "charge.html", status, seen=seen, token=token, problem=problem, now_ms=store.now_ms())
 
     # --- start ---------------------------------------------------------------------------------------------------
 

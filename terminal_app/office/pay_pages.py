@@ -12,7 +12,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from terminal_app.office import store
 from terminal_app.office.access import hash_of
 from terminal_app.office.accounts import Refused, Who
 from terminal_app.office.checkouts import EXPIRED, Checkouts
@@ -72,8 +71,7 @@ class PayPages:
         return self._leaves.page(request, "pay.html", status, page=page, problem=problem, account=account, **_place_of(page))
 
 
-def _place_of(page: dict[str, Any]) -> dict[str, Any]:
-    """Where the page is for, and how long it can still be paid."""
+def _place_of(page: dict[str, Any]) -> dict[str, str]:
+    """Where the page is for: the station, and the label of the connector as the terminal puts it behind."""
     place, separator, label = page["station"].rpartition(" / ")
-    left_min = -(-max(0, page["expires_utc_ms"] - store.now_ms()) // 60_000)
-    return {"place": place if separator else page["station"], "label": label if separator else "", "left_min": left_min}
+    return {"place": place, "label": label} if separator else {"place": page["station"], "label": ""}

@@ -34,8 +34,8 @@ tries = sa.Table(
     "tries",
     metadata,
     sa.Column("subject", sa.String(96), primary_key=True),  # what is guessed at: a page, an account, a connector's address
-    sa.Column("window", Big, primary_key=True),  # the minute, counted since 1970; 0 = for ever
-    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("minute", Big, primary_key=True),  # counted since 1970; 0 = for ever
+    sa.Column("made", sa.Integer, nullable=False),
     sa.Column("utc_ms", Big, nullable=False, index=True),
 )
 phone_charges = sa.Table(

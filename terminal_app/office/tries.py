@@ -34,12 +34,12 @@ def take(db: Connection, *limits: Limit) -> bool:
     db.execute(tries.delete().where(tries.c.utc_ms < now - KEPT_MS))
     for limit in limits:
         mine = _place(limit, now)
-        counted = db.execute(tries.update().where(mine & (tries.c.count < limit.most)).values(count=tries.c.count + 1, utc_ms=now))
+        counted = db.execute(tries.update().where(mine & (tries.c.made < limit.most)).values(made=tries.c.made + 1, utc_ms=now))
         if counted.rowcount:
             continue
-        if db.execute(sa.select(tries.c.count).where(mine)).first():
+        if db.execute(sa.select(tries.c.made).where(mine)).first():
             return False
-        row = {"subject": limit.subject, "window": _window(limit, now), "count": 1, "utc_ms": now}
+        row = {"subject": limit.subject, "minute": _minute(limit, now), "made": 1, "utc_ms": now}
         db.execute(tries.insert().values(**row))
     return True
 
@@ -48,12 +48,12 @@ def give_back(db: Connection, *limits: Limit) -> None:
     """The try was good: it does not count."""
     now = store.now_ms()
     for limit in limits:
-        db.execute(tries.update().where(_place(limit, now) & (tries.c.count > 0)).values(count=tries.c.count - 1))
+        db.execute(tries.update().where(_place(limit, now) & (tries.c.made > 0)).values(made=tries.c.made - 1))
 
 
-def _window(limit: Limit, now: int) -> int:
+def _minute(limit: Limit, now: int) -> int:
     return 0 if limit.for_ever else now // MINUTE_MS
 
 
 def _place(limit: Limit, now: int) -> sa.ColumnElement[bool]:
-    return (tries.c.subject == limit.subject) & (tries.c.window == _window(limit, now))
+    return (tries.c.subject == limit.subject) & (tries.c.minute == _minute(limit, now))
