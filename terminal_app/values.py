@@ -96,6 +96,7 @@ class CardFacts(msgspec.Struct, frozen=True):
     cvm: str = "none"  # "none" | "device" (consumer device verified)
     cryptogram: str = ""  # tag 9F26, hex
     atc: int = 0
+    authenticated: bool = False  # the chip proved its key in this very transaction (offline data authentication)
 
 
 @dataclass(eq=False, slots=True)
@@ -229,6 +230,7 @@ class Device(enum.Enum):
     SIGNER = "signer"
     OFFICE = "office"
     UI = "ui"
+    SETTLEMENT = "settlement"
 
 
 class Fault(msgspec.Struct, frozen=True):
