@@ -34,20 +34,6 @@ MONEY_KINDS = (
 MIN_NAME = 6
 
 
-def payment_show(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
-    """Everything the ledger tells about one hold, oldest first. The id may be shortened as long as it is unambiguous."""
-    hold_id = _hold_id(engine, arguments)
-    facts = [one for one in engine.ledger.about(hold_id, MONEY_KINDS) if f'"{hold_id}"' in one.body]
-    past = past_of(hold_id, (one.fact for one in facts))
-    living = engine.state.settlements.get(hold_id)
-    return {
-        "hold_id": hold_id,
-        "past": msgspec.to_builtins(past),
-        "open": "" if living is None else living.phase.value,
-        "entries": [{"seq": one.seq, "utc_ms": one.stamp.utc_ms, "kind": one.kind} for one in facts],
-    }
-
-
 def payment_retry(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
     """The next step of a hold at once; of one that became manual: the same step again, with the same serial and key."""
     return _settlement_order(engine, arguments, actor, orders.RETRY)

@@ -192,7 +192,6 @@ def operations(engine: Engine, gateways: Mapping[str, PaymentGateway] | None = N
     table = {
         "status": status,
         "payments.open": money_orders.payments_open,
-        "payment.show": money_orders.payment_show,
         "payment.retry": money_orders.payment_retry,
         "payment.release": money_orders.payment_release,
         "payment.refund": money_orders.payment_refund,
