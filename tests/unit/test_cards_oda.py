@@ -1,7 +1,6 @@
 """Chip authentication: a card that holds its key is known by it, one that lies is not, and neither is kept from paying online."""
 
 import datetime
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -375,13 +374,3 @@ def test_damaged_answers_are_misread_or_not_authenticated(
         return
     if reading.flaw is None:
         assert reading.pan.decode() == PANS[profile]
-
-
-# --- the file of CA keys --------------------------------------------------------------------------------------------
-
-
-def test_the_demo_schemes_keys_are_made_once(scheme: DemoScheme, tmp_path: Path) -> None:
-    before = scheme.ca_keys.read_text()
-    again = DemoScheme(scheme.ca_keys.parent)
-    assert again.ca_keys.read_text() == before != DemoScheme(tmp_path / "new").ca_keys.read_text()
-    assert pay(answers(emv_card("visa", scheme=again)), load_ca_keys(scheme.ca_keys)).flaw is None
