@@ -140,9 +140,10 @@ def test_a_refusal_is_a_refusal_and_needs_no_signature(scheme: DemoScheme, ca_ke
             return answer
         return bytes.fromhex("7718" + "9F270100" + "9F36020001" + "9F2608" + "00" * 8 + "9F100100") + b"\x90\x00"
 
+    seen: list[bytes] = []
     with pytest.raises(CardMisread) as raised:
-        pay(answers(emv_card("mastercard", scheme=scheme), refuse), ca_keys)
-    assert raised.value.reason is CardMisreadReason.REFUSED_BY_CARD
+        pay(answers(emv_card("mastercard", scheme=scheme), refuse, seen), ca_keys)
+    assert raised.value.reason is CardMisreadReason.REFUSED_BY_CARD and asked(seen) == [0x90]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -265,6 +266,8 @@ def test_dates_numbers_and_records_are_compared(papers: Papers) -> None:
     assert key_of(papers, pan=b"541333008902001") is Flaw.HOLDER
     assert key_of(papers, records=RECORDS[:-1]) is Flaw.HASH
     assert key_of(papers, records=None) is Flaw.HASH
+    visa = bytes.fromhex("A0000000031010")
+    assert oda.card_key(papers.ca_keys, visa, papers.shown(), bytearray(PAN), [memoryview(RECORDS)], TODAY) is Flaw.NO_CA_KEY
     assert isinstance(key_of(changed(papers, card=put(11, "1126"))), RsaKey)  # the last month counts to its end
 
 
