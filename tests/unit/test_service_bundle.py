@@ -163,6 +163,15 @@ def test_ca_keys_are_tried_if_there_are_any(site: Paper, tool: Tool, tmp_path: P
     assert remarks(tool)[1]["[reader] ca_keys"] == "ok"
 
 
+def test_offline_charging_without_ca_keys_is_remarked(site: Paper, tool: Tool, tmp_path: Path) -> None:
+    text = site.path.read_text() + "\n[offline]\ncard_minor = 5000\nterminal_minor = 50000\n"
+    site.path.write_text(text)
+    assert remarks(tool)[1]["[offline]"] == "warning"
+    site.path.write_text(text.replace('card_key = "card.key"', 'card_key = "card.key"\nca_keys = "scheme/ca-keys.toml"'))
+    DemoScheme(tmp_path / "scheme")
+    assert "[offline]" not in remarks(tool)[1]
+
+
 def test_another_file_can_be_checked_before_it_is_installed(site: Paper, tool: Tool, tmp_path: Path) -> None:
     other = tmp_path / "new.toml"
     other.write_text(site.path.read_text().replace('meter = "main"', 'meter = "other"'))

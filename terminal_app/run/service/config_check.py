@@ -140,6 +140,9 @@ def _files(settings: config.Config, path: Path) -> Iterator[Remark]:
     if settings.reader.ca_keys is not None:
         ca_keys = settings.reader.ca_keys
         yield _read(ca_keys, lambda: counted(len(load_ca_keys(ca_keys)), "key"), "[reader] ca_keys")
+    elif settings.offline is not None:
+        says = "without [reader] ca_keys no card can prove itself: nobody will ever charge offline"
+        yield Remark("[offline]", "warning", says, "name a file with the CA keys of the cards (drivers/cards/ca_keys.py)")
     yield _read(office.public_key, lambda: spki_of(office.public_key) and "a public key", "[office] public_key")
     yield _read(office.token_file, lambda: _token(office.token_file), "[office] token_file")
     if office.ca_file is not None:
