@@ -85,6 +85,7 @@ class CardFacts(msgspec.Struct, frozen=True):
     """What may be kept of a card: never the PAN, track 2, expiry or CVV (PCI DSS 3.3.1, 3.4.1).
 
     `token` is HMAC-SHA256(terminal's card key, PAN), hex, truncated to 32 characters: same card, same token, here only.
+    `authenticated` False also means: not asked, not offered, no CA keys.
     """
 
     brand: str
