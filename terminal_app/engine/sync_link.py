@@ -155,8 +155,10 @@ class SyncLink:
         return Taken()
 
     def look(self, message: Look) -> Seen:
-        """What the site's page and metrics show; any thread."""
-        return Seen(operations.status(self._engine, {}, ""), tuple(operations.payments_open(self._engine, {}, "")))
+        """What the site's page and metrics show: nothing of a card, whoever is near may read it. Any thread."""
+        payments = operations.payments_open(self._engine, {}, "")
+        told = tuple({name: value for name, value in one.items() if name != "card"} for one in payments)
+        return Seen(operations.status(self._engine, {}, ""), told)
 
     def close(self) -> None:
         self._listener.close()

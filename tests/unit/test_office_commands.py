@@ -1,5 +1,6 @@
 """Commands at the office: numbered without a gap, signed for one terminal, and what became of them is what its facts tell."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 
 from terminal_app.billing.command import Command, open_command
+from terminal_app.office import command_api, store
 from terminal_app.office import commands as office_commands
-from terminal_app.office import store
-from terminal_app.office.access import hash_of
+from terminal_app.office.access import Access, hash_of
 from terminal_app.office.accounts import Refused
+from terminal_app.office.command_api import CommandApi
 from terminal_app.office.command_tables import gateway_references
 from terminal_app.office.commands import MAX_WAITING, RELAY, Commands, Issued
 from terminal_app.office.ingest import SentFact
@@ -182,3 +184,20 @@ def test_references_that_gateways_know_lead_to_the_hold_and_stay_with_who_came_f
     counter.tell("void_intended", {"hold_id": "H-9", "step": {"key": "a" * 32, "amount_minor": 100}})
     found = {row["reference"]: (row["terminal"], row["chain_id"], row["hold_id"]) for row in counter.desk.rows(gateway_references)}
     assert found == {"a" * 32: (TERMINAL, CHAIN, "H-1"), "b" * 32: (TERMINAL, CHAIN, "H-1")}
+
+
+def test_an_order_wakes_who_waits_without_waiting_for_the_next_look(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_api, "RECHECK_S", 3600.0)
+    api = CommandApi(counter.commands, Access(counter.desk.database, "", True), lambda: False)
+
+    async def wait_and_order() -> list[str]:
+        waiting = asyncio.create_task(api._fetched(TERMINAL, 0, 3600))
+        await asyncio.sleep(0.2)  # it has looked once
+        await asyncio.to_thread(counter.issue, terminal=OTHER)
+        await asyncio.sleep(0.2)
+        assert not waiting.done(), "another terminal's order is not for it"
+        await asyncio.to_thread(counter.issue)
+        return await asyncio.wait_for(waiting, 60)
+
+    assert len(asyncio.run(wait_and_order())) == 1
+    assert counter.commands.bell._waiters == {} and counter.commands.bell._count == 0
