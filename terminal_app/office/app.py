@@ -10,6 +10,7 @@ from terminal_app.office.accounts import Accounts
 from terminal_app.office.api import Api
 from terminal_app.office.ingest import Collector
 from terminal_app.office.pages import Pages
+from terminal_app.office.payment_pages import PaymentPages
 from terminal_app.office.signing import OfficeKey
 from terminal_app.office.slices import Slices
 from terminal_app.office.store import Store
@@ -32,4 +33,5 @@ def build(office: Office) -> Starlette:
     api = Api(office.database, collector, access)
     accounts = AccountApi(office.database, Accounts(office.database), Slices(office.database, office.key), access)
     pages = Pages(office.database, access, office.public_url, office.demo)
-    return Starlette(routes=[*api.routes, *accounts.routes, *pages.routes])
+    payments = PaymentPages(office.database, access, office.demo)
+    return Starlette(routes=[*api.routes, *accounts.routes, *payments.routes, *pages.routes])

@@ -88,7 +88,7 @@ def queues(db: Connection) -> list[Queue]:
     return [Queue(*row) for row in db.execute(sa.select(*columns).select_from(joined))]
 
 
-def open_register(db: Connection, limit: int) -> list[dict[str, Any]]:
+def open_register(db: Connection, limit: int) -> list[Row]:
     """Open holds, the oldest first, each with what its gateway said about its end."""
     h, b = store.holds.c, hold_terms.c
     same = (b.terminal == h.terminal) & (b.chain_id == h.chain_id) & (b.hold_id == h.hold_id)
@@ -97,7 +97,12 @@ def open_register(db: Connection, limit: int) -> list[dict[str, Any]]:
     return [dict(row) for row in db.execute(question).mappings()]
 
 
-def open_sums(db: Connection) -> list[dict[str, Any]]:
+def with_age(rows: list[Row], now_ms: int) -> list[Row]:
+    """Each hold with its age in whole seconds."""
+    return [row | {"age_s": max(0, now_ms - row["opened_utc_ms"]) // 1000} for row in rows]
+
+
+def open_sums(db: Connection) -> list[Row]:
     """Per currency: how many holds are open, how much they hold, since when the oldest."""
     h = store.holds.c
     sums = (sa.func.count().label("holds"), sa.func.sum(h.amount_minor).label("amount_minor"))
@@ -106,7 +111,7 @@ def open_sums(db: Connection) -> list[dict[str, Any]]:
     return [{**row, "amount_minor": int(row["amount_minor"])} for row in rows]
 
 
-def listed(db: Connection, limit: int, state: str = "", gateway: str = "", terminal: str = "") -> list[dict[str, Any]]:
+def listed(db: Connection, limit: int, state: str = "", gateway: str = "", terminal: str = "") -> list[Row]:
     """Payments, the newest first; "" does not filter."""
     h, s, m = store.holds.c, store.sessions.c, store.settlements.c
     mine = (m.terminal == h.terminal) & (m.chain_id == h.chain_id) & (m.hold_id == h.hold_id)

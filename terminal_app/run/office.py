@@ -19,6 +19,7 @@ from terminal_app.office.access import hash_of, token_file
 from terminal_app.office.ingest import Collector
 from terminal_app.run.office_accounts import account
 from terminal_app.run.office_database import DATABASE, FILE, open_store
+from terminal_app.run.office_payments import payments
 
 
 @click.group()
@@ -27,6 +28,7 @@ def office() -> None:
 
 
 office.add_command(account)
+office.add_command(payments)
 
 
 @office.command()
