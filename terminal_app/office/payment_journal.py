@@ -161,8 +161,8 @@ def _of(db: Connection, table: sa.Table, wanted: sa.Subquery, names: tuple[str, 
     c, w = table.c, wanted.c
     same = (c.terminal == w.terminal) & (c.chain_id == w.chain_id) & (c.hold_id == w.hold_id)
     columns = (c.terminal, c.chain_id, c.hold_id, *(c[name] for name in names))
-    question = sa.select(*columns).select_from(table.join(wanted, same)).order_by(c[names[0]])
-    return [((row[0], row[1], row[2]), dict(zip(names, row[3:], strict=True))) for row in db.execute(question).tuples()]
+    question: sa.Select[Any] = sa.select(*columns).select_from(table.join(wanted, same)).order_by(c[names[0]])
+    return [((row[0], row[1], row[2]), dict(zip(names, row[3:], strict=True))) for row in db.execute(question)]
 
 
 def _live(db: Connection) -> set[Place]:
