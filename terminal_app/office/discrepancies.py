@@ -37,7 +37,9 @@ def waiting(queues: Iterable[Queue], now_ms: int, patience: Patience) -> list[Fi
             continue
         step = look_at_terminal(one.terminal)
         place = (one.terminal, one.chain_id, "", "", "", f"record {one.through_seq}")
-        found.append(Finding(Class.AGED_QUEUE, *place, None, None, "", since, sentence, step.sentence, step.command))
+        found.append(
+            Finding(Class.AGED_QUEUE, *place, None, None, "", since, sentence, step.sentence, step.command, step.at_terminal)
+        )
     return found
 
 
@@ -80,6 +82,7 @@ def _nobodys(kind: Class, row: GatewayRow, amount_minor: int, since_utc_ms: int,
         sentence=sentence,
         next_action=step.sentence,
         command=step.command,
+        at_terminal=step.at_terminal,
     )
 
 

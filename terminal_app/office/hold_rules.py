@@ -48,9 +48,9 @@ class Case:
 
     def says(self, kind: Class, sentence: str, step: Step, ours: int | None, theirs: int | None, since: int) -> Finding:
         p = self.payment
-        reference = next((row.about or row.reference for row in self.rows), "") or min(p.references - {p.hold_id}, default="")
+        reference = next((row.about or row.reference for row in self.rows), "") or next(iter(p.known_as), "")
         place = (p.terminal, p.chain_id, p.hold_id, p.session_id, p.gateway, reference)
-        return Finding(kind, *place, ours, theirs, p.currency, since, sentence, step.sentence, step.command)
+        return Finding(kind, *place, ours, theirs, p.currency, since, sentence, step.sentence, step.command, step.at_terminal)
 
 
 # --- one rule per class --------------------------------------------------------------------------------------------
@@ -239,4 +239,4 @@ def _when(payment: Payment, how: str) -> int:
 
 
 def _names(payment: Payment) -> str:
-    return ", ".join(sorted(payment.references)[:3]) or payment.hold_id
+    return ", ".join(payment.known_as[:3]) or payment.hold_id

@@ -8,8 +8,11 @@ from terminal_app.office.payment_values import Payment, money_text
 
 @dataclass(frozen=True, slots=True)
 class Step:
+    """`command` is for the office's shell, `at_terminal` for a technician's at the terminal; "" where there is none."""
+
     sentence: str
     command: str = ""
+    at_terminal: str = ""
 
 
 def by_hold(act: str, payment: Payment, what: str, amount_minor: int = 0) -> Step:
@@ -18,9 +21,8 @@ def by_hold(act: str, payment: Payment, what: str, amount_minor: int = 0) -> Ste
     amount = f" --amount {money_text(amount_minor, payment.currency).split()[0]}" if amount_minor else ""
     here = f"charge-service payments {act} {hold}{amount}"
     if act == "show":
-        return Step(f"{what}: at terminal {payment.terminal}", here)
-    command = f"charge-office command payment.{act} {shlex.quote(payment.terminal)} --hold {hold}{amount}"
-    return Step(f"{what}: from the office, or at the terminal by `{here}`", command)
+        return Step(what, at_terminal=here)
+    return Step(what, f"charge-office command payment.{act} {shlex.quote(payment.terminal)} --hold {hold}{amount}", here)
 
 
 def at_gateway(gateway: str, what: str) -> Step:
@@ -29,4 +31,4 @@ def at_gateway(gateway: str, what: str) -> Step:
 
 
 def look_at_terminal(terminal: str) -> Step:
-    return Step(f"Bring terminal {terminal} back to the network and look at it there", "charge-service status")
+    return Step(f"Bring terminal {terminal} back to the network and look at it there", at_terminal="charge-service status")

@@ -10,7 +10,7 @@ from terminal_app.office import store
 from terminal_app.office.derived import LIVE_STATES, OPEN_HOLDS
 from terminal_app.office.payment_tables import gateway_rows, hold_terms, payment_references
 from terminal_app.office.payment_values import Payment, Queue, Settled
-from terminal_app.office.references import SLICE
+from terminal_app.office.references import OWN, SLICE
 
 Place = tuple[str, str, str]
 Row = dict[str, Any]
@@ -20,12 +20,15 @@ def payments_since(db: Connection, since_utc_ms: int) -> list[Payment]:
     """Every hold that is open, changed since, or is named by a gateway's row since."""
     wanted = _wanted(since_utc_ms)
     names: dict[Place, set[str]] = defaultdict(set)
+    given: dict[Place, list[str]] = defaultdict(list)
     offline: set[Place] = set()
     for place, row in _of(db, payment_references, wanted, ("reference", "name")):
         if row["name"] == SLICE:
             offline.add(place)
-        else:
-            names[place].add(row["reference"])
+            continue
+        names[place].add(row["reference"])
+        if row["name"] not in OWN:
+            given[place].append(row["reference"])
     before = {place: int(row["capture_before_utc_ms"]) for place, row in _of(db, hold_terms, wanted, ("capture_before_utc_ms",))}
     settled: dict[Place, list[Settled]] = defaultdict(list)
     for place, row in _of(db, store.settlements, wanted, ("seq", "how", "amount_minor", "currency", "ended_utc_ms")):
@@ -45,6 +48,7 @@ def payments_since(db: Connection, since_utc_ms: int) -> list[Payment]:
                 **hold,
                 capture_before_utc_ms=before.get(place),
                 references=frozenset(names[place]),
+                known_as=tuple(given[place]),
                 offline=place in offline,
                 live=bill is None and (place[0], place[1], hold["session_id"]) in live,
                 billed_minor=None if bill is None else int(bill["capture_minor"]),

@@ -49,8 +49,8 @@ class Settled:
 class Payment:
     """One hold as its terminal told it. `state` and `gateway` "" and the session's times: only its records came.
 
-    `live`: its session is still under way. `billed_minor` None: no session record (yet). `offline`: granted from a balance
-    slice, which the gateway learns of later.
+    `references` are all its names, `known_as` those that the gateway gave it. `live`: its session is still under way.
+    `billed_minor` None: no session record (yet). `offline`: granted from a balance slice, which the gateway learns of later.
     """
 
     terminal: str
@@ -65,6 +65,7 @@ class Payment:
     changed_utc_ms: int
     capture_before_utc_ms: int | None = None
     references: frozenset[str] = frozenset()
+    known_as: tuple[str, ...] = ()
     offline: bool = False
     live: bool = False
     billed_minor: int | None = None
@@ -141,7 +142,7 @@ GRAVE = (Class.DUPLICATE, Class.AMOUNT_MISMATCH, Class.MISSING_CAPTURE, Class.UN
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something that does not agree, and what to do next. `ours_minor` is what terminals say, `theirs_minor` the gateway;
-    None where a side says nothing. `command` "" if there is none to type."""
+    None where a side says nothing. `command` (in the office) and `at_terminal` are exact; "" if there is none to type."""
 
     kind: Class
     terminal: str
@@ -157,6 +158,7 @@ class Finding:
     sentence: str
     next_action: str
     command: str
+    at_terminal: str
 
     @property
     def id(self) -> str:

@@ -41,7 +41,7 @@ class Judged:
         found: dict[str, Any] = {"id": one.id, "class": one.kind.value, "severity": one.severity}
         found |= {name: getattr(one, name) for name in names}
         found |= {"since_utc_ms": one.since_utc_ms, "sentence": one.sentence}
-        found |= {"next_action": one.next_action, "command": one.command}
+        found |= {"next_action": one.next_action, "command": one.command, "at_terminal": one.at_terminal}
         return found | {"accepted": {"by": yes.accepted_by, "why": yes.why, "utc_ms": yes.utc_ms} if yes else None}
 
 

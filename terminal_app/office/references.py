@@ -13,12 +13,14 @@ NAMES_NOTHING = frozenset(("auth_code", "stan", "held_minor", "captured_minor", 
 """What a trace may say that is no name of one payment. A slice (`SLICE`) is one of many payments too, but is kept: it tells
 that the hold was granted offline."""
 SLICE = "slice"
+OWN = ("hold_id", "key")
+"""Names that we gave."""
 
 
 def learn(db: Connection, chain: dict[str, Any], hold_id: str, trace: dict[str, Any]) -> None:
     """Remember the references of a hold, in the caller's commit. Those that name nothing, or too little, are left out."""
     for name, value in trace.items():
-        least = 1 if name in ("hold_id", "key") else SHORTEST
+        least = 1 if name in OWN else SHORTEST
         if name in NAMES_NOTHING or not isinstance(value, str) or not least <= len(value) <= LONGEST:
             continue
         key = {**_place(chain, hold_id), "reference": value}

@@ -85,8 +85,9 @@ def discrepancies(url: str, as_json: bool) -> None:
                 click.echo(f"    accepted by {judged.accepted.accepted_by}: {judged.accepted.why}")
                 continue
             click.echo(f"    {one.next_action}")
-            if one.command:
-                click.echo(f"    {one.command}")
+            for where, command in (("", one.command), (f"at {one.terminal}: ", one.at_terminal)):
+                if command:
+                    click.echo(f"    {where}{command}")
         click.echo(f"{len(left)} to look at, {len(found) - len(left)} accepted" if found else "everything agrees")
     if left:
         raise click.exceptions.Exit(1)

@@ -41,6 +41,7 @@ def payment(**changes: Any) -> Payment:
         opened_utc_ms=T0,
         changed_utc_ms=T0 + HOUR,
         references=frozenset(("H-7", "key-7", "600213000041")),
+        known_as=("600213000041",),
         billed_minor=948,
         settled=(Settled("captured", 948, "EUR", T0 + HOUR),),
     )
@@ -274,7 +275,9 @@ def test_what_disagrees_is_found_once_and_names_its_next_action(name: str) -> No
     (one,) = found(payments, rows, coverage)
     assert one.kind is kind, one
     assert sentence in one.sentence
-    assert action in (one.command or one.next_action), one
+    assert action in (one.command or one.at_terminal or one.next_action), one
+    if one.command:
+        assert one.at_terminal.split()[:3] == ["charge-service", "payments", one.command.split()[2].removeprefix("payment.")]
     assert one.next_action[-1] not in ":, "
     if payments:
         assert (one.terminal, one.hold_id, one.session_id) == ("T-0001", "H-7", "S-1")
@@ -376,6 +379,6 @@ def test_a_terminal_whose_records_or_facts_wait_is_an_aged_queue() -> None:
     assert queued() == queued(seen_utc_ms=NOW - DAY) == queued(claimed_seq=9, stored_utc_ms=NOW - MIN) == []
     for one in queued(claimed_seq=9) + queued(seen_utc_ms=NOW - DAY, open_holds=2) + queued(seen_utc_ms=NOW - DAY, live_sessions=1):
         assert one.kind is Class.AGED_QUEUE
-        assert one.command == "charge-service status"
+        assert (one.command, one.at_terminal) == ("", "charge-service status")
         assert "T-0001" in one.next_action
     assert "records wait at the terminal: 2" in queued(claimed_seq=9)[0].sentence
