@@ -94,7 +94,7 @@ def _amount_mismatch(case: Case) -> Finding | None:
             return None  # what was too much went back
         return case.says(Class.AMOUNT_MISMATCH, sentence, _put_right(p, taken - already - should), should, taken, since)
     held = case.holds()
-    if len(held) == 1 and p.state in ("held", "capturing", "captured") and sum(held.values()) != p.amount_minor:
+    if len(held) == 1 and not p.offline and p.state in ("held", "capturing", "captured") and sum(held.values()) != p.amount_minor:
         sentence = f"the gateway holds {case.money(sum(held.values()))}, the terminal knows of {case.money(p.amount_minor)}"
         step = by_hold("show", p, "Compare both amounts with the authorization's answer")
         return case.says(Class.AMOUNT_MISMATCH, sentence, step, p.amount_minor, sum(held.values()), since)

@@ -27,10 +27,17 @@ COMES_BACK_MS = 3000
 
 
 class LivePage:
-    """`version` changes when the parts may have changed; `parts` makes them: name -> HTML. Both block, in the pool."""
+    """`version` changes when the parts may have changed; `parts` makes them: name -> HTML. Both block, in the pool. `leaving`:
+    the server was told to stop, every stream ends."""
 
-    def __init__(self, version: Callable[[], Any], parts: Callable[[], Mapping[str, str]], life_s: float = LIFE_S) -> None:
-        self._version, self._parts, self._life_s = version, parts, life_s
+    def __init__(
+        self,
+        version: Callable[[], Any],
+        parts: Callable[[], Mapping[str, str]],
+        leaving: Callable[[], bool] = lambda: False,
+        life_s: float = LIFE_S,
+    ) -> None:
+        self._version, self._parts, self._leaving, self._life_s = version, parts, leaving, life_s
         self._listeners = 0
         self._watcher: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
@@ -52,7 +59,7 @@ class LivePage:
                 self._watcher = asyncio.create_task(self._watch())
             yield f"retry: {COMES_BACK_MS}\n\n"
             seen, end = self._seen(last_id), time.monotonic() + self._life_s
-            while (left := end - time.monotonic()) > 0:
+            while (left := end - time.monotonic()) > 0 and not self._leaving():
                 fresh = sorted((revision, name, html) for name, (revision, html) in self._told.items() if revision > seen)
                 for seen, name, html in fresh:
                     yield _event(f"{self._run}-{seen}", name, html)
@@ -77,7 +84,7 @@ class LivePage:
         """While somebody listens. What the database cannot tell now, it is asked again."""
         version: Any = None
         made = 0.0
-        while self._listeners:
+        while self._listeners and not self._leaving():
             began = time.monotonic()
             try:
                 newest = await run_in_threadpool(self._version)
@@ -86,13 +93,22 @@ class LivePage:
                     version, made = newest, began
             except sa.exc.SQLAlchemyError as error:
                 log.warning("the live page cannot read the database now: %s", type(error).__name__)
-            await asyncio.sleep(max(LOOK_EVERY_S, SHARE * (time.monotonic() - began)))
+            await self._pause(max(LOOK_EVERY_S, SHARE * (time.monotonic() - began)))
+        self._wake()
 
     def _tell(self, parts: Mapping[str, str]) -> None:
         for name, html in parts.items():
             if self._told.get(name, (0, ""))[1] != html:
                 self._revision += 1
                 self._told[name] = (self._revision, html)
+        self._wake()
+
+    async def _pause(self, pause_s: float) -> None:
+        end = time.monotonic() + pause_s
+        while (left := end - time.monotonic()) > 0 and not self._leaving():
+            await asyncio.sleep(min(left, LOOK_EVERY_S))
+
+    def _wake(self) -> None:
         news, self._news = self._news, asyncio.Event()
         news.set()
 

@@ -22,7 +22,8 @@ def by_hold(act: str, payment: Payment, what: str, amount_minor: int = 0) -> Ste
     here = f"charge-service payments {act} {hold}{amount}"
     if act == "show":
         return Step(what, at_terminal=here)
-    return Step(what, f"charge-office command payment.{act} {shlex.quote(payment.terminal)} --hold {hold}{amount}", here)
+    command = f"charge-office command payment.{act} {shlex.quote(payment.terminal)} --hold {hold}{amount}"
+    return Step(what, f"{command} --key FILE --by NAME --why REASON", here)
 
 
 def at_gateway(gateway: str, what: str) -> Step:

@@ -10,7 +10,7 @@ from terminal_app.office import store
 from terminal_app.office.derived import LIVE_STATES, OPEN_HOLDS
 from terminal_app.office.payment_tables import gateway_rows, hold_terms, payment_references
 from terminal_app.office.payment_values import Payment, Queue, Settled
-from terminal_app.office.references import OWN, SLICE
+from terminal_app.office.references import OFFLINE, OWN
 
 Place = tuple[str, str, str]
 Row = dict[str, Any]
@@ -23,7 +23,7 @@ def payments_since(db: Connection, since_utc_ms: int) -> list[Payment]:
     given: dict[Place, list[str]] = defaultdict(list)
     offline: set[Place] = set()
     for place, row in _of(db, payment_references, wanted, ("reference", "name")):
-        if row["name"] == SLICE:
+        if row["name"] in OFFLINE:
             offline.add(place)
             continue
         names[place].add(row["reference"])

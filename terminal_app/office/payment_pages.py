@@ -2,6 +2,7 @@
 itself by server-sent events where the browser runs its one small script, and is complete without. Also as JSON below /v1.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,12 @@ _HEADERS = {
 class PaymentPages:
     """Routes for operators. Blocking handlers run in Starlette's thread pool; the event stream on its loop."""
 
-    def __init__(self, database: store.Store, access: Access, demo: bool) -> None:
+    def __init__(self, database: store.Store, access: Access, demo: bool, leaving: Callable[[], bool]) -> None:
         self._database, self._access, self._demo = database, access, demo
         folder = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
         self._templates = jinja2.Environment(loader=folder, autoescape=True, undefined=jinja2.StrictUndefined)
         self._templates.filters |= {"money": _money, "clock": clock_text, "ago": ago}
-        self._live = LivePage(self._version, self._parts)
+        self._live = LivePage(self._version, self._parts, leaving)
         self.routes = [
             Route("/payments", self.page),
             Route("/payments/events", self.events),

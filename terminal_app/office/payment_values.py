@@ -50,7 +50,7 @@ class Payment:
     """One hold as its terminal told it. `state` and `gateway` "" and the session's times: only its records came.
 
     `references` are all its names, `known_as` those that the gateway gave it. `live`: its session is still under way.
-    `billed_minor` None: no session record (yet). `offline`: granted from a balance slice, which the gateway learns of later.
+    `billed_minor` None: no session record (yet). `offline`: granted without asking the gateway.
     """
 
     terminal: str

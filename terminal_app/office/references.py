@@ -10,9 +10,9 @@ from terminal_app.office.payment_tables import hold_terms, payment_references
 SHORTEST = 6
 LONGEST = 128
 NAMES_NOTHING = frozenset(("auth_code", "stan", "held_minor", "captured_minor", "brand", "last4", "refund_status", "original"))
-"""What a trace may say that is no name of one payment. A slice (`SLICE`) is one of many payments too, but is kept: it tells
-that the hold was granted offline."""
-SLICE = "slice"
+"""What a trace may say that is no name of one payment."""
+OFFLINE = ("slice", "offline")
+"""Kept, but no names either: they tell that the hold was granted offline, and that the gateway learns of it later."""
 OWN = ("hold_id", "key")
 """Names that we gave."""
 

@@ -61,6 +61,10 @@ class Answer:
             else:
                 said = {}
 
+    def rest(self) -> str:
+        """All that still comes; the server ends it."""
+        return self._answer.read().decode()
+
     def until(self, name: str, shown: str) -> str:
         """The id of the event of that name that shows it."""
         end = time.monotonic() + DEADLINE_S
@@ -175,6 +179,13 @@ def test_a_browser_is_told_what_happens_and_after_a_break_only_what_is_new(offic
         assert int(seen.partition("-")[2]) > int(last.partition("-")[2])
     with Answer(office, "/payments/events", **{"Last-Event-ID": "another-process"}) as stranger:
         assert {stranger.event()[1] for _ in PARTS} == PARTS
+
+
+def test_an_office_that_is_told_to_stop_lets_its_listeners_go(office: OfficeProcess, story: Story) -> None:
+    with Answer(office, "/payments/events") as stream:
+        stream.event()
+        office.stop()
+        assert stream.rest().count("event: ") < len(PARTS)
 
 
 def test_listeners_are_bounded_and_make_room_when_they_leave(office: OfficeProcess, story: Story) -> None:

@@ -1,10 +1,12 @@
 """Every class of discrepancy: produced, found, with its next action. And books that agree, about which nothing is said."""
 
 import dataclasses
+import shlex
 from typing import Any
 
 import pytest
 
+from terminal_app.office.commands import ACTS
 from terminal_app.office.discrepancies import compare, waiting
 from terminal_app.office.payment_values import (
     ACCOUNT_BOOKS,
@@ -18,6 +20,7 @@ from terminal_app.office.payment_values import (
     Queue,
     Settled,
 )
+from terminal_app.run.office import office
 
 MIN, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 T0 = 1_767_344_400_000
@@ -106,6 +109,7 @@ AGREE: dict[str, tuple[tuple[Payment, ...], tuple[GatewayRow, ...]]] = {
     ),
     "known only by its records": ((payment(state="", gateway=""),), (HELD, TAKEN)),
     "paid from a slice, which the office books later": ((payment(offline=True),), ()),
+    "granted offline, booked as a receivable": ((payment(offline=True),), (row("hold", 948), row("capture", 948, T0 + HOUR))),
     "a settlement word of a newer terminal": ((payment(settled=(Settled("receivable", 948, "EUR", T0 + HOUR),)),), ()),
     "a released stranger": ((), (row("hold", 5000, reference="z9"), row("void", 5000, about="z9"))),
     "a stranger a terminal may still tell of": ((), (row("hold", 5000, NOW - MIN, reference="z9"),)),
@@ -126,7 +130,7 @@ def test_nothing_is_said_of_what_agrees(name: str) -> None:
 
 
 MANUAL = (Settled("manual", 0, "EUR", T0 + HOUR),)
-RELEASE = "charge-office command payment.release T-0001 --hold H-7"
+RELEASE = "charge-office command payment.release T-0001 --hold H-7 --key FILE --by NAME --why REASON"
 RETRY = "charge-office command payment.retry T-0001 --hold H-7"
 REFUND = "charge-office command payment.refund T-0001 --hold H-7 --amount"
 GONE = (HELD, FREED)
@@ -281,6 +285,18 @@ def test_what_disagrees_is_found_once_and_names_its_next_action(name: str) -> No
     assert one.next_action[-1] not in ":, "
     if payments:
         assert (one.terminal, one.hold_id, one.session_id) == ("T-0001", "H-7", "S-1")
+
+
+@pytest.mark.parametrize("name", DISAGREE)
+def test_each_command_is_one_the_office_takes(name: str) -> None:
+    _, payments, rows, _, _ = DISAGREE[name]
+    for one in found(payments, rows, NOTHING) + found(payments, rows, ALL):
+        if one.command:
+            program, act, *words = shlex.split(one.command)
+            assert program == "charge-office"
+            parsed = office.commands[act].make_context(act, [*words, "--db", "sqlite:///x.db"])
+            assert (parsed.params["act"] in ACTS, parsed.params["hold"], parsed.params["terminal"]) == (True, "H-7", "T-0001")
+            assert (parsed.params["act"] == "payment.refund") == bool(parsed.params["amount"])
 
 
 def test_every_class_is_produced_above() -> None:

@@ -113,6 +113,22 @@ def test_too_many_are_sent_away_and_each_seat_is_given_back() -> None:
     asyncio.run(run())
 
 
+def test_a_server_that_stops_ends_every_stream() -> None:
+    stopping = [False]
+    page = LivePage(always(1), always({"a": "x"}), lambda: stopping[0])  # type: ignore[arg-type]
+
+    async def run() -> None:
+        streams = [page.events("") for _ in range(3)]
+        for stream in streams:
+            await anext(stream)
+            await anext(stream)
+        stopping[0] = True
+        for stream in streams:
+            assert [one async for one in stream] == []
+
+    asyncio.run(asyncio.wait_for(run(), 10))
+
+
 def test_nobody_listens_nobody_looks() -> None:
     looks = itertools.count()
     page = LivePage(lambda: next(looks), always({"a": "x"}))  # type: ignore[arg-type]
