@@ -10,6 +10,8 @@ import pytest
 
 from terminal_app.office import live_page, store
 from terminal_app.session import facts as f
+from terminal_app.values import MoneyStep
+from tests.peers.chromium import Chromium, installed
 from tests.unit.account_samples import OPERATOR, OfficeProcess
 from tests.unit.office_samples import TERMINAL, Desk, Terminal
 from tests.unit.payment_samples import DAY, HOUR, Story, imported, line
@@ -204,3 +206,38 @@ def test_listeners_are_bounded_and_make_room_when_they_leave(office: OfficeProce
         time.sleep(0.1)
     with answer:
         assert answer.event()[1] in PARTS
+
+
+# --- in a browser --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def browser() -> Iterator[Chromium]:
+    if not installed():
+        pytest.skip("no Chromium is installed (apt-get install chromium)")
+    browser = Chromium(390, 844)
+    yield browser
+    browser.close()
+
+
+@pytest.mark.full
+def test_in_a_browser_the_page_renews_itself_and_fits_a_phone(browser: Chromium, office: OfficeProcess, story: Story) -> None:
+    orphan(story)
+    browser.open(f"http://operator:{OPERATOR}@127.0.0.1:{office.port}/payments")
+    assert "still held, but its session is over" in browser.run("document.body.innerText")
+    browser.wait(lambda: str(browser.run("document.getElementById('live-state').textContent")).startswith("live"))
+    assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
+    browser.run("window.same = true; getSelection().selectAllChildren(document.querySelector('[data-live=findings]'))")
+    story.held("H-8", at=store.now_ms(), trace={})
+    story.tell(f.VoidIntended("H-7", MoneyStep(2, store.now_ms(), 5000, "k"), "not plugged"), at=store.now_ms())
+    browser.wait(lambda: "H-8" in browser.run("document.querySelector('[data-live=open]').innerText"))
+    browser.wait(lambda: browser.run("document.querySelector('[data-live=sums] .figure').textContent") == "0")
+    findings = "document.querySelector('[data-live=findings]').innerText"
+    assert "payment.release" in browser.run(findings), "nothing moves under somebody who copies a command"
+    browser.run("getSelection().removeAllRanges()")
+    browser.wait(lambda: "Everything agrees" in browser.run(findings))
+    assert browser.run("window.same"), "it was never loaded again"
+    office.kill()
+    browser.wait(lambda: str(browser.run("document.getElementById('live-state').textContent")).startswith("not live"))
+    office.start()
+    browser.wait(lambda: str(browser.run("document.getElementById('live-state').textContent")).startswith("live"))
