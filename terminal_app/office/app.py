@@ -25,6 +25,7 @@ from terminal_app.office.ingest import Collector
 from terminal_app.office.notifications import PER_MINUTE, Notifications, Pace
 from terminal_app.office.pages import Pages
 from terminal_app.office.pay_pages import PayPages
+from terminal_app.office.payment_pages import PaymentPages
 from terminal_app.office.signing import OfficeKey
 from terminal_app.office.slices import Slices
 from terminal_app.office.store import Store
@@ -55,12 +56,13 @@ def build(office: Office) -> Starlette:
     downlink = CommandApi(commands, access, office.leaving)
     notifications = Notifications(office.database, commands, Pace(PER_MINUTE))
     pages = Pages(office.database, access, office.public_url, office.demo)
+    payments = PaymentPages(office.database, access, office.demo, office.leaving)
     checkouts = Checkouts(office.database)
     charges = Charges(office.database, commands)
     by_phone = [*CheckoutApi(checkouts, access, office.public_url).routes, *PayPages(checkouts, office.demo).routes]
     by_phone += ChargePages(office.database, charges, office.demo).routes
     machines = [*api.routes, *accounts.routes, *downlink.routes, *notifications.routes]
-    return Starlette(routes=[*machines, *by_phone, *pages.routes], lifespan=partial(_settling, charges))
+    return Starlette(routes=[*machines, *by_phone, *payments.routes, *pages.routes], lifespan=partial(_settling, charges))
 
 
 @contextlib.asynccontextmanager

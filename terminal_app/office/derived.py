@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from terminal_app.office import store
+from terminal_app.office import references, store
 from terminal_app.office.command_tables import commands, gateway_references
 
 OPEN_HOLDS = ("asked", "held", "unknown", "capturing", "voiding", "manual")
@@ -32,6 +32,8 @@ def index_record(db: Connection, terminal: str, chain_id: str, seq: int, payload
     if payload["type"] == "session":
         put(db, store.sessions, key, _session_row(payload))
         _end_live(db, terminal, chain_id, payload["session_id"], payload["end"]["utc_ms"])
+        if payment := payload["payment"]:
+            references.learn(db, key, payload["authorization_reference"], payment.get("trace", {}))
     elif payload["type"] == "settlement":
         row = {
             "session_id": payload["session_id"],
@@ -45,6 +47,7 @@ def index_record(db: Connection, terminal: str, chain_id: str, seq: int, payload
         hold = {"terminal": terminal, "chain_id": chain_id, "hold_id": row["hold_id"]}
         where = sa.and_(*(store.holds.c[name] == value for name, value in hold.items()))
         db.execute(store.holds.update().where(where).values(state=row["how"], changed_utc_ms=row["ended_utc_ms"]))
+        references.learn(db, key, row["hold_id"], {"hold_id": row["hold_id"], **payload.get("trace", {})})
 
 
 def _session_row(payload: dict[str, Any]) -> dict[str, Any]:
@@ -127,12 +130,20 @@ def _asked(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, 
         "changed_utc_ms": utc_ms,
     }
     put(db, store.holds, chain | {"hold_id": str(hold["hold_id"])}, row)
+    names = {"hold_id": hold["hold_id"], "key": hold.get("key"), **hold.get("trace", {})}
+    references.learn(db, chain, str(hold["hold_id"]), names)
+
+
+def _page_opened(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    references.learn(db, chain, str(fact["hold_id"]), {"checkout": fact["reference"]})
 
 
 def _hold_becomes(state: str) -> Step:
     def step(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
         amount = {"amount_minor": int(fact["approved_minor"])} if "approved_minor" in fact else {}
         _hold(db, chain, fact["hold_id"], state=state, changed_utc_ms=utc_ms, **amount)
+        references.learn(db, chain, fact["hold_id"], {"key": fact.get("step", {}).get("key"), **fact.get("trace", {})})
+        references.learn_term(db, chain, fact["hold_id"], fact.get("capture_before_utc_ms"))
 
     return step
 
@@ -154,6 +165,7 @@ def _refused(state: str) -> Step:
 
 def _hold_ended(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
     _hold(db, chain, fact["hold_id"], state=str(fact["how"]), changed_utc_ms=utc_ms)
+    references.learn(db, chain, fact["hold_id"], fact.get("trace", {}))
 
 
 def _fault_raised(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
@@ -183,6 +195,7 @@ _STEPS: dict[str, Step] = {
     "session_aborted": _aborted,
     "bill_frozen": _billed,
     "authorization_intended": _asked,
+    "checkout_opened": _page_opened,
     "authorization_approved": _hold_becomes("held"),
     "authorization_declined": _refused("declined"),
     "authorization_unknown": _refused("unknown"),
