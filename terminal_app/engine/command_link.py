@@ -18,7 +18,7 @@ from terminal_app.billing.command import Command, open_command
 from terminal_app.engine import operations
 from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
-from terminal_app.errors import ChargeError, SignatureInvalid
+from terminal_app.errors import ChargeError, LedgerBroken
 from terminal_app.session.facts import CommandAnswered, CommandTaken
 from terminal_app.values import ClockState, Stamp
 from terminal_app.wire import CommandsAfter, CommandsThrough, Deliver, Taken
@@ -63,7 +63,7 @@ class CommandLink:
             try:
                 command = open_command(message.jws, self._office_spki, self._engine.standing.config.terminal.id)
                 refusal = self._engine.ask(lambda: self._take(command))
-            except (SignatureInvalid, TimeoutError) as error:
+            except (ChargeError, TimeoutError) as error:
                 return Taken(f"command refused: {error}")
             if refusal:
                 return Taken(f"command refused: {refusal}")
@@ -98,7 +98,7 @@ class CommandLink:
             answer = self._answers[0]
             try:
                 self._engine.ask(partial(self._answer, answer))
-            except TimeoutError as error:
+            except (LedgerBroken, TimeoutError) as error:
                 log.warning("command %s is not answered yet: %s", answer.command_id, error)
                 return
             self._answers.popleft()

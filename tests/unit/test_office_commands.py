@@ -16,7 +16,7 @@ from terminal_app.office.access import Access, hash_of
 from terminal_app.office.accounts import Refused
 from terminal_app.office.command_api import CommandApi
 from terminal_app.office.command_tables import gateway_references
-from terminal_app.office.commands import MAX_WAITING, RELAY, Commands, Issued
+from terminal_app.office.commands import MAX_WAITING, RELAY, RELAYS_PER_MINUTE, Commands, Issued
 from terminal_app.office.ingest import SentFact
 from tests.unit.office_samples import CHAIN, TERMINAL, Desk, Terminal, desk_at
 
@@ -150,12 +150,19 @@ def test_what_nobody_fetched_in_time_has_expired(counter: Counter, monkeypatch: 
     assert counter.state(late)[0] == "done", "it had it in time, only its word was late"
 
 
-def test_strangers_notifications_keep_no_order_from_getting_through(counter: Counter) -> None:
+def test_strangers_notifications_keep_no_order_from_getting_through(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
     relay: dict[str, Any] = {"act": RELAY, "args": {"gateway": "adyen", "body": "{}"}}
-    for _ in range(MAX_WAITING):
-        counter.issue(**relay)
+    began_ms, issued = store.now_ms(), 0
     with pytest.raises(Refused, match="wait for terminal"):
-        counter.issue(**relay)
+        for minute in range(10):
+            monkeypatch.setattr(office_commands.store, "now_ms", lambda minute=minute: began_ms + minute * 60_000)
+            with pytest.raises(Refused, match=f"{RELAYS_PER_MINUTE} notifications|wait for terminal") as refused:
+                for _ in range(RELAYS_PER_MINUTE + 1):
+                    counter.issue(**relay, ttl_s=86_400)
+                    issued += 1
+            if "wait for" in str(refused.value):
+                raise refused.value
+    assert issued == MAX_WAITING
     assert counter.issue().number == MAX_WAITING + 1
 
 
