@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from terminal_app.billing.command import Command, open_command
-from terminal_app.engine import operations
+from terminal_app.engine import money_orders, operations
 from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
 from terminal_app.errors import ChargeError, LedgerBroken
@@ -25,7 +25,13 @@ from terminal_app.wire import CommandsAfter, CommandsThrough, Deliver, Taken
 
 log = logging.getLogger("charge.command_link")
 
-ACTS: dict[str, Callable[[Engine, operations.Arguments, str], Any]] = {"session.stop": operations.session_stop}
+ACTS: dict[str, Callable[[Engine, operations.Arguments, str], Any]] = {
+    "session.stop": operations.session_stop,
+    "session.start": money_orders.session_start,
+    "payment.refund": money_orders.payment_refund,
+    "payment.release": money_orders.payment_release,
+    "payment.retry": money_orders.payment_retry,
+}
 """What the office may order; the arguments are the command's with its `reason`. ValueError says why it was not done."""
 
 WITHOUT_CLOCK = frozenset({"session.stop", "cards.deny", "relay.notification"})
@@ -117,7 +123,9 @@ class CommandLink:
             answer = act({**command.args, "reason": command.reason}, f"office: {command.actor}")
         except KeyError as error:
             return _not_done(command, f"there is no {error}")
-        except (ChargeError, TimeoutError, ValueError, TypeError) as error:
+        except TimeoutError as error:
+            return _not_done(command, f"{error}; look at the terminal whether it was done")
+        except (ChargeError, ValueError, TypeError) as error:
             return _not_done(command, str(error))
         text = msgspec.json.encode(answer).decode()
         log.info("command %d %s: done", command.number, command.act)

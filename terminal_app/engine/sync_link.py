@@ -10,7 +10,7 @@ import msgspec
 
 from terminal_app.billing.acknowledgement import Ack, open_ack
 from terminal_app.billing.record import GENESIS
-from terminal_app.engine import operations
+from terminal_app.engine import money_orders, operations
 from terminal_app.engine.command_link import CommandLink, told_args
 from terminal_app.engine.engine import Engine
 from terminal_app.errors import ChargeError, SignatureInvalid, WireError
@@ -156,7 +156,7 @@ class SyncLink:
 
     def look(self, message: Look) -> Seen:
         """What the site's page and metrics show: nothing of a card, whoever is near may read it. Any thread."""
-        payments = operations.payments_open(self._engine, {}, "")
+        payments = money_orders.payments_open(self._engine, {}, "")
         told = tuple({name: value for name, value in one.items() if name != "card"} for one in payments)
         return Seen(operations.status(self._engine, {}, ""), told)
 
@@ -177,7 +177,7 @@ def _within(limit: int, sizes: Iterable[int]) -> int:
 
 def told(entry: Entry) -> str:
     """A public fact as the office gets it: a card's token links a person's visits and stays here."""
-    fact = entry.fact
+    fact = entry.fact  # what is ordered about a sealed hold carries no token (session.past)
     if isinstance(fact, AuthorizationIntended):
         card = msgspec.structs.replace(fact.card, token="", cryptogram="")
         return encode(msgspec.structs.replace(fact, card=card)).decode()

@@ -188,9 +188,11 @@ def test_references_that_gateways_know_lead_to_the_hold_and_stay_with_who_came_f
     hold = {"hold_id": "H-1", "gateway": "adyen", "amount_minor": 5000, "currency": "EUR", "utc_ms": 1, "key": "a" * 32}
     counter.tell("authorization_intended", {"session_id": "S-1", "hold": hold, "card": {}})
     counter.tell("capture_intended", {"hold_id": "H-1", "step": {"key": "b" * 32, "amount_minor": 100}})
+    past = {"hold": hold, "session_id": "S-1"}
+    counter.tell("refund_intended", {"past": past, "step": {"key": "c" * 32, "amount_minor": 50}})
     counter.tell("void_intended", {"hold_id": "H-9", "step": {"key": "a" * 32, "amount_minor": 100}})
     found = {row["reference"]: (row["terminal"], row["chain_id"], row["hold_id"]) for row in counter.desk.rows(gateway_references)}
-    assert found == {"a" * 32: (TERMINAL, CHAIN, "H-1"), "b" * 32: (TERMINAL, CHAIN, "H-1")}
+    assert found == {"a" * 32: (TERMINAL, CHAIN, "H-1"), "b" * 32: (TERMINAL, CHAIN, "H-1"), "c" * 32: (TERMINAL, CHAIN, "H-1")}
 
 
 def test_an_order_wakes_who_waits_without_waiting_for_the_next_look(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,3 +210,11 @@ def test_an_order_wakes_who_waits_without_waiting_for_the_next_look(counter: Cou
 
     assert len(asyncio.run(wait_and_order())) == 1
     assert counter.commands.bell._waiters == {} and counter.commands.bell._count == 0
+
+
+def test_a_fact_of_another_version_in_any_form_stops_no_batch(counter: Counter) -> None:
+    for body in ("[" * 100_000, "[]", "null", '{"hold": 1, "step": {"key": 2}}', '{"step": {"key": "k"}, "hold_id": {}}', "{"):
+        after, counter.sent = counter.sent, counter.sent + 1
+        fact = SentFact(counter.sent, 1, "from_the_future", "", body)
+        assert counter.desk.take(counter.terminal.batch(facts=(fact,), facts_after=after)).facts_through == counter.sent
+    assert counter.desk.rows(gateway_references) == []
