@@ -305,9 +305,9 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     policy: PolicySection
     keys: KeysSection
     office: OfficeSection
+    sync: SyncSection = SyncSection()
     routing: RoutingSection = RoutingSection()
     offline: OfflineSection | None = None
-    sync: SyncSection = SyncSection()
 
     @property
     def demo(self) -> bool:

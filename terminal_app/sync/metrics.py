@@ -54,6 +54,8 @@ def _money(seen: Seen) -> Iterator[GaugeMetricFamily]:
     """Holds that have not ended with a sealed record, and those that a person must look at."""
     yield _one("charge_open_holds", "holds without a sealed end", len(seen.payments))
     yield _one("charge_holds_manual", "holds that a person must look at", sum(is_manual(one) for one in seen.payments))
+    late = sum(bool(one["overdue"]) for one in seen.payments)
+    yield _one("charge_holds_overdue", "captures, releases and refunds with half of their time gone", late)
     ages = _family("charge_oldest_open_hold_age_seconds", "age of the oldest open hold", "phase")
     oldest: dict[str, int] = {}
     amounts: Counter[str] = Counter()

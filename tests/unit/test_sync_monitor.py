@@ -88,6 +88,7 @@ def test_figures_while_charging(watched: Watched) -> None:
     watched.site.charge(1_000, seconds=600)
     found = watched.figures()
     assert (found["charge_open_holds"], found["charge_sessions"], found["charge_holds_manual"]) == (1, 1, 0)
+    assert found["charge_holds_overdue"] == 0
     assert found["charge_oldest_open_hold_age_seconds/held"] == 600
     assert found["charge_open_hold_minor/EUR"] == 6000
     assert found["charge_connector_register_watthours/1"] == 1_235_560
