@@ -137,7 +137,7 @@ class Look(msgspec.Struct, frozen=True, tag="look"):
 
 
 class Seen(msgspec.Struct, frozen=True, tag="seen"):
-    """Answer to Look: what the control socket's `status` and `payments.open` say. No token, no secret."""
+    """Answer to Look: what the control socket's `status` and `payments.open` say, without cards."""
 
     status: dict[str, Any]
     payments: tuple[dict[str, Any], ...]

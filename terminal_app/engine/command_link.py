@@ -15,17 +15,23 @@ from typing import Any
 import msgspec
 
 from terminal_app.billing.command import Command, open_command
-from terminal_app.engine import operations
+from terminal_app.engine import money_orders, operations
 from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
-from terminal_app.errors import ChargeError, SignatureInvalid
+from terminal_app.errors import ChargeError, LedgerBroken
 from terminal_app.session.facts import CommandAnswered, CommandTaken
 from terminal_app.values import ClockState, Stamp
 from terminal_app.wire import CommandsAfter, CommandsThrough, Deliver, Taken
 
 log = logging.getLogger("charge.command_link")
 
-ACTS: dict[str, Callable[[Engine, operations.Arguments, str], Any]] = {"session.stop": operations.session_stop}
+ACTS: dict[str, Callable[[Engine, operations.Arguments, str], Any]] = {
+    "session.stop": operations.session_stop,
+    "session.start": money_orders.session_start,
+    "payment.refund": money_orders.payment_refund,
+    "payment.release": money_orders.payment_release,
+    "payment.retry": money_orders.payment_retry,
+}
 """What the office may order; the arguments are the command's with its `reason`. ValueError says why it was not done."""
 
 WITHOUT_CLOCK = frozenset({"session.stop", "cards.deny", "relay.notification"})
@@ -63,7 +69,7 @@ class CommandLink:
             try:
                 command = open_command(message.jws, self._office_spki, self._engine.standing.config.terminal.id)
                 refusal = self._engine.ask(lambda: self._take(command))
-            except (SignatureInvalid, TimeoutError) as error:
+            except (ChargeError, TimeoutError) as error:
                 return Taken(f"command refused: {error}")
             if refusal:
                 return Taken(f"command refused: {refusal}")
@@ -98,7 +104,7 @@ class CommandLink:
             answer = self._answers[0]
             try:
                 self._engine.ask(partial(self._answer, answer))
-            except TimeoutError as error:
+            except (LedgerBroken, TimeoutError) as error:
                 log.warning("command %s is not answered yet: %s", answer.command_id, error)
                 return
             self._answers.popleft()
@@ -117,7 +123,9 @@ class CommandLink:
             answer = act({**command.args, "reason": command.reason}, f"office: {command.actor}")
         except KeyError as error:
             return _not_done(command, f"there is no {error}")
-        except (ChargeError, TimeoutError, ValueError, TypeError) as error:
+        except TimeoutError as error:
+            return _not_done(command, f"{error}; look at the terminal whether it was done")
+        except (ChargeError, ValueError, TypeError) as error:
             return _not_done(command, str(error))
         text = msgspec.json.encode(answer).decode()
         log.info("command %d %s: done", command.number, command.act)

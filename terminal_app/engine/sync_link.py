@@ -10,7 +10,7 @@ import msgspec
 
 from terminal_app.billing.acknowledgement import Ack, open_ack
 from terminal_app.billing.record import GENESIS
-from terminal_app.engine import operations
+from terminal_app.engine import money_orders, operations
 from terminal_app.engine.command_link import CommandLink, told_args
 from terminal_app.engine.engine import Engine
 from terminal_app.errors import ChargeError, SignatureInvalid, WireError
@@ -155,8 +155,10 @@ class SyncLink:
         return Taken()
 
     def look(self, message: Look) -> Seen:
-        """What the site's page and metrics show; any thread."""
-        return Seen(operations.status(self._engine, {}, ""), tuple(operations.payments_open(self._engine, {}, "")))
+        """What the site's page and metrics show: nothing of a card, whoever is near may read it. Any thread."""
+        payments = money_orders.payments_open(self._engine, {}, "")
+        told = tuple({name: value for name, value in one.items() if name != "card"} for one in payments)
+        return Seen(operations.status(self._engine, {}, ""), told)
 
     def close(self) -> None:
         self._listener.close()

@@ -26,6 +26,8 @@ __all__ = ["ACT_PATTERN", "ID_PATTERN", "Commands", "Issued"]
 SHORTEST_TTL_S, LONGEST_TTL_S = 10, 30 * 86_400
 MAX_WAITING = 100
 """Per terminal; relayed notifications, which strangers can cause, are counted apart and keep no order from getting through."""
+RELAYS_PER_MINUTE = 30
+"""Per terminal: each one costs two commits of its ledger, whoever sent it."""
 MAX_FETCHED = 50
 MAX_FETCHED_BYTES = 512 * 1024
 RELAY = "relay.notification"
@@ -160,6 +162,9 @@ class Commands:
         still = (c.terminal == terminal) & (c.state == "waiting") & same_kind
         if int(db.execute(sa.select(sa.func.count()).where(still)).scalar_one()) >= MAX_WAITING:
             raise Refused(429, "too_many", f"{MAX_WAITING} commands wait for terminal {terminal} already")
+        recent = (c.terminal == terminal) & (c.act == RELAY) & (c.issued_utc_ms > now - 60_000)
+        if act == RELAY and int(db.execute(sa.select(sa.func.count()).where(recent)).scalar_one()) >= RELAYS_PER_MINUTE:
+            raise Refused(429, "too_many", f"{RELAYS_PER_MINUTE} notifications went to terminal {terminal} in this minute")
         newest = db.execute(sa.select(sa.func.max(c.number)).where(c.terminal == terminal)).scalar()
         command = Command(
             terminal=terminal,

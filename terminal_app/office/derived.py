@@ -75,15 +75,13 @@ def _session_row(payload: dict[str, Any]) -> dict[str, Any]:
 
 def apply_fact(db: Connection, terminal: str, chain_id: str, utc_ms: int, kind: str, session_id: str, body: str) -> None:
     """Facts of one chain come in order and once each. A fact this version does not know changes nothing here."""
-    step = _STEPS.get(kind)
-    if step is None:
-        return
     try:
         fact = json.loads(body)
         chain = {"terminal": terminal, "chain_id": chain_id}
-        step(db, chain, utc_ms, session_id, fact)
+        if step := _STEPS.get(kind):
+            step(db, chain, utc_ms, session_id, fact)
         _refer(db, chain, fact)
-    except (KeyError, TypeError, AttributeError, ValueError):
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         return  # said differently by another version: stored, not shown
 
 
@@ -243,15 +241,16 @@ def _command(db: Connection, chain: dict[str, Any], command_id: str, states: tup
 
 def _refer(db: Connection, chain: dict[str, Any], fact: dict[str, Any]) -> None:
     """By which references a gateway knows a hold and the steps on it: its notifications name nothing else of ours."""
+    past = fact.get("past")
     hold, step = fact.get("hold"), fact.get("step")
-    named = hold if isinstance(hold, dict) else step if isinstance(step, dict) else {}
-    hold_id = named.get("hold_id", fact.get("hold_id"))
-    key = named.get("key")
-    if not hold_id or not isinstance(key, str) or not 1 <= len(key) <= 64:
-        return
+    whose = hold or (past.get("hold") if isinstance(past, dict) else None) or fact
+    keys = [one.get("key") for one in (hold, step) if isinstance(one, dict)]
     r = gateway_references.c  # who came first keeps it: no terminal takes another one's notifications
-    if db.execute(sa.select(r.reference).where(r.reference == key)).first() is None:
-        db.execute(gateway_references.insert().values(reference=key, hold_id=str(hold_id), **chain))
+    for key in keys:
+        if not isinstance(key, str) or not 1 <= len(key) <= 64 or not whose.get("hold_id"):
+            continue
+        if db.execute(sa.select(r.reference).where(r.reference == key)).first() is None:
+            db.execute(gateway_references.insert().values(reference=key, hold_id=str(whose["hold_id"]), **chain))
 
 
 def _card(card: dict[str, Any] | None) -> str:

@@ -1,6 +1,7 @@
 """`charge-terminal-sync --config terminal.toml`: the process that talks to the office. No state of its own.
 
-Two threads: one pushes records and facts, one waits for commands; each has its own connection to office and core.
+Threads: one pushes records and facts, one waits for commands, one answers who asks for metrics (if `[sync] listen` says so).
+Each has its own connection to the core.
 """
 
 import argparse
@@ -62,6 +63,8 @@ def push_forever(settings: config.Config, path: Path, manager: ServiceManager) -
     )
     fetching = threading.Thread(target=_fetch_forever, args=(settings, token, hurry.set), name="commands", daemon=True)
     fetching.start()
+    if address := settings.sync.address:
+        _watchable(settings, address)
     manager.ready()
     try:
         while fetching.is_alive():
@@ -92,6 +95,14 @@ def _fetch_forever(settings: config.Config, token: str, arrived: Callable[[], No
     )
     while True:
         pause.wait(fetching.turn(time.monotonic))
+
+
+def _watchable(settings: config.Config, address: tuple[str, int]) -> None:
+    """Metrics and the site's page, on a thread that ends with the process. Loaded only where they are wanted: memory."""
+    from terminal_app.sync.monitor import Monitor
+
+    monitor = Monitor(address, CoreLink(settings.terminal.runtime_dir / "sync.sock"))
+    threading.Thread(target=monitor.run, name="monitor", daemon=True).start()
 
 
 def _token(file: Path, path: Path) -> str:

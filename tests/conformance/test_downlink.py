@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from terminal_app.http_client import HttpAnswer, HttpClient
 from terminal_app.run.core import spki_of
 from terminal_app.session.facts import CommandAnswered, CommandTaken, StopIntended
 from tests.conformance import test_sync_office
-from tests.conformance.test_sync_office import Site, get, wait_for
+from tests.conformance.test_sync_office import Site, answered, get, wait_for
 from tests.sessions import Paper, site_files
 from tests.unit.office_samples import TERMINAL, TOKEN
 
@@ -142,6 +143,24 @@ def test_sync_killed_again_and_again_brings_each_command_once(site: Site, charge
             site.sync.kill()
             site.sync.wait(10)
         assert [one.number for one in core.facts(CommandTaken)] == [1, 2, 3, 4]
+
+
+def test_metrics_and_site_page_of_a_running_terminal(site: Site, charger: Paper) -> None:
+    """From the core's own look through the real carrier; the office need not be there for it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = int(free.getsockname()[1])
+    settings = site.place / "terminal.toml"
+    settings.write_text(settings.read_text() + f'\n[sync]\nlisten = "127.0.0.1:{port}"\n')
+    charger.tap()
+    with Turning(charger):
+        site.start_sync()
+        wait_for(lambda: answered(f"http://127.0.0.1:{port}/status.json"))
+        client = HttpClient(demo=True)
+        text = client.call("GET", f"http://127.0.0.1:{port}/metrics", deadline_s=30).body.decode()
+        page = client.call("GET", f"http://127.0.0.1:{port}/", deadline_s=30).body.decode()
+        client.close()
+    assert "charge_core_up 1.0" in text and "charge_open_holds 1.0" in text
+    assert "Terminal T-0001" in page and "60.00 EUR" in page
 
 
 # --- waiting -------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,15 @@ from terminal_app.billing.record import thumbprint
 from terminal_app.engine.command_link import CommandLink, acts_of
 from terminal_app.engine.engine import INTERRUPTED
 from terminal_app.engine.sync_link import SyncLink, told
-from terminal_app.session.facts import CommandAnswered, CommandTaken, ServiceAct, StopIntended, StopReason
+from terminal_app.session.facts import (
+    AuthorizationIntended,
+    CommandAnswered,
+    CommandTaken,
+    RefundIntended,
+    ServiceAct,
+    StopIntended,
+    StopReason,
+)
 from terminal_app.sync.core_link import CoreLink
 from terminal_app.values import ClockState, Stamp
 from terminal_app.wire import CommandsAfter, CommandsThrough, Deliver
@@ -103,6 +111,24 @@ def test_nothing_to_stop_is_answered_with_the_sentence(core: Core) -> None:
     with core.turning():
         assert core.deliver() == ""
     assert core.answers() == [(False, "connector 1 has no session; nothing was ordered")]
+
+
+def test_a_refund_from_the_office_is_ordered_with_its_name_and_once(core: Core, site: Paper) -> None:
+    session_id = site.paid_session()
+    (hold_id,) = {one.fact.hold.hold_id for one in site.ledger.entries() if isinstance(one.fact, AuthorizationIntended)}
+    link = CommandLink(site.engine, core.office.public_key_spki(), acts_of(site.engine))
+    refund = {"act": "payment.refund", "args": {"hold_id": hold_id, "amount_minor": 100}}
+    late = {"issued_utc_ms": T0 + 3_600_000, "expires_utc_ms": T0 + 7_200_000}
+    with core.turning():
+        for number, jws in enumerate([core.sign(**refund, **late), core.sign(**refund, **late)]):
+            assert bool(link.deliver(Deliver(jws)).error) is bool(number)
+        too_much = {"act": "payment.refund", "args": {"hold_id": hold_id, "amount_minor": 100_000}}
+        assert link.deliver(Deliver(core.sign(number=2, command_id="C-2", **too_much, **late))).error == ""
+    (act,) = core.facts(ServiceAct)
+    assert session_id and (act.act, act.target, act.actor) == ("payment.refund", hold_id, "office: Office")
+    (intended,) = core.facts(RefundIntended)
+    assert (intended.past.hold.hold_id, intended.step.amount_minor) == (hold_id, 100)
+    assert [done for done, _ in core.answers()] == [True, False]
 
 
 def test_a_command_works_once_however_often_it_comes(core: Core) -> None:

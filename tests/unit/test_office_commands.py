@@ -1,5 +1,6 @@
 """Commands at the office: numbered without a gap, signed for one terminal, and what became of them is what its facts tell."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -9,12 +10,13 @@ from typing import Any
 import pytest
 
 from terminal_app.billing.command import Command, open_command
+from terminal_app.office import command_api, store
 from terminal_app.office import commands as office_commands
-from terminal_app.office import store
-from terminal_app.office.access import hash_of
+from terminal_app.office.access import Access, hash_of
 from terminal_app.office.accounts import Refused
+from terminal_app.office.command_api import CommandApi
 from terminal_app.office.command_tables import gateway_references
-from terminal_app.office.commands import MAX_WAITING, RELAY, Commands, Issued
+from terminal_app.office.commands import MAX_WAITING, RELAY, RELAYS_PER_MINUTE, Commands, Issued
 from terminal_app.office.ingest import SentFact
 from tests.unit.office_samples import CHAIN, TERMINAL, Desk, Terminal, desk_at
 
@@ -148,12 +150,19 @@ def test_what_nobody_fetched_in_time_has_expired(counter: Counter, monkeypatch: 
     assert counter.state(late)[0] == "done", "it had it in time, only its word was late"
 
 
-def test_strangers_notifications_keep_no_order_from_getting_through(counter: Counter) -> None:
+def test_strangers_notifications_keep_no_order_from_getting_through(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
     relay: dict[str, Any] = {"act": RELAY, "args": {"gateway": "adyen", "body": "{}"}}
-    for _ in range(MAX_WAITING):
-        counter.issue(**relay)
+    began_ms, issued = store.now_ms(), 0
     with pytest.raises(Refused, match="wait for terminal"):
-        counter.issue(**relay)
+        for minute in range(10):
+            monkeypatch.setattr(office_commands.store, "now_ms", lambda minute=minute: began_ms + minute * 60_000)
+            with pytest.raises(Refused, match=f"{RELAYS_PER_MINUTE} notifications|wait for terminal") as refused:
+                for _ in range(RELAYS_PER_MINUTE + 1):
+                    counter.issue(**relay, ttl_s=86_400)
+                    issued += 1
+            if "wait for" in str(refused.value):
+                raise refused.value
+    assert issued == MAX_WAITING
     assert counter.issue().number == MAX_WAITING + 1
 
 
@@ -179,6 +188,33 @@ def test_references_that_gateways_know_lead_to_the_hold_and_stay_with_who_came_f
     hold = {"hold_id": "H-1", "gateway": "adyen", "amount_minor": 5000, "currency": "EUR", "utc_ms": 1, "key": "a" * 32}
     counter.tell("authorization_intended", {"session_id": "S-1", "hold": hold, "card": {}})
     counter.tell("capture_intended", {"hold_id": "H-1", "step": {"key": "b" * 32, "amount_minor": 100}})
+    past = {"hold": hold, "session_id": "S-1"}
+    counter.tell("refund_intended", {"past": past, "step": {"key": "c" * 32, "amount_minor": 50}})
     counter.tell("void_intended", {"hold_id": "H-9", "step": {"key": "a" * 32, "amount_minor": 100}})
     found = {row["reference"]: (row["terminal"], row["chain_id"], row["hold_id"]) for row in counter.desk.rows(gateway_references)}
-    assert found == {"a" * 32: (TERMINAL, CHAIN, "H-1"), "b" * 32: (TERMINAL, CHAIN, "H-1")}
+    assert found == {"a" * 32: (TERMINAL, CHAIN, "H-1"), "b" * 32: (TERMINAL, CHAIN, "H-1"), "c" * 32: (TERMINAL, CHAIN, "H-1")}
+
+
+def test_an_order_wakes_who_waits_without_waiting_for_the_next_look(counter: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_api, "RECHECK_S", 3600.0)
+    api = CommandApi(counter.commands, Access(counter.desk.database, "", True), lambda: False)
+
+    async def wait_and_order() -> list[str]:
+        waiting = asyncio.create_task(api._fetched(TERMINAL, 0, 3600))
+        await asyncio.sleep(0.2)  # it has looked once
+        await asyncio.to_thread(counter.issue, terminal=OTHER)
+        await asyncio.sleep(0.2)
+        assert not waiting.done(), "another terminal's order is not for it"
+        await asyncio.to_thread(counter.issue)
+        return await asyncio.wait_for(waiting, 60)
+
+    assert len(asyncio.run(wait_and_order())) == 1
+    assert counter.commands.bell._waiters == {} and counter.commands.bell._count == 0
+
+
+def test_a_fact_of_another_version_in_any_form_stops_no_batch(counter: Counter) -> None:
+    for body in ("[" * 100_000, "[]", "null", '{"hold": 1, "step": {"key": 2}}', '{"step": {"key": "k"}, "hold_id": {}}', "{"):
+        after, counter.sent = counter.sent, counter.sent + 1
+        fact = SentFact(counter.sent, 1, "from_the_future", "", body)
+        assert counter.desk.take(counter.terminal.batch(facts=(fact,), facts_after=after)).facts_through == counter.sent
+    assert counter.desk.rows(gateway_references) == []
