@@ -60,13 +60,13 @@ def _duplicate(case: Case) -> Finding | None:
     """Two captures, or a second hold that nothing has ended. Mended when the driver's money is right again."""
     p, taken, back = case.payment, case.of("capture"), case.sum("refund")
     should = _should_be_taken(case) or 0
-    if len(taken) > 1 and case.sum("capture") > should and case.sum("capture") - back > should:
+    if len(taken) > 1 and case.sum("capture") - back > should:
         extra = case.sum("capture") - back - should
         sentence = f"captured {len(taken)} times, {case.money(case.sum('capture'))} in all; billed are {case.money(should)}"
         step = by_hold("refund", p, f"Give back the {case.money(extra)} that are too much", extra)
         return case.says(Class.DUPLICATE, sentence, step, should, case.sum("capture") - back, taken[1].utc_ms)
     holds = case.holds()
-    if len(holds) > 1 and len(holds) - len(case.of("void")) > 1:
+    if len(holds) - len(case.of("void")) > 1:
         sentence = f"the gateway holds {len(holds)} times for one authorization: {', '.join(sorted(holds))}"
         step = at_gateway(p.gateway, f"release the holds that hold {p.hold_id} does not need")
         return case.says(Class.DUPLICATE, sentence, step, p.amount_minor, sum(holds.values()), case.of("hold")[-1].utc_ms)

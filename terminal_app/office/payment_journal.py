@@ -118,18 +118,24 @@ def open_sums(db: Connection) -> list[Row]:
 def listed(db: Connection, limit: int, state: str = "", gateway: str = "", terminal: str = "") -> list[Row]:
     """Payments, the newest first; "" does not filter."""
     h, s, m = store.holds.c, store.sessions.c, store.settlements.c
-    mine = (m.terminal == h.terminal) & (m.chain_id == h.chain_id) & (m.hold_id == h.hold_id)
-    moved = {
-        how: sa.select(sa.func.sum(m.amount_minor)).where(mine & (m.how == how)).correlate(store.holds).scalar_subquery()
-        for how in ("captured", "refunded")
-    }
-    same = (s.terminal == h.terminal) & (s.chain_id == h.chain_id) & (s.hold_id == h.hold_id)
-    bill = (s.capture_minor.label("billed_minor"), s.receipt_number, s.receipt_code)
-    question = sa.select(store.holds, *bill, *(sum_.label(f"{how}_minor") for how, sum_ in moved.items()))
-    question = question.select_from(store.holds.outerjoin(store.sessions, same))
+    page = sa.select(store.holds)
     for column, value in ((h.state, state), (h.gateway, gateway), (h.terminal, terminal)):
-        question = question.where(column == value) if value else question
-    rows = db.execute(question.order_by(h.opened_utc_ms.desc(), h.hold_id).limit(limit)).mappings()
+        page = page.where(column == value) if value else page
+    newest = page.order_by(h.opened_utc_ms.desc(), h.hold_id).limit(limit).subquery()  # the sums only of what is listed
+    n = newest.c
+    mine = (m.hold_id == n.hold_id) & (m.terminal == n.terminal) & (m.chain_id == n.chain_id)
+    moved = [
+        sa.select(sa.func.sum(m.amount_minor))
+        .where(mine & (m.how == how))
+        .correlate(newest)
+        .scalar_subquery()
+        .label(f"{how}_minor")
+        for how in ("captured", "refunded")
+    ]
+    same = (s.hold_id == n.hold_id) & (s.terminal == n.terminal) & (s.chain_id == n.chain_id)
+    bill = (s.capture_minor.label("billed_minor"), s.receipt_number, s.receipt_code)
+    question = sa.select(newest, *bill, *moved).select_from(newest.outerjoin(store.sessions, same))
+    rows = db.execute(question.order_by(n.opened_utc_ms.desc(), n.hold_id)).mappings()
     return [
         {name: int(value) if name.endswith("_minor") and value is not None else value for name, value in row.items()}
         for row in rows
@@ -161,11 +167,11 @@ def _places(table: sa.Table) -> sa.Select[Any]:
 
 
 def _of(db: Connection, table: sa.Table, wanted: sa.Subquery, names: tuple[str, ...]) -> list[tuple[Place, Row]]:
-    """The named columns of the wanted holds' rows, in the order of the first one."""
-    c, w = table.c, wanted.c
-    same = (c.terminal == w.terminal) & (c.chain_id == w.chain_id) & (c.hold_id == w.hold_id)
+    """The named columns of the wanted holds' rows, in the order of the first one. By hold id alone, which is quick everywhere;
+    a hold id that two terminals share brings a row too many, which nobody asks for."""
+    c = table.c
     columns = (c.terminal, c.chain_id, c.hold_id, *(c[name] for name in names))
-    question: sa.Select[Any] = sa.select(*columns).select_from(table.join(wanted, same)).order_by(c[names[0]])
+    question: sa.Select[Any] = sa.select(*columns).where(c.hold_id.in_(sa.select(wanted.c.hold_id))).order_by(c[names[0]])
     return [((row[0], row[1], row[2]), dict(zip(names, row[3:], strict=True))) for row in db.execute(question)]
 
 

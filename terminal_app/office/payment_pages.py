@@ -41,6 +41,7 @@ class PaymentPages:
         folder = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
         self._templates = jinja2.Environment(loader=folder, autoescape=True, undefined=jinja2.StrictUndefined)
         self._templates.filters |= {"money": _money, "clock": clock_text, "ago": ago}
+        self._watch = payment_watch.Watch()
         self._live = LivePage(self._version, self._parts, leaving)
         self.routes = [
             Route("/payments", self.page),
@@ -91,7 +92,7 @@ class PaymentPages:
         if not self._access.is_operator(request):
             return _not_operator()
         with self._database.read() as db:
-            found = payment_watch.findings(db, store.now_ms())
+            found = self._watch.latest(db)
         return JSONResponse({"discrepancies": [one.told() for one in found]})
 
     def _version(self) -> tuple[Any, ...]:
@@ -106,7 +107,7 @@ class PaymentPages:
 
     def _shown(self, db: Connection, chosen: dict[str, str]) -> dict[str, Any]:
         now = store.now_ms()
-        found = payment_watch.findings(db, now)
+        found = self._watch.latest(db)
         return {
             "now_ms": now,
             "sums": payment_journal.open_sums(db),

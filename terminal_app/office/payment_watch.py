@@ -1,5 +1,7 @@
 """The discrepancy job: collects both sides, compares, and remembers what people accepted."""
 
+import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,10 @@ from terminal_app.office.payment_values import ACCOUNT_BOOKS, Coverage, Finding,
 
 LOOK_BACK_MS = 90 * 86_400_000
 """Open holds are compared whatever their age; ended ones for a season, and any that a gateway names in that time."""
+
+PAUSE = 5
+OLD_S = 15.0
+"""Ages grow though nothing happens."""
 
 
 class NoSuchFinding(Exception):
@@ -81,6 +87,31 @@ def version(db: Connection) -> tuple[Any, ...]:
         sa.select(sa.func.max(postings.c.posting)),
     )
     return tuple(tuple(db.execute(question).one()) for question in questions)
+
+
+class Watch:
+    """The findings as of a moment ago, for pages that many may look at. Comparing takes time (seconds for ten thousands of
+    payments): it is never done twice at once, and pauses longer than it took. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._busy = threading.Lock()
+        self._found: list[Judged] | None = None
+        self._of: tuple[Any, ...] = ()
+        self._again_s = self._old_s = 0.0
+
+    def latest(self, db: Connection) -> list[Judged]:
+        found = self._found
+        if not self._busy.acquire(blocking=found is None):
+            return found or []
+        try:
+            began, of = time.monotonic(), version(db)
+            if self._found is None or (began >= self._again_s and (of != self._of or began >= self._old_s)):
+                self._found, self._of = findings(db, store.now_ms()), of
+                ended = time.monotonic()
+                self._again_s, self._old_s = ended + PAUSE * (ended - began), ended + OLD_S
+            return self._found
+        finally:
+            self._busy.release()
 
 
 def _account_gateways(payments: list[Payment], rows: list[GatewayRow]) -> set[str]:

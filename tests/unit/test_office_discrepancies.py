@@ -103,6 +103,10 @@ AGREE: dict[str, tuple[tuple[Payment, ...], tuple[GatewayRow, ...]]] = {
         (payment(settled=(*payment().settled, Settled("refunded", 948, "EUR", T0 + DAY))),),
         (HELD, TAKEN, TAKEN, row("refund", 948, T0 + DAY)),
     ),
+    "too much taken, and given back": (
+        (payment(settled=(*payment().settled, Settled("refunded", 36, "EUR", T0 + DAY))),),
+        (HELD, row("capture", 984, T0 + HOUR), row("refund", 36, T0 + DAY)),
+    ),
     "held twice, one released": (
         (payment(),),
         (HELD, row("hold", 5000, reference="b2", ours="key-7"), row("void", 5000, about="b2"), TAKEN),
@@ -324,6 +328,29 @@ def test_what_a_list_does_not_have_says_nothing_unless_the_list_is_complete_for_
 def test_a_hold_without_a_session_that_the_gateway_does_not_know_is_released_all_the_same() -> None:
     (one,) = found((still("held"),))
     assert (one.kind, one.command) == (Class.UNKNOWN_AT_GATEWAY, RELEASE)
+
+
+def part_given_back(minor: int) -> Payment:
+    return payment(settled=(*payment().settled, Settled("refunded", minor, "EUR", T0 + DAY)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind", "left", "theirs"),
+    [
+        ((row("capture", 948, T0 + HOUR),) * 2, Class.DUPLICATE, "9.38", 1886),
+        ((row("capture", 984, T0 + HOUR),), Class.AMOUNT_MISMATCH, "0.26", 984),
+    ],
+)
+def test_what_went_back_already_is_not_given_back_again(rows: tuple[GatewayRow, ...], kind: Class, left: str, theirs: int) -> None:
+    (one,) = found((part_given_back(10),), (HELD, *rows, row("refund", 10, T0 + DAY)))
+    assert (one.kind, one.ours_minor, one.theirs_minor) == (kind, 948, theirs)
+    assert one.command.startswith(f"{REFUND} {left} ")
+
+
+def test_ages_count_from_what_happened() -> None:
+    since = {name: found(*DISAGREE[name][1:3])[0].since_utc_ms - T0 for name in ("two captures", "more taken", "nobody plugged in")}
+    assert since == {"two captures": DAY, "more taken": 0, "nobody plugged in": 0}
+    assert found((payment(),), (HELD, row("capture", 984, T0 + HOUR)))[0].since_utc_ms == T0 + HOUR
 
 
 def test_a_list_of_captures_says_nothing_about_holds() -> None:
