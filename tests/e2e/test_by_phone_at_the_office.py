@@ -110,3 +110,41 @@ def test_the_core_dies_while_the_page_is_open(driver: Driver, paid: bool) -> Non
     until(lambda: all(row["state"] != "held" for row in driver.holds()), "the money to be released")
     driver.visit.settled()
     driver.visit.leave()
+
+
+def test_start_by_the_sticker_stop_by_the_phone(driver: Driver) -> None:
+    """After a charge was paid here before: the office knows what this charger sells."""
+    visit, phone = driver.visit, driver.phone
+    visit.site.plug()
+    visit.glass.wait(s.Offer)
+    sticker = phone.get(f"{visit.site.office_url}/go/DEMO-0001/1")
+    assert "Demo car park" in sticker.text and "0.59 EUR per kWh" in sticker.text
+    page = phone.press(sticker, "and start", account=ACCOUNT, secret=driver.secret)
+    visit.glass.wait(s.Charging, lambda view: view.energy_wh >= 5)
+    page = driver.watch(page, "Charging")
+    phone.press(sticker, "and start", account=ACCOUNT, secret=driver.secret)  # pressed again: nothing more is held
+    phone.press(page, "Stop the charge")
+    receipt = visit.paid()
+    page = driver.watch(page, "EUR taken")
+    assert f"{receipt.total_minor // 100}.{receipt.total_minor % 100:02d} EUR taken" in page.text
+    hold = driver.holds()[-1]
+    assert (hold["account"], hold["state"], hold["captured_minor"]) == (ACCOUNT, "captured", receipt.total_minor)
+    assert phone.get(page.links["Receipt"]).status == 200
+    assert visit.records()[-1]["payment"]["trace"]["hold"] == hold["hold"]
+    visit.leave()
+    visit.settled()
+
+
+def test_a_start_that_no_charger_hears_is_free_again(driver: Driver) -> None:
+    """The charger is out of reach for longer than the order lives."""
+    visit, phone = driver.visit, driver.phone
+    sticker = phone.get(f"{visit.site.office_url}/go/DEMO-0001/1")
+    visit.site.end("charge-terminal-sync")
+    page = phone.press(sticker, "and start", account=ACCOUNT, secret=driver.secret)
+    assert "Starting at the charger" in page.text and driver.holds()[-1]["state"] == "held"
+    ((expires_ms,),) = visit.site.office_rows("SELECT expires_utc_ms FROM commands ORDER BY number DESC LIMIT 1")
+    until(lambda: time.time() * 1000 > expires_ms + 1000, "the order to expire", 90)
+    visit.site.start_sync()  # a connection of before may have got the order: now the terminal says that it has not taken it
+    page = driver.watch(page, "did not start")
+    assert "free again" in page.text and driver.holds()[-1]["state"] == "voided"
+    visit.settled()
