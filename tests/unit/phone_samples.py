@@ -1,7 +1,6 @@
 """An office with one terminal, an account and drivers' charges; the terminal's facts are told one by one, time is set by hand."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,7 +17,7 @@ from terminal_app.office.commands import Commands
 from terminal_app.office.ingest import SentFact, SentRecord
 from terminal_app.office.phone_tables import phone_charges
 from terminal_app.session import facts as f
-from tests.unit.office_samples import TERMINAL, Desk, Terminal, desk_at
+from tests.unit.office_samples import TERMINAL, Desk, Terminal
 
 ACCOUNT, SECRET = "A-DRIVER-0042", "the-secret-of-an-account-holder"
 WHO = Who(account=ACCOUNT, secret_sha256=hash_of(SECRET))
@@ -27,9 +26,8 @@ WHO = Who(account=ACCOUNT, secret_sha256=hash_of(SECRET))
 class Phone:
     """`office.later(s)` lets time pass; `tell` is a fact of the terminal that arrives."""
 
-    def __init__(self, folder: Path, clock: pytest.MonkeyPatch) -> None:
-        self.terminal = Terminal()
-        self.desk: Desk = desk_at(folder, self.terminal)
+    def __init__(self, desk: Desk, terminal: Terminal, clock: pytest.MonkeyPatch) -> None:
+        self.terminal, self.desk = terminal, desk
         self.commands = Commands(self.desk.database, self.desk.key)
         self.charges = Charges(self.desk.database, self.commands)
         self.accounts = Accounts(self.desk.database)

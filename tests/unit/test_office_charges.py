@@ -15,7 +15,7 @@ from terminal_app.office.charges import START_TTL_S, STOP_TTL_S, WATCHED_MS
 from terminal_app.session import facts as f
 from terminal_app.values import CardFacts, EntryMode, Hold, MeterIdentity, MeterValue, Stamp
 from tests.unit.billing_samples import KWH_TARIFF, tariff
-from tests.unit.office_samples import TERMINAL
+from tests.unit.office_samples import TERMINAL, Terminal, desk_at
 from tests.unit.phone_samples import ACCOUNT, WHO, Phone
 
 TARIFF = tariff(KWH_TARIFF)
@@ -30,7 +30,8 @@ def value(energy_wh: int) -> MeterValue:
 
 @pytest.fixture
 def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Phone]:
-    phone = Phone(tmp_path, monkeypatch)
+    terminal = Terminal()
+    phone = Phone(desk_at(tmp_path, terminal), terminal, monkeypatch)
     yield phone
     with phone.desk.database.read() as db:
         assert books.trouble(db) == []

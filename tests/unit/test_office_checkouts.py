@@ -21,8 +21,8 @@ SECRET = "the-secret-of-an-account-holder"
 
 
 class Place:
-    def __init__(self, folder: Path) -> None:
-        self.desk = AccountDesk(f"sqlite:///{folder}/office.db", folder / "office.key")
+    def __init__(self, desk: AccountDesk) -> None:
+        self.desk = desk
         self.checkouts = Checkouts(self.desk.database)
         self.terminal, _ = self.desk.terminal()
         self.who = self.driver()
@@ -45,7 +45,7 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    place = Place(tmp_path)
+    place = Place(AccountDesk(f"sqlite:///{tmp_path}/office.db", tmp_path / "office.key"))
     yield place
     assert place.desk.trouble() == []
     place.desk.database.close()
