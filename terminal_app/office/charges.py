@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from terminal_app.office import charge_view, commands, store, tries
 from terminal_app.office.account_tables import accounts
-from terminal_app.office.accounts import Refused, Who, account_of, place, release
+from terminal_app.office.accounts import Refused, Who, account_of, locked, place, release
 from terminal_app.office.charge_fate import NEXT, Fate, Heard
 from terminal_app.office.command_tables import commands as command_rows
 from terminal_app.office.command_tables import gateway_references
@@ -81,7 +81,7 @@ class Charges:
     def _start(self, start: Start, who: Who) -> str:
         key = f"app-{start.once}"
         with self._database.write() as db:
-            account = account_of(db, start.terminal, who)["account"]
+            account = locked(db, account_of(db, start.terminal, who)["account"])["account"]
             if known := token_of(db, start.terminal, key):
                 mine = db.execute(sa.select(phone_charges.c.account).where(phone_charges.c.token == known)).scalar()
                 if mine != account:

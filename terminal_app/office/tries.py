@@ -32,16 +32,25 @@ def take(db: Connection, *limits: Limit) -> bool:
     """Count one try at each; False if one of them is used up (then the caller rolls back or the rest stays counted)."""
     now = store.now_ms()
     db.execute(tries.delete().where(tries.c.utc_ms < now - KEPT_MS))
-    for limit in limits:
-        mine = _place(limit, now)
+    return all(_taken(db, limit, now) for limit in limits)
+
+
+def _taken(db: Connection, limit: Limit, now: int) -> bool:
+    mine = _place(limit, now)
+    for _ in range(2):
         counted = db.execute(tries.update().where(mine & (tries.c.made < limit.most)).values(made=tries.c.made + 1, utc_ms=now))
         if counted.rowcount:
-            continue
+            return True
         if db.execute(sa.select(tries.c.made).where(mine)).first():
             return False
-        row = {"subject": limit.subject, "minute": _minute(limit, now), "made": 1, "utc_ms": now}
-        db.execute(tries.insert().values(**row))
-    return True
+        try:
+            with db.begin_nested():
+                row = {"subject": limit.subject, "minute": _minute(limit, now), "made": 1, "utc_ms": now}
+                db.execute(tries.insert().values(**row))
+        except sa.exc.IntegrityError:  # another one's first try came in between: count at its side
+            continue
+        return True
+    return False
 
 
 def give_back(db: Connection, *limits: Limit) -> None:
