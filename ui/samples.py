@@ -153,7 +153,7 @@ USUAL: dict[str, View] = {
     "declined_phone": DeclinedView(1, DeclineWords.AUTHENTICATION_WANTED, 0, 25, True),
     "declined_lower": DeclinedView(1, DeclineWords.INSUFFICIENT_FUNDS, 0, 25, lower_hold_minor=2000),
     "declined_kept": DeclinedView(1, DeclineWords.HOLD_KEPT, 8000, 25, kept_s=84),
-    "declined_cancelled": DeclinedView(1, DeclineWords.CANCELLED, 8000, 25),
+    "declined_by_driver": DeclinedView(1, DeclineWords.CANCELLED, 8000, 25),
     "plug_in": PlugIn(1, "1", 8000, CARD, 154),
     "plug_in_reused": PlugIn(1, "1", 8000, CARD, 154, True),
     "plug_in_free": PlugIn(1, "1", 0, "", 154),
@@ -206,7 +206,9 @@ for _why in NotForSaleReason:
 for _out in OutOfServiceReason:
     HARDEST[f"out_{_out.value}"] = OutOfService(_out)
 for _words in DeclineWords:
-    HARDEST[f"declined_{_words.value}"] = DeclinedView(1, _words, 150000, 120, kept_s=600 if _words is DeclineWords.HOLD_KEPT else 0)
+    HARDEST[f"declined_{_words.value}"] = DeclinedView(
+        1, _words, 150000, 120, kept_s=600 if _words is DeclineWords.HOLD_KEPT else 0
+    )
     HARDEST[f"declined_{_words.value}_offers"] = DeclinedView(1, _words, 150000, 120, True, 120000, kept_s=600)
 for _phase in ChargePhase:
     HARDEST[f"charging_{_phase.value}"] = charging(phase=_phase, card=LONG_CARD)

@@ -2,7 +2,7 @@
 
 from terminal_app.screens import Button, DeclinedView, DeclineWords, Screen
 from ui.labels import FitLabel
-from ui.panels import Action, Panel, Press, row
+from ui.panels import Action, Panel, Press, column, row
 from ui.theme import Style
 from ui.views.base import Notice, set_present
 from ui.words import Words
@@ -16,10 +16,10 @@ CARD_TROUBLE = {
     DeclineWords.CARD_INVALID,
     DeclineWords.OFFLINE_REFUSED,
 }
-ICONS = dict.fromkeys(CARD_TROUBLE, "card") | {
-    DeclineWords.HOLD_KEPT: "tap",
-    DeclineWords.NOT_PLUGGED: "plug",
-    DeclineWords.CANCELLED: "cross",
+LOOKS = dict.fromkeys(CARD_TROUBLE, ("card", "warning")) | {  # icon, disc
+    DeclineWords.HOLD_KEPT: ("tap", "accent"),
+    DeclineWords.NOT_PLUGGED: ("plug", "warning"),
+    DeclineWords.CANCELLED: ("cross", "quiet"),
 }
 TITLES = {  # instead of "Charging did not start"
     DeclineWords.HOLD_KEPT: "declined.title_kept",
@@ -52,17 +52,18 @@ class DeclinedBox(Notice):
             self.offers.orientation = "vertical"
         self.add_widget(self.offers)
         self.back_in = FitLabel(style, 18, role="muted", wrap=True)
-        self.ok = self.add_button(Button.OK, kind="accent", share=0.4, beside=self.back_in)
+        self.beside = column(style, gap=4)
+        self.beside.add_widget(self.back_in)
+        self.ok = self.add_button(Button.OK, kind="accent", share=0.4, beside=self.beside)
 
     def show(self, view: DeclinedView, screen: Screen, words: Words) -> None:
-        self.badge.drawing = ICONS.get(view.reason, "warning")
+        self.badge.drawing, self.badge.disc_role = LOOKS.get(view.reason, ("warning", "warning"))
+        self.badge.role = f"on_{self.badge.disc_role}"
         self.title.text = words.say(TITLES.get(view.reason, "declined.title"))
         self.text.text = words.of(view.reason)
         if view.reason in HELPED:
             self.text.text += " " + words.say(ADVICE[view.by_phone, view.lower_hold_minor > 0])
         self.held.text = self._about_hold(view, screen, words)
-        set_present(self.texts, self.money, bool(self.held.text))
-        self.money.height = self.style.px(64 if self.style.portrait else 54)
         self.back_in.text = words.say("declined.back_in", seconds=str(view.back_in_s))
         self.ok.label.text = words.say("button.ok")
         self._show_offers(view, screen, words)
@@ -90,5 +91,14 @@ class DeclinedBox(Notice):
         self.panel.padding = [px(30), px(12 if wanted else 24)] * 2
         self.title.size_hint_y = 0.34 if self.style.portrait else 0.4
         self.text.size_hint_y = 1 - self.title.size_hint_y
-        self.ok.fill = "quiet" if wanted else "accent"
+        self._place_money(below=bool(wanted) and not self.style.portrait)
+        self.ok.fill = "quiet" if wanted or view.reason is DeclineWords.HOLD_KEPT else "accent"
         self.ok.label.role = f"on_{self.ok.fill}"
+
+    def _place_money(self, *, below: bool) -> None:
+        """Under the reason or, where buttons take that room, beside OK."""
+        home = self.beside if below else self.texts
+        if self.money.parent is not None and not (self.money.parent is home and self.held.text):
+            self.money.parent.remove_widget(self.money)
+        set_present(home, self.money, bool(self.held.text), index=len(home.children) if below else 0)
+        self.money.height = self.style.px(44 if below else 64 if self.style.portrait else 54)

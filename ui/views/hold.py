@@ -10,8 +10,8 @@ from ui.views.base import set_present
 from ui.words import Words
 
 MOST_CHOICES = 4  # more would be too small for a wet finger
-PLAIN, ACROSS = 100, 108  # px height: the panel without choices, and with them beside the words
-WORDS, CHOICES = 66, 74  # px height of both where one stands above the other
+PLAIN, ACROSS = 100, 110  # px height: the panel without choices, and with them beside the words
+WORDS, CHOICES = 64, 74  # px height of both where one stands above the other
 
 
 class Choice(Pressable):
@@ -48,7 +48,7 @@ class HoldPanel(Panel):
         self.texts.add_widget(self.hold)
         self.texts.add_widget(self.release)
         mains, unders = FitGroup(), FitGroup()
-        self.row = row(style, gap=10, size_hint_x=1 if style.portrait else 1.4)
+        self.row = row(style, gap=10)
         self.choices = [Choice(style, press, mains, unders) for _ in range(MOST_CHOICES)]
         self.add_widget(self.texts)
 
@@ -84,9 +84,11 @@ class HoldPanel(Panel):
         set_present(self, self.row, count > 0)
         px, portrait = self.style.px, self.style.portrait
         across = count > 0 and not portrait
-        self.hold.size_hint_y = (0.58 if across else 0.44) if self.hold.text else 0.001
-        self.release.size_hint_y = 0.42 if across else 0.56
+        self.row.size_hint_x = 0.35 * count if across else 1
+        self.hold.size_hint_y = (0.6 if across else 0.44) if self.hold.text else 0.001
+        self.release.size_hint_y = 0.4 if across else 0.56
+        self.padding = [px(22), px(8 if count else 10)] * 2
         self.spacing = px(18 if across else 8)
         under = count > 0 and portrait
         self.texts.size_hint_y, self.texts.height = None if under else 1, px(WORDS)
-        self.height = px(ACROSS if across else WORDS + CHOICES + 28 if under else PLAIN)
+        self.height = px(ACROSS if across else WORDS + CHOICES + 24 if under else PLAIN)

@@ -11,7 +11,13 @@ from ui.views.prices import FEW, PricePanel
 from ui.words import Words
 
 NARROW, WIDE = 0.56, 0.64  # share of the price side
-BUTTONS, OFFLINE, STEP = 64, 56, 46  # px height of a row of buttons, of the warning, and a step has at least so much
+BUTTONS, OFFLINE, GAP = 64, 56, 12  # px height of a row of buttons and of the warning, and the space between
+CLOSE_BUTTONS, CLOSE_OFFLINE, CLOSE_STEP, CLOSE_GAP = (
+    58,
+    54,
+    42,
+    8,
+)  # the same, and the steps, where a choice of holds takes its room
 
 
 class Step(Panel):
@@ -54,12 +60,12 @@ class OfferBox(ViewBox):
 
     def __init__(self, style: Style, press: Press) -> None:
         super().__init__(style, press)
-        self.offline = Panel(style, fill="warning", gap=12, pad=(16, 4), size_hint_y=None, height=style.px(OFFLINE))
-        self.offline.add_widget(Icon(style, "warning", "on_warning", size_hint_x=None, width=style.px(26)))
+        self.offline = Panel(style, fill="warning", gap=8, pad=(12, 1), size_hint_y=None, height=style.px(OFFLINE))
+        self.offline.add_widget(Icon(style, "warning", "on_warning", size_hint_x=None, width=style.px(24)))
         self.offline_text = FitLabel(style, 20, role="on_warning", bold=True, wrap=True)
         self.offline.add_widget(self.offline_text)
         self.main = column(style, gap=12) if style.portrait else row(style, gap=12)
-        self.offered = column(style, gap=12)
+        self.offered = column(style, gap=GAP)
         self.prices = PricePanel(style)
         self.hold = HoldPanel(style, press)
         self.offered.add_widget(self.prices)
@@ -86,13 +92,15 @@ class OfferBox(ViewBox):
         self._arrange(view, buttons=buttons)
         crowded = view.several and view.by_phone and not self.style.portrait
         stacked = crowded and not view.choices and len(view.prices) > FEW  # a narrow, high side
-        self._show_steps(view, words, small=stacked or bool(view.choices) and (buttons or self.style.portrait))
+        small = stacked or bool(buttons and (view.choices or view.offline)) or bool(view.choices and self.style.portrait)
+        self._show_steps(view, words, small=small)
         set_present(self.buttons, self.start, view.free)
         set_present(self.buttons, self.phone, view.by_phone)
         set_present(self.buttons, self.back, view.several, index=len(self.buttons.children))
         set_present(self.steps, self.buttons, buttons)
         self.buttons.orientation = "vertical" if stacked else "horizontal"
-        self.buttons.height = self.style.px(58 * 2 + 12 if stacked else BUTTONS)
+        one_row = CLOSE_BUTTONS if view.choices else BUTTONS
+        self.buttons.height = self.style.px(CLOSE_BUTTONS * 2 + GAP if stacked else one_row)
         arrow = crowded and bool(view.choices)  # no room for its word
         self.back.size_hint_x = 0.26 if arrow else 1 if stacked else 0.6
         self.back.label.text = "" if arrow else words.say("button.back")
@@ -107,11 +115,14 @@ class OfferBox(ViewBox):
         if self.hold.parent is not None and not (self.hold.parent is home and self.hold.told):
             self.hold.parent.remove_widget(self.hold)
         set_present(home, self.hold, self.hold.told)
+        close = bool(view.choices)
+        self.offline.height = self.style.px(CLOSE_OFFLINE if close else OFFLINE)
+        self.steps.spacing = self.style.px(CLOSE_GAP if close else GAP)
         if self.style.portrait:
-            share = 0.62 if not view.choices else 0.72
+            share = 0.72 if close else 0.62
             self.offered.size_hint, self.steps.size_hint = (1, share), (1, 1 - share)
-            rows = [STEP, STEP] + [BUTTONS] * buttons + [OFFLINE] * view.offline
-            self.steps.size_hint_min_y = self.style.px(sum(rows) + 12 * (len(rows) - 1))
+            rows = [CLOSE_STEP, CLOSE_STEP] + [CLOSE_BUTTONS] * buttons + [CLOSE_OFFLINE] * view.offline
+            self.steps.size_hint_min_y = self.style.px(sum(rows) + CLOSE_GAP * (len(rows) - 1)) if close else None
         else:
             share = NARROW if len(view.prices) <= FEW else WIDE
             self.offered.size_hint, self.steps.size_hint = (share, 1), (1 - share, 1)

@@ -10,6 +10,7 @@ from ui.theme import Style
 from ui.views.base import Notice, ViewBox, set_present
 from ui.words import Words
 
+
 class ReadingCardBox(Notice):
     shows = ReadingCard
 

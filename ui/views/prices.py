@@ -8,7 +8,7 @@ from ui.views.base import set_present
 from ui.words import Words
 
 FEW = 4  # price lines that leave room for a headline
-LONG = 40  # letters of a unit that probably needs two lines
+LONG, LONG_WIDE = 40, 50  # letters of a unit that probably needs two lines; on the wide side that many lines have
 
 
 def unit_text(line: PriceLine, words: Words) -> str:
@@ -26,10 +26,11 @@ class PriceRow(Panel):
         self.add_widget(self.figure)
         self.add_widget(self.unit)
 
-    def show(self, line: PriceLine, currency: str, words: Words) -> None:
+    def show(self, line: PriceLine, currency: str, words: Words, *, many: bool) -> None:
         self.figure.text = words.unit_price(line.price, currency)
         self.unit.text = unit_text(line, words)
-        self.size_hint_y = 1.6 if len(self.unit.text) > LONG else 1
+        long = LONG_WIDE if many and not self.style.portrait else LONG
+        self.size_hint_y = 1 if len(self.unit.text) <= long else 2 if many else 1.6
 
 
 class PricePanel(Panel):
@@ -85,4 +86,4 @@ class PricePanel(Panel):
                 self.rows.add_widget(each)
             self.rows.size_hint_y = len(more)
         for each, line in zip(self.price_rows, more, strict=False):
-            each.show(line, screen.currency, words)
+            each.show(line, screen.currency, words, many=len(view.prices) > FEW)
