@@ -55,7 +55,7 @@ MANY_PRICES = (
 )
 AMOUNTS = (HoldChoice(2000), HoldChoice(4000), HoldChoice(8000))
 ENERGIES = (HoldChoice(1200, 20000), HoldChoice(2400, 40000), HoldChoice(4800, 80000), HoldChoice(8000))
-LARGE_AMOUNTS = (HoldChoice(99900), HoldChoice(120000), HoldChoice(150000), HoldChoice(180000))
+LARGE_AMOUNTS = (HoldChoice(99900), HoldChoice(120000), HoldChoice(150000), HoldChoice(180000), HoldChoice(200000))
 LARGE_ENERGIES = (HoldChoice(99900, 999000), HoldChoice(120000, 1000000), HoldChoice(150000, 1000000), HoldChoice(180000))
 
 
@@ -179,6 +179,12 @@ HARDEST: dict[str, View] = {
     ),
     "offer_offline_long": Offer(
         1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, True, True, True, choices=LARGE_ENERGIES, offline=True
+    ),
+    "offer_offline_phone": Offer(
+        1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, False, True, True, True, True, LARGE_AMOUNTS, True
+    ),
+    "offer_offline_stacked": Offer(
+        1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, False, True, True, True, True, offline=True
     ),
     "offer_offline_wait": Offer(1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, True, False, True, offline=True),
     "pay_by_phone_or_card_long": PayByPhone(1, "Parking bay 01", 150000, LONG_PAY_URL, "WWWM", 1199, by_card=True),

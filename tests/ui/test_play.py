@@ -10,7 +10,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from terminal_app.screens import Button, ChargePhase, Charging, Offer, OutOfService, OutOfServiceReason, PayByPhone, Receipt, Touch
+from terminal_app.screens import (
+    Button,
+    ChargePhase,
+    Charging,
+    HoldChoice,
+    Offer,
+    OutOfService,
+    OutOfServiceReason,
+    PayByPhone,
+    Receipt,
+    Touch,
+)
 from tests.ui.conftest import SIZE
 from tests.ui.stage import Stage, picture, stage
 from ui import samples
@@ -224,6 +235,18 @@ def test_a_hold_is_chosen_by_its_place_and_the_chosen_one_is_marked(on_stage: St
     assert not [box for box in on_stage.frame.walk() if isinstance(box, Choice) and box.fill == "accent"], "none of them"
     on_stage.show(screen(samples.USUAL["offer"], screen_no=8))
     assert not [name for name in on_stage.frame.rects() if name.startswith("hold")], "no choice, no button"
+
+
+def test_of_many_holds_the_chosen_one_and_its_neighbours_are_shown(on_stage: Stage) -> None:
+    """So each can be reached: touch the outermost, then see those beyond it."""
+    offer = samples.USUAL["offer_choices"]
+    assert isinstance(offer, Offer)
+    choices = tuple(HoldChoice(1000 * number) for number in range(1, 10))
+    for number, (hold_minor, seen) in enumerate({1000: "01234", 5000: "23456", 7000: "45678", 9000: "45678", 1: "01234"}.items()):
+        on_stage.show(screen(msgspec.structs.replace(offer, hold_minor=hold_minor, choices=choices), screen_no=number))
+        assert {f"hold:{index}" for index in seen} == {name for name in on_stage.frame.rects() if name.startswith("hold")}
+        marked = [box.value for box in on_stage.frame.walk() if isinstance(box, Choice) and box.fill == "accent"]
+        assert marked == [str(index) for index, one in enumerate(choices) if one.amount_minor == hold_minor]
 
 
 def test_what_helps_after_a_refusal_can_be_touched(on_stage: Stage) -> None:

@@ -78,3 +78,13 @@ def set_present(parent: BoxLayout, child: Any, present: bool, index: int = 0) ->
         parent.add_widget(child, index=index)
     elif not present and child.parent is not None:
         child.parent.remove_widget(child)
+
+
+def set_home(child: Widget, home: BoxLayout | None, index: int = 0) -> None:
+    """Move a prebuilt child to where it belongs now, None for nowhere; nothing happens if it is already there."""
+    if child.parent is home:
+        return
+    if child.parent is not None:
+        child.parent.remove_widget(child)
+    if home is not None:
+        home.add_widget(child, index=index)

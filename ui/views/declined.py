@@ -4,7 +4,7 @@ from terminal_app.screens import Button, DeclinedView, DeclineWords, Screen
 from ui.labels import FitLabel
 from ui.panels import Action, Panel, Press, column, row
 from ui.theme import Style
-from ui.views.base import Notice, set_present
+from ui.views.base import Notice, set_home, set_present
 from ui.words import Words
 
 CARD_TROUBLE = {
@@ -98,7 +98,5 @@ class DeclinedBox(Notice):
     def _place_money(self, *, below: bool) -> None:
         """Under the reason or, where buttons take that room, beside OK."""
         home = self.beside if below else self.texts
-        if self.money.parent is not None and not (self.money.parent is home and self.held.text):
-            self.money.parent.remove_widget(self.money)
-        set_present(home, self.money, bool(self.held.text), index=len(home.children) if below else 0)
+        set_home(self.money, home if self.held.text else None, index=len(home.children) if below else 0)
         self.money.height = self.style.px(44 if below else 64 if self.style.portrait else 54)

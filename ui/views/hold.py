@@ -9,7 +9,7 @@ from ui.theme import Style
 from ui.views.base import set_present
 from ui.words import Words
 
-MOST_CHOICES = 4  # more would be too small for a wet finger
+MOST_CHOICES = 5  # at once; more would be too small for a wet finger
 PLAIN, ACROSS = 100, 110  # px height: the panel without choices, and with them beside the words
 WORDS, CHOICES = 64, 74  # px height of both where one stands above the other
 
@@ -18,7 +18,7 @@ class Choice(Pressable):
     """One amount to choose: a ring or, if it is the chosen one, a check mark; then energy and amount, or the amount alone."""
 
     def __init__(self, style: Style, press: Press, mains: FitGroup, unders: FitGroup) -> None:
-        super().__init__(style, press, Button.HOLD, "0", fill="quiet", radius=12, orientation="vertical", pad=(6, 8))
+        super().__init__(style, press, Button.HOLD, "0", fill="quiet", radius=12, orientation="vertical", pad=(3, 8))
         self.mark = Icon(style, "ring", size_hint_y=0.3)
         self.main = FitLabel(style, 26, bold=True, align="center", group=mains, size_hint_y=0.4)
         self.under = FitLabel(style, 20, align="center", group=unders, size_hint_y=0.3)
@@ -48,7 +48,7 @@ class HoldPanel(Panel):
         self.texts.add_widget(self.hold)
         self.texts.add_widget(self.release)
         mains, unders = FitGroup(), FitGroup()
-        self.row = row(style, gap=10)
+        self.row = row(style, gap=7)
         self.choices = [Choice(style, press, mains, unders) for _ in range(MOST_CHOICES)]
         self.add_widget(self.texts)
 
@@ -59,11 +59,12 @@ class HoldPanel(Panel):
 
     def show(self, view: Offer, screen: Screen, words: Words) -> None:
         self._say(view, screen, words)
-        shown = view.choices[:MOST_CHOICES]
+        chosen = next((index for index, one in enumerate(view.choices) if one.amount_minor == view.hold_minor), -1)
+        first = max(0, min(chosen - MOST_CHOICES // 2, len(view.choices) - MOST_CHOICES))  # the chosen one and its neighbours
+        shown = view.choices[first : first + MOST_CHOICES]
         self._arrange(len(shown))
-        chosen = next((index for index, one in enumerate(shown) if one.amount_minor == view.hold_minor), None)
         two_lines = any(one.energy_wh for one in shown)
-        for index, (box, one) in enumerate(zip(self.choices, shown, strict=False)):
+        for index, (box, one) in enumerate(zip(self.choices, shown, strict=False), start=first):
             box.value = str(index)
             box.show(one, screen, words, chosen=index == chosen, two_lines=two_lines)
 
@@ -84,11 +85,11 @@ class HoldPanel(Panel):
         set_present(self, self.row, count > 0)
         px, portrait = self.style.px, self.style.portrait
         across = count > 0 and not portrait
-        self.row.size_hint_x = 0.35 * count if across else 1
+        self.row.size_hint_x = min(0.35 * count, 1.45) if across else 1  # each as wide; the words get the rest
         self.hold.size_hint_y = (0.6 if across else 0.44) if self.hold.text else 0.001
         self.release.size_hint_y = 0.4 if across else 0.56
-        self.padding = [px(22), px(8 if count else 10)] * 2
-        self.spacing = px(18 if across else 8)
+        self.padding = [px(16), px(8)] * 2 if count else [px(22), px(10)] * 2
+        self.spacing = px(12 if across else 8)
         under = count > 0 and portrait
         self.texts.size_hint_y, self.texts.height = None if under else 1, px(WORDS)
         self.height = px(ACROSS if across else WORDS + CHOICES + 24 if under else PLAIN)

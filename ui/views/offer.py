@@ -5,19 +5,15 @@ from ui.icons import Icon
 from ui.labels import FitGroup, FitLabel
 from ui.panels import Action, Panel, Press, column, row
 from ui.theme import Style
-from ui.views.base import ViewBox, set_present
+from ui.views.base import ViewBox, set_home, set_present
 from ui.views.hold import HoldPanel
 from ui.views.prices import FEW, PricePanel
 from ui.words import Words
 
 NARROW, WIDE = 0.56, 0.64  # share of the price side
 BUTTONS, OFFLINE, GAP = 64, 56, 12  # px height of a row of buttons and of the warning, and the space between
-CLOSE_BUTTONS, CLOSE_OFFLINE, CLOSE_STEP, CLOSE_GAP = (
-    58,
-    54,
-    42,
-    8,
-)  # the same, and the steps, where a choice of holds takes its room
+CLOSE_BUTTONS, CLOSE_OFFLINE, CLOSE_GAP = 58, 54, 8  # the same where a choice of holds takes its room
+CLOSE_STEP = 42  # px height that a step has at least
 
 
 class Step(Panel):
@@ -112,9 +108,7 @@ class OfferBox(ViewBox):
     def _arrange(self, view: Offer, *, buttons: bool) -> None:
         """Where the hold stands, and who gets how much room."""
         home = self if view.choices and not self.style.portrait else self.offered
-        if self.hold.parent is not None and not (self.hold.parent is home and self.hold.told):
-            self.hold.parent.remove_widget(self.hold)
-        set_present(home, self.hold, self.hold.told)
+        set_home(self.hold, home if self.hold.told else None)
         close = bool(view.choices)
         self.offline.height = self.style.px(CLOSE_OFFLINE if close else OFFLINE)
         self.steps.spacing = self.style.px(CLOSE_GAP if close else GAP)
