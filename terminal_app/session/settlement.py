@@ -187,7 +187,7 @@ _WITH_SESSION = Ignored("the session of this hold decides")
 _NOTHING_SENT = Impossible("no step was sent for this hold in this state")
 _ONE_PAGE = Impossible("a page is opened once, before it can be paid")
 _GIVEN_UP = Ignored("the charge has ended meanwhile: what was added is not used")
-_TOLD_TWICE = Ignored("the hold has ended; its own answer was known before, for no reversal overtakes it")
+_TOLD_TWICE = Ignored("its own answer is known: a page's watch, its end and a notification may all tell it")
 
 RULES: dict[tuple[SettlementPhase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.ASKED, E.Booted): _WITH_SESSION,
@@ -199,14 +199,14 @@ RULES: dict[tuple[SettlementPhase, type[events.Event]], Step | Ignored | Impossi
     (P.ASKED, E.SettlementOrdered): Ignored("the bank's answer decides; then it can be released"),
     (P.HELD, E.Booted): _held,
     (P.HELD, E.Ticked): _held,
-    (P.HELD, E.AuthorizationAnswered): Impossible("one answer per authorization"),
+    (P.HELD, E.AuthorizationAnswered): _TOLD_TWICE,
     (P.HELD, E.CheckoutAnswered): _ONE_PAGE,
     (P.HELD, E.SettlementAnswered): _NOTHING_SENT,
     (P.HELD, E.IncrementAnswered): hold.increment_answered,
     (P.HELD, E.SettlementOrdered): _ordered_on_held,
     (P.CAPTURING, E.Booted): _send_when_due,
     (P.CAPTURING, E.Ticked): _send_when_due,
-    (P.CAPTURING, E.AuthorizationAnswered): Impossible("one answer per authorization"),
+    (P.CAPTURING, E.AuthorizationAnswered): _TOLD_TWICE,
     (P.CAPTURING, E.CheckoutAnswered): _ONE_PAGE,
     (P.CAPTURING, E.SettlementAnswered): _answered,
     (P.CAPTURING, E.IncrementAnswered): _GIVEN_UP,
