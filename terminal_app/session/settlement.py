@@ -7,7 +7,8 @@ answered, at a bounded rate, and becomes manual after its deadline. It never del
 
 import hashlib
 
-from terminal_app.session import actions, events
+from terminal_app.config import AccountSection
+from terminal_app.session import actions, events, pocket
 from terminal_app.session import facts as f
 from terminal_app.session.state import Settlement, SettlementPhase, Terms
 from terminal_app.session.turn import Ignored, Impossible, Step, Turn, apply_rule
@@ -110,6 +111,8 @@ def _answered(turn: Turn, hold_id: str, event: events.Event) -> None:
         case Approved(amount_minor=amount, trace=trace):
             how = f.Terminated.CAPTURED if capturing else f.Terminated.VOIDED
             turn.commit(f.HoldEnded(hold_id, how, amount if capturing else 0, trace, one.step_reason))
+            if capturing:
+                _want_slice(turn, one)
         case Declined(reason=reason) if reason in IN_DOUBT:
             _try_later(turn, one)
         case Declined(reason=DeclineReason.TOO_LATE, code=code) if not capturing:
@@ -119,6 +122,18 @@ def _answered(turn: Turn, hold_id: str, event: events.Event) -> None:
             turn.commit(f.HoldEnded(hold_id, f.Terminated.MANUAL, 0, {}, why))
         case OutcomeUnknown():
             _try_later(turn, one)
+
+
+def _want_slice(turn: Turn, one: Settlement) -> None:
+    """The card has just paid online by its account: ask in the background for a slice, so that next time it can pay offline."""
+    section, now = turn.terms.config.gateway.get(one.hold.gateway), turn.terms.now
+    online = "slice" not in one.hold.trace and one.hold.trace.get("offline") != "granted"
+    if not isinstance(section, AccountSection) or not section.slice_minor or not one.card.token or not online:
+        return
+    gateway, card = one.hold.gateway, one.card.token
+    if pocket.wanted(turn.state.slices, turn.state.deny, gateway, card, section.slices_most, now.utc_ms):
+        key, currency = operation_key(turn.terms, one.hold.hold_id, "slice"), one.hold.currency
+        turn.commit(f.SliceIntended(key, gateway, card, section.slice_minor, currency, section.slice_days, now.utc_ms))
 
 
 def _may_still_arrive(turn: Turn, one: Settlement, trace: dict[str, str]) -> bool:

@@ -13,6 +13,7 @@ from terminal_app.billing.tariff import Tariff
 from terminal_app.config import Config
 from terminal_app.screens import DeclineWords
 from terminal_app.session.facts import BillFrozen, Mark, StopReason, Terminated
+from terminal_app.session.pocket import DenyList, Slices
 from terminal_app.values import (
     CardFacts,
     CardRequest,
@@ -207,6 +208,8 @@ class State(msgspec.Struct, frozen=True):
     faults: Mapping[str, Fault] = MappingProxyType({})
     finished: Mapping[int, Finished] = MappingProxyType({})
     registers: Mapping[int, MeterValue] = MappingProxyType({})  # last billing reading per connector: never below it
+    slices: Slices = Slices()  # money set aside for cards at this terminal
+    deny: DenyList = DenyList()
     now: Stamp | None = None  # time of the newest fact or turn
 
 
