@@ -24,7 +24,7 @@ from terminal_app.billing.acknowledgement import Ack, make_ack, seal_ack
 from terminal_app.billing.receipt import receipt_code
 from terminal_app.billing.record import GENESIS, thumbprint
 from terminal_app.engine.engine import Engine, Outside
-from terminal_app.ledger.store import Ledger
+from terminal_app.ledger.store import CommitProbe, Ledger
 from terminal_app.run.core import Keys, read_standing
 from terminal_app.screens import Button
 from terminal_app.session import actions, events
@@ -135,13 +135,15 @@ class PaperClock:
 class Paper:
     """One connector's devices as plain values, a driver, and an engine over a real ledger."""
 
-    def __init__(self, path: Path, wh: int = 1_234_560) -> None:
+    def __init__(self, path: Path, wh: int = 1_234_560, probe: CommitProbe | None = None, ms: int = 0) -> None:
+        """`probe` may end it at a commit; `ms` is how late it is already."""
         self.path, self._closed = path, False
         self.config = config.load(path)
         keys = self.config.keys
         self.keys = Keys(keyfile.KeyFileSigner(keys.record), keyfile.KeyFileSigner(keys.ocmf))
-        self.ledger = Ledger(self.config.terminal.state_dir)
+        self.ledger = Ledger(self.config.terminal.state_dir, probe)
         self.clock = PaperClock()
+        self.clock.ms = ms
         self.wh = wh
         self.outcomes: dict[type[actions.Action], Outcome] = {}  # what the gateway says instead of yes
         self.pending: deque[actions.Action] = deque()

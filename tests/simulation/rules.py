@@ -39,6 +39,8 @@ def durable(state: State) -> tuple[Any, ...]:
         {hold_id: _durable_settlement(one) for hold_id, one in state.settlements.items()},
         state.chain,
         dict(state.registers),
+        state.slices,
+        state.deny,
         None if state.seal is None else replace(state.seal, asked=False, asked_mono_ms=0),
     )
 
