@@ -87,5 +87,6 @@ class SliceWorker(Worker):
         if not self._pocket.returning(chore.slice_id):
             return
         keeper = self._keepers.get(chore.gateway)
-        if chore.over or (keeper is not None and keeper.return_slice(chore.slice_id, DEADLINE_S)):
+        told = keeper is not None and keeper.return_slice(chore.slice_id, DEADLINE_S)
+        if told or chore.over:  # over: asked one last time, the office reclaims it by itself
             self._pocket.returned(chore.slice_id)
