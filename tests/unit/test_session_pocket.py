@@ -119,6 +119,11 @@ def test_used_up_outdone_and_switched_off_slices_go_back() -> None:
     assert due(holding(a_kept())) == []
 
 
+def test_what_was_booked_is_not_free_again() -> None:
+    slices = pocket.ended(pocket.settled(take(holding(a_kept()), "h"), "h", 1500), "h", CAPTURED)
+    assert not slices.reserves and take(slices, "g").reserves["g"].amount_minor == 2500
+
+
 def test_a_released_reserve_is_free_again() -> None:
     slices = take(holding(a_kept()), "h")
     for free in (pocket.settled(slices, "h", 0), pocket.ended(slices, "h", VOIDED)):
