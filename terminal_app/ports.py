@@ -127,6 +127,17 @@ class LookUp(Protocol):
 
 
 @runtime_checkable
+class Increment(Protocol):
+    """Second Protocol: a gateway that can raise a live hold. `GatewayCapabilities.increment` says whether it is switched on."""
+
+    def increment(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
+        """Add `step.amount_minor` to the hold, once per key. Approved.amount_minor = what was ADDED, at most what was asked.
+
+        Declined and OutcomeUnknown leave the old ceiling standing. A capture or void afterwards covers the raised total.
+        """
+
+
+@runtime_checkable
 class CheckoutGateway(Protocol):
     """Second Protocol: a gateway whose driver pays on a hosted page (QR). `Hold.trace["checkout"]` is `Checkout.reference`,
     committed before the page is shown: a page whose reference was never committed cannot have been paid.
@@ -143,6 +154,30 @@ class CheckoutGateway(Protocol):
 
     def expire_checkout(self, hold: Hold, deadline_s: float) -> Outcome:
         """End the page. Approved = the driver paid in that very moment (money is held); Declined TOO_LATE = nothing is held."""
+
+
+class Confirmation(msgspec.Struct, frozen=True):
+    """What a genuine notification of a gateway says.
+
+    `key` is our own reference: the hold's key for `authorize`, the step's key for the others (a void may name the hold's).
+    `payment` is the gateway's name of the payment. `outcome` None = nothing is decided by it: a card was refused while the
+    page stays open, or an event of no concern (`operation` is empty then).
+    """
+
+    key: str
+    operation: str  # "authorize" | "capture" | "void" | "refund" | ""
+    payment: str
+    event: str
+    currency: str  # of the outcome's amount; another than the hold's is nobody's approval
+    outcome: Outcome | None
+
+
+@runtime_checkable
+class Notified(Protocol):
+    """Second Protocol: a gateway that tells what it did by notifications, which the office relays as they came."""
+
+    def confirm(self, notification: bytes) -> Confirmation:
+        """Check that it is genuine. SignatureInvalid. No network, any thread; moves no money."""
 
 
 class ChargeControl(Protocol):

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -36,7 +36,7 @@ from terminal_app.engine.ui_link import UiLink
 from terminal_app.errors import ConfigError, DeviceUnavailable, LedgerBroken, LedgerBusy, TariffRefused
 from terminal_app.ledger.store import CommitProbe, Ledger
 from terminal_app.payments.offline import Offline
-from terminal_app.ports import ChargeControl, Clock
+from terminal_app.ports import ChargeControl, Clock, Increment
 from terminal_app.run import access
 from terminal_app.run.closed import run_closed
 from terminal_app.run.gateways import build
@@ -50,6 +50,7 @@ from terminal_app.workers.evse import EvseWorker
 from terminal_app.workers.health import HealthWorker
 from terminal_app.workers.meter import MeterWorker
 from terminal_app.workers.payment import SETTLE_DEADLINE_S, PaymentWorker
+from terminal_app.workers.reach import Reach
 from terminal_app.workers.reader import ReaderWorker
 from terminal_app.workers.signer import SignerWorker
 from terminal_app.workers.slices import Keeper, SliceWorker
@@ -142,6 +143,8 @@ class Core:
             for name, section in settings.gateway.items()
         }
         self._gateways = gateways
+        raising = (name for name, one in gateways.items() if one.capabilities.increment and isinstance(one, Increment))
+        self.engine.standing = replace(standing, incrementing=frozenset(raising))  # accounts need the engine, so it comes first
         keepers = {name: one for name, one in gateways.items() if isinstance(one, Keeper)}
         self._meters = {
             one.number: MeterWorker(one.number, meter(settings, one.meter, clock, path), inbox) for one in settings.connector
@@ -149,7 +152,8 @@ class Core:
         self.evses = controls(settings, clock)
         self._evses = {number: EvseWorker(number, control, inbox) for number, control in self.evses.items()}
         self._reader = ReaderWorker(PcscReader(settings.reader, clock), clock, inbox)
-        self._authorizing = PaymentWorker("authorizing", gateways, settings.policy.authorize_deadline_s, clock, inbox)
+        reach = Reach({name: gateways[name] for name in settings.tap_gateways}, inbox)
+        self._authorizing = PaymentWorker("authorizing", gateways, settings.policy.authorize_deadline_s, clock, inbox, reach)
         self._settling = PaymentWorker("settling", gateways, SETTLE_DEADLINE_S, clock, inbox)
         policy = settings.policy
         longest_watch_s = policy.checkout_window_s + SETTLE_DEADLINE_S
@@ -227,7 +231,7 @@ class Core:
                 self._authorizing.order(action)
             case actions.OpenCheckout() | actions.WatchCheckout() | actions.ExpireCheckout():
                 self._checkout.order(action)
-            case actions.Capture() | actions.Void():
+            case actions.Capture() | actions.Void() | actions.Refund() | actions.Increment():
                 self._settling.order(action)
             case actions.ReadRegister(connector=connector, session_id=session_id, purpose=purpose):
                 self._meters[connector].read_register(session_id, purpose)

@@ -49,7 +49,7 @@ class Slices(msgspec.Struct, frozen=True):
 
 
 class DenyList(msgspec.Struct, frozen=True):
-    """Cards that get nothing without the office being asked. The highest version counts."""
+    """Cards the office will not be paid for; a list with a higher version replaces this one."""
 
     version: int = 0
     tokens: frozenset[str] = frozenset()
@@ -93,7 +93,7 @@ def settled(slices: Slices, hold_key: str, spent_minor: int) -> Slices:
 def ended(slices: Slices, hold_key: str, how: Terminated) -> Slices:
     """The hold's end: captured = the office has booked it. Manual: nobody knows, so what it may have cost stays reserved."""
     taken = slices.reserves.get(hold_key)
-    if taken is None or (how is Terminated.MANUAL and taken.amount_minor):
+    if taken is None or (how not in (Terminated.CAPTURED, Terminated.VOIDED) and taken.amount_minor):
         return slices
     slices = replace(slices, reserves=MappingProxyType({key: one for key, one in slices.reserves.items() if key != hold_key}))
     one = slices.kept.get(taken.slice_id)

@@ -6,11 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from terminal_app.engine.inbox import Inbox
 from terminal_app.screens import Button
+from terminal_app.session import events, pocket, sale
 from terminal_app.session import facts as f
-from terminal_app.session import pocket
 from terminal_app.session.pocket import DenyList, Slices, Taken
-from terminal_app.values import Approved
+from terminal_app.session.state import Phase
+from terminal_app.values import Approved, Device, Fault
+from terminal_app.workers.reach import Reach
 from tests.simulation.rules import Rules
 from tests.unit.pocket_samples import CARD, DAY_MS, GATEWAY, OTHER, T0, a_kept, account_configuration, an_intent
 
@@ -193,6 +196,30 @@ def test_a_released_hold_asks_for_nothing() -> None:
     rules.tick()
     rules.answer_step()
     assert rules.count(f.HoldEnded) == 1 and rules.asked() == []
+
+
+def test_cards_are_taken_while_the_gateway_is_away_only_if_a_slice_could_pay() -> None:
+    rules = PaidBy({"slice": "SL1", "held_minor": "4000"})
+    rules.to_offer()
+    rules.feed(events.FaultSeen(Fault(Device.GATEWAY, 0, GATEWAY, "out of reach"), True))
+    assert not sale.takes_cards(rules.state, rules.terms())
+    rules.outside(a_kept(granted_ms=rules.clock.utc_ms))
+    assert sale.takes_cards(rules.state, rules.terms()) and sale.offline_only(rules.state, rules.terms())
+    assert sale.card_route(rules.state, rules.terms(), "mastercard") == (GATEWAY,)
+    rules.show()
+    rules.tap()
+    rules.answer_bank()
+    assert rules.phase is Phase.AUTHORIZED
+    rules.outside(f.SliceReturning("SL1"))
+    assert not sale.takes_cards(rules.state, rules.terms())
+
+
+def test_a_payment_from_a_slice_says_that_the_gateway_is_out_of_reach() -> None:
+    inbox = Inbox()
+    reach = Reach({}, inbox)
+    reach.learn(GATEWAY, Approved(4000, {"slice": "SL1"}))
+    seen = inbox.take(1)
+    assert isinstance(seen, events.FaultSeen) and seen.raised and seen.fault.kind == GATEWAY
 
 
 def test_what_names_a_card_stays_at_the_terminal() -> None:
