@@ -145,6 +145,7 @@ class Paper:
         self.clock = PaperClock()
         self.clock.ms = ms
         self.wh = wh
+        self.authenticated = False  # whether the card's chip proves itself
         self.outcomes: dict[type[actions.Action], Outcome] = {}  # what the gateway says instead of yes
         self.pending: deque[actions.Action] = deque()
         numbers = itertools.count(self.ledger.head[0] + 1)
@@ -205,7 +206,9 @@ class Paper:
         assert self.engine.screen is not None
         self.turn(events.FrameShown(self.engine.screen.screen_no))
         arm_no = self.engine.state.kiosk.arm_no
-        facts = CardFacts("visa", PAN[-4:], "5e" * 16, "A0000000031010", "VISA", EntryMode.CONTACTLESS)
+        facts = CardFacts(
+            "visa", PAN[-4:], "5e" * 16, "A0000000031010", "VISA", EntryMode.CONTACTLESS, authenticated=self.authenticated
+        )
         card = PaymentCard(facts, 6000, "EUR", bytearray.fromhex(f"{PAN}D2912201"), bytearray(b"\x9f\x02"))
         self.turn(events.CardSeen(arm_no))
         self.turn(events.CardRead(arm_no, True, card))

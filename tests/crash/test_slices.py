@@ -4,12 +4,14 @@ Real ledger, real office over HTTP; the end is an exception at the commit, befor
 what the ledger calls captured is what the office booked, and no money is left set aside.
 """
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from terminal_app.engine.pocket import LedgerPocket
+from terminal_app.office import store
 from terminal_app.session import facts as f
 from tests.account_site import SLICE_MINOR, AccountPaper, account_files, account_terminal
 from tests.sessions import runtime_dir
@@ -200,3 +202,20 @@ def test_a_slice_is_not_given_back_while_a_charge_on_it_is_not_booked(office: Of
         site.care()
         assert wrongs(site, office, account) == []
         assert office.desk.slice_rows(account=account)[0]["spent_minor"] > 0
+
+
+def test_a_charge_granted_without_a_slice_is_owed_by_the_account_once(office: OfficeProcess, tmp_path: Path) -> None:
+    with runtime_dir() as runtime:
+        path, account = account_files(tmp_path, runtime, office, balance_minor=100)
+        path.write_text(path.read_text() + "\n[offline]\ncard_minor = 3000\nterminal_minor = 9000\n")
+        with contextlib.closing(AccountPaper(path)) as site:
+            site.authenticated, site.online = True, False
+            site.paid_session(energy_wh=600, seconds=120)
+            assert office.desk.holds(terminal=site.config.terminal.id) == []
+            site.online = True
+            site.settle()
+            (row,) = office.desk.holds(terminal=site.config.terminal.id)
+            (ended,) = [one.fact for one in site.ledger.verified_entries() if isinstance(one.fact, f.HoldEnded)]
+            assert ended.how is f.Terminated.CAPTURED and row["captured_minor"] == ended.amount_minor > 100
+            assert sum(amount for _, amount in office.desk.entries_of(account)) == 100 - ended.amount_minor
+            assert office.desk.rows(store.alarms, terminal=site.config.terminal.id, kind="receivable")
