@@ -20,6 +20,8 @@ from terminal_app.screens import Screen
 from terminal_app.session import events, machine, presenter
 from terminal_app.session.actions import Action, EvseWish, ReaderWish
 from terminal_app.session.facts import (
+    CommandAnswered,
+    CommandTaken,
     DenyListSet,
     Fact,
     OfficeAcknowledged,
@@ -37,8 +39,9 @@ from terminal_app.values import Stamp
 
 log = logging.getLogger("charge.engine")
 TICK_MS = 1000
+INTERRUPTED = "interrupted; look at the terminal"
 SliceFact = SliceKept | SliceRefused | SliceTaken | SliceSettled | SliceReturning | SliceReturned
-OutsideFact = TerminalBooted | OfficeAcknowledged | ServiceAct | DenyListSet | SliceFact
+OutsideFact = TerminalBooted | OfficeAcknowledged | ServiceAct | CommandTaken | CommandAnswered | DenyListSet | SliceFact
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,8 @@ class Engine:
             resumed_after_crash=resumed_after_crash,
         )
         self.commit_outside_a_turn(booted)
+        for command_id in self.state.chain.commands_open:  # nobody knows how far it came: never again by itself
+            self.commit_outside_a_turn(CommandAnswered(command_id, False, INTERRUPTED))
         self.turn(events.Booted())
 
     def _leave_out_connectors_that_are_gone(self) -> None:
@@ -124,7 +129,10 @@ class Engine:
         self.state = msgspec.structs.replace(self.state, live=live)
 
     def commit_outside_a_turn(self, *facts: OutsideFact) -> None:
-        """For facts no machine decides: start, acknowledgement, service act, deny list, slices. One commit. Engine's thread."""
+        """For facts no machine decides: start, acknowledgement, service act, a command of the office, deny list, slices.
+
+        One commit. Engine's thread.
+        """
         self._amid = True
         now = self._clock.now()
         self._commit(facts, now, "")

@@ -27,8 +27,10 @@ from drivers.system import SystemClock, disk_space
 from terminal_app import __version__, config
 from terminal_app.billing.receipt import CODE_BYTES, receipt_code
 from terminal_app.billing.tariff import Tariff, parse_tariff
+from terminal_app.engine.command_link import CommandLink, acts_of
 from terminal_app.engine.control_link import Answering
 from terminal_app.engine.engine import Engine, Outside, Standing
+from terminal_app.engine.notifications import Notifications
 from terminal_app.engine.operations import operations
 from terminal_app.engine.pocket import LedgerPocket, PocketCare
 from terminal_app.engine.sync_link import SyncLink
@@ -178,9 +180,10 @@ class Core:
             worker.start()
         runtime = self._settings.terminal.runtime_dir
         self._ui.open(self.engine)
-        sync = SyncLink(
-            runtime / "sync.sock", self.engine, spki_of(self._settings.office.public_key), access.users(access.SYNC_USER)
-        )
+        office = spki_of(self._settings.office.public_key)
+        acts = acts_of(self.engine) | {"relay.notification": Notifications(self.engine, self._gateways)}
+        commands = CommandLink(self.engine, office, acts)
+        sync = SyncLink(runtime / "sync.sock", self.engine, commands, office, access.users(access.SYNC_USER))
         control = Answering(runtime / "control.sock", operations(self.engine, self._gateways), access.members(access.CONTROL_GROUP))
         broken: list[BaseException] = []
         turning = threading.Thread(target=self._turn, args=(broken,), name="engine", daemon=True)

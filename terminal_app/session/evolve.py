@@ -409,6 +409,17 @@ def _denied(state: State, fact: f.DenyListSet, at: Stamp) -> State:
     return replace(state, deny=pocket.DenyList(fact.version, frozenset(fact.tokens)))
 
 
+def _command_taken(state: State, fact: f.CommandTaken, at: Stamp) -> State:
+    chain = state.chain
+    opened = (*chain.commands_open, fact.command_id)
+    return replace(state, chain=replace(chain, commands_through=max(chain.commands_through, fact.number), commands_open=opened))
+
+
+def _command_answered(state: State, fact: f.CommandAnswered, at: Stamp) -> State:
+    left = tuple(one for one in state.chain.commands_open if one != fact.command_id)
+    return replace(state, chain=replace(state.chain, commands_open=left))
+
+
 def _booted(state: State, fact: f.TerminalBooted, at: Stamp) -> State:
     """A new process: telemetry, faults and receipts on the screen belong to the old one."""
     fresh = {connector: Live() for connector in state.live}
@@ -462,4 +473,6 @@ _STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
     f.OfficeAcknowledged: _acknowledged,
     **dict.fromkeys(f.SLICES, _slice_fact),
     f.DenyListSet: _denied,
+    f.CommandTaken: _command_taken,
+    f.CommandAnswered: _command_answered,
 }

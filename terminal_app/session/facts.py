@@ -5,6 +5,7 @@ a changed meaning gets a new tag, old ones stay readable. No card data beyond `C
 """
 
 import enum
+from typing import Any
 
 import msgspec
 
@@ -371,6 +372,29 @@ class DenyListSet(msgspec.Struct, frozen=True, tag="deny_list_set"):
     tokens: tuple[str, ...]
 
 
+class CommandTaken(msgspec.Struct, frozen=True, tag="command_taken"):
+    """A command of the office, verified; committed before it is acted upon, so that it works once at most.
+
+    `args` without what the ledger need not keep: of a relayed notification only its size and SHA-256.
+    """
+
+    number: int
+    command_id: str
+    act: str
+    args: dict[str, Any]
+    actor: str
+    reason: str
+    expires_utc_ms: int
+
+
+class CommandAnswered(msgspec.Struct, frozen=True, tag="command_answered"):
+    """What became of a taken command: done, with the order's own JSON, or not done, with a sentence."""
+
+    command_id: str
+    done: bool
+    answer: str
+
+
 Fact = (
     TerminalBooted
     | SessionOpened
@@ -409,6 +433,8 @@ Fact = (
     | SliceReturning
     | SliceReturned
     | DenyListSet
+    | CommandTaken
+    | CommandAnswered
 )
 
 SLICES = (SliceIntended, SliceKept, SliceRefused, SliceTaken, SliceSettled, SliceReturning, SliceReturned)

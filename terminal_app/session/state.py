@@ -148,6 +148,8 @@ class Chain(msgspec.Struct, frozen=True):
     head_sha256: str = ""  # "" = genesis
     acknowledged_through: int = 0
     facts_acknowledged_through: int = 0
+    commands_through: int = 0  # number of the newest command of the office that was taken
+    commands_open: tuple[str, ...] = ()  # ids of those that were taken and not answered yet, oldest first
 
 
 class KioskPhase(enum.Enum):
