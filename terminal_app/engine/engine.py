@@ -129,10 +129,9 @@ class Engine:
         self.state = msgspec.structs.replace(self.state, live=live)
 
     def commit_outside_a_turn(self, *facts: OutsideFact) -> None:
-        """For facts no machine decides: start, acknowledgement, service act, a command of the office, deny list, slices.
+        """For facts no machine decides: start, acknowledgement, service act, command, deny list, slices. One commit.
 
-        One commit. Engine's thread.
-        """
+        Engine's thread."""
         self._amid = True
         now = self._clock.now()
         self._commit(facts, now, "")

@@ -385,6 +385,17 @@ def _acknowledged(state: State, fact: f.OfficeAcknowledged, at: Stamp) -> State:
     return replace(state, chain=chain)
 
 
+def _command_taken(state: State, fact: f.CommandTaken, at: Stamp) -> State:
+    chain = state.chain
+    opened = (*chain.commands_open, fact.command_id)
+    return replace(state, chain=replace(chain, commands_through=max(chain.commands_through, fact.number), commands_open=opened))
+
+
+def _command_answered(state: State, fact: f.CommandAnswered, at: Stamp) -> State:
+    left = tuple(one for one in state.chain.commands_open if one != fact.command_id)
+    return replace(state, chain=replace(state.chain, commands_open=left))
+
+
 def _slice_fact(state: State, fact: Any, at: Stamp) -> State:
     slices = state.slices
     match fact:
@@ -407,17 +418,6 @@ def _slice_fact(state: State, fact: Any, at: Stamp) -> State:
 
 def _denied(state: State, fact: f.DenyListSet, at: Stamp) -> State:
     return replace(state, deny=pocket.DenyList(fact.version, frozenset(fact.tokens)))
-
-
-def _command_taken(state: State, fact: f.CommandTaken, at: Stamp) -> State:
-    chain = state.chain
-    opened = (*chain.commands_open, fact.command_id)
-    return replace(state, chain=replace(chain, commands_through=max(chain.commands_through, fact.number), commands_open=opened))
-
-
-def _command_answered(state: State, fact: f.CommandAnswered, at: Stamp) -> State:
-    left = tuple(one for one in state.chain.commands_open if one != fact.command_id)
-    return replace(state, chain=replace(state.chain, commands_open=left))
 
 
 def _booted(state: State, fact: f.TerminalBooted, at: Stamp) -> State:
@@ -471,8 +471,8 @@ _STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
     f.FaultCleared: _fault_cleared,
     f.ServiceAct: _nothing,
     f.OfficeAcknowledged: _acknowledged,
-    **dict.fromkeys(f.SLICES, _slice_fact),
-    f.DenyListSet: _denied,
     f.CommandTaken: _command_taken,
     f.CommandAnswered: _command_answered,
+    **dict.fromkeys(f.SLICES, _slice_fact),
+    f.DenyListSet: _denied,
 }

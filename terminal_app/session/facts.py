@@ -310,6 +310,29 @@ class OfficeAcknowledged(msgspec.Struct, frozen=True, tag="office_acknowledged")
     jws: str
 
 
+class CommandTaken(msgspec.Struct, frozen=True, tag="command_taken"):
+    """A command of the office, verified; committed before it is acted upon, so that it works once at most.
+
+    `args` without what the ledger need not keep: of a relayed notification only its size and SHA-256.
+    """
+
+    number: int
+    command_id: str
+    act: str
+    args: dict[str, Any]
+    actor: str
+    reason: str
+    expires_utc_ms: int
+
+
+class CommandAnswered(msgspec.Struct, frozen=True, tag="command_answered"):
+    """What became of a taken command: done, with the order's own JSON, or not done, with a sentence."""
+
+    command_id: str
+    done: bool
+    answer: str
+
+
 class SliceIntended(msgspec.Struct, frozen=True, tag="slice_intended"):
     """The office shall set money of a card's account aside for this terminal. Asked under `key` until it is answered."""
 
@@ -372,29 +395,6 @@ class DenyListSet(msgspec.Struct, frozen=True, tag="deny_list_set"):
     tokens: tuple[str, ...]
 
 
-class CommandTaken(msgspec.Struct, frozen=True, tag="command_taken"):
-    """A command of the office, verified; committed before it is acted upon, so that it works once at most.
-
-    `args` without what the ledger need not keep: of a relayed notification only its size and SHA-256.
-    """
-
-    number: int
-    command_id: str
-    act: str
-    args: dict[str, Any]
-    actor: str
-    reason: str
-    expires_utc_ms: int
-
-
-class CommandAnswered(msgspec.Struct, frozen=True, tag="command_answered"):
-    """What became of a taken command: done, with the order's own JSON, or not done, with a sentence."""
-
-    command_id: str
-    done: bool
-    answer: str
-
-
 Fact = (
     TerminalBooted
     | SessionOpened
@@ -425,6 +425,8 @@ Fact = (
     | FaultCleared
     | ServiceAct
     | OfficeAcknowledged
+    | CommandTaken
+    | CommandAnswered
     | SliceIntended
     | SliceKept
     | SliceRefused
@@ -433,8 +435,6 @@ Fact = (
     | SliceReturning
     | SliceReturned
     | DenyListSet
-    | CommandTaken
-    | CommandAnswered
 )
 
 SLICES = (SliceIntended, SliceKept, SliceRefused, SliceTaken, SliceSettled, SliceReturning, SliceReturned)
