@@ -73,6 +73,8 @@ def found(
     return compare(payments, rows, coverage, now, Patience())
 
 
+MANUAL = (Settled("manual", 0, "EUR", T0 + HOUR),)
+
 AGREE: dict[str, tuple[tuple[Payment, ...], tuple[GatewayRow, ...]]] = {
     "captured": ((payment(),), (HELD, TAKEN)),
     "captured, the report names it by our key": ((payment(),), (row("capture", 948, reference="x1", ours="key-7"), HELD)),
@@ -107,6 +109,26 @@ AGREE: dict[str, tuple[tuple[Payment, ...], tuple[GatewayRow, ...]]] = {
         (payment(settled=(*payment().settled, Settled("refunded", 36, "EUR", T0 + DAY))),),
         (HELD, row("capture", 984, T0 + HOUR), row("refund", 36, T0 + DAY)),
     ),
+    "given back a moment ago, its record is on its way": (
+        (payment(settled=(*payment().settled, Settled("refunded", 100, "EUR", T0 + DAY))),),
+        (HELD, TAKEN, row("refund", 100, T0 + DAY), row("refund", 200, NOW - MIN)),
+    ),
+    "given back an hour ago, the gateway lists it tomorrow": (
+        (payment(settled=(*payment().settled, Settled("refunded", 100, "EUR", NOW - HOUR))),),
+        (HELD, TAKEN),
+    ),
+    "raised in steps": (
+        (payment(amount_minor=7000),),
+        (HELD, row("hold", 2000, reference="b3", about="600213000041"), TAKEN),
+    ),
+    "captured after all, once a person had it tried again": (
+        (payment(settled=(*MANUAL, *payment().settled)),),
+        (HELD, TAKEN),
+    ),
+    "a refund that was refused": (
+        (payment(settled=(*payment().settled, Settled("refused", 0, "EUR", T0 + DAY))),),
+        (HELD, TAKEN),
+    ),
     "held twice, one released": (
         (payment(),),
         (HELD, row("hold", 5000, reference="b2", ours="key-7"), row("void", 5000, about="b2"), TAKEN),
@@ -133,7 +155,6 @@ def test_nothing_is_said_of_what_agrees(name: str) -> None:
     assert [one.sentence for one in found(payments, rows)] == []
 
 
-MANUAL = (Settled("manual", 0, "EUR", T0 + HOUR),)
 RELEASE = "charge-office command payment.release T-0001 --hold H-7 --key FILE --by NAME --why REASON"
 RETRY = "charge-office command payment.retry T-0001 --hold H-7"
 REFUND = "charge-office command payment.refund T-0001 --hold H-7 --amount"
@@ -165,6 +186,34 @@ DISAGREE: dict[str, Case] = {
         (payment(state="voided", settled=(Settled("voided", 0, "EUR", T0),)),),
         GONE,
         "9.48 EUR are billed, but the hold was released",
+        RETRY,
+    ),
+    "released though billed, its record is on its way": (
+        Class.MISSING_CAPTURE,
+        (payment(state="voided", settled=()),),
+        (),
+        "the hold was released",
+        RETRY,
+    ),
+    "released though billed, only the record came": (
+        Class.MISSING_CAPTURE,
+        (payment(state="", settled=(Settled("voided", 0, "EUR", T0),)),),
+        (),
+        "the hold was released",
+        RETRY,
+    ),
+    "capture given up, its record is on its way": (
+        Class.MISSING_CAPTURE,
+        (payment(state="manual", settled=()),),
+        (),
+        "could not capture",
+        RETRY,
+    ),
+    "capture given up, only the record came": (
+        Class.MISSING_CAPTURE,
+        (payment(state="", settled=MANUAL),),
+        (),
+        "could not capture",
         RETRY,
     ),
     "the gateway let the hold go": (Class.MISSING_CAPTURE, (payment(),), GONE, "the hold was released", RETRY),
@@ -256,6 +305,14 @@ DISAGREE: dict[str, Case] = {
     ),
     # aged_queue
     "capturing for ever": (Class.AGED_QUEUE, (still("capturing", billed_minor=948),), (), "capturing 9.48 EUR for too long", RETRY),
+    "giving back for ever": (Class.AGED_QUEUE, (payment(state="refunding"),), (HELD, TAKEN), "refunding 9.48 EUR for too", RETRY),
+    "a refund left to a person": (
+        Class.AGED_QUEUE,
+        (payment(state="manual", settled=(*payment().settled, *MANUAL)),),
+        (HELD, TAKEN),
+        "a refund was left to a person",
+        RETRY,
+    ),
     "releasing for ever": (Class.AGED_QUEUE, (still("voiding"),), (), "voiding 50.00 EUR for too long", RETRY),
     "half of the time to capture": (
         Class.AGED_QUEUE,

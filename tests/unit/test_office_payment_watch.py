@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from terminal_app.billing.record import Moment
-from terminal_app.office import payment_journal, payment_watch, store
+from terminal_app.office import payment_journal, payment_watch, queries, store
 from terminal_app.office.account_tables import account_holds, account_slices
 from terminal_app.office.accounts import Accounts, NewAccount, Who
 from terminal_app.office.gateway_report import ReportRefused, read_report
@@ -17,9 +17,9 @@ from terminal_app.office.payment_tables import gateway_rows
 from terminal_app.office.slices import Slices
 from terminal_app.run.office import office
 from terminal_app.session import facts as f
-from terminal_app.values import MoneyStep
+from terminal_app.values import Hold, MoneyStep
 from tests.unit.office_samples import TERMINAL, Desk, Terminal, desk_at
-from tests.unit.payment_samples import DAY, HEADER, HOUR, NOW, PERIOD, T0, TRACE, Story, findings, imported, line, said
+from tests.unit.payment_samples import CARD, DAY, HEADER, HOUR, NOW, PERIOD, T0, TRACE, Story, findings, imported, line, said
 
 
 @pytest.fixture
@@ -141,6 +141,43 @@ def test_a_charge_granted_by_the_terminals_own_rules_is_not_missed_at_its_gatewa
     story.captured()
     imported(desk, "")
     assert said(desk) == []
+
+
+def test_a_hold_that_was_asked_elsewhere_raised_and_used_again(desk: Desk, terminal: Terminal) -> None:
+    story = Story(desk, terminal)
+    story.held(trace={})
+    reopened = f.SessionOpened("S-2", 1, "{}", "00", False, "en", 0)
+    story.tell(f.AuthorizationRerouted("H-7", "other", "unreachable"), reopened, f.HoldReused("H-7", "S-2", 0))
+    story.tell(f.SessionAborted("S-1", f.StopReason.NOT_PLUGGED))
+    raised = MoneyStep(3, T0, 2000, "key-of-the-raise")
+    story.tell(f.IncrementIntended("H-7", raised), f.IncrementEnded("H-7", 2000, {"increment": "inc_0000001"}, ""))
+    with desk.database.read() as db:
+        (hold,) = payment_journal.open_register(db, 10)
+    assert (hold["gateway"], hold["session_id"], hold["amount_minor"], hold["state"]) == ("other", "S-2", 7000, "held")
+    assert said(desk) == [], "the second session needs it"
+    for name in ("key-of-the-raise", "inc_0000001"):
+        assert imported(desk, line("hold", 5000, reference=name), gateway="other", replace=True)
+        assert said(desk) == [("amount_mismatch", "H-7")], name
+
+
+def test_a_refund_on_its_way_given_and_refused(desk: Desk, terminal: Terminal) -> None:
+    story = charged(desk, terminal)
+    hold = Hold("H-7", "main", 1000041, T0, 5000, "EUR", 1, "key-of-H-7")
+    past = f.PastHold(hold, "S-1", CARD, 5000, 948, 0)
+    step = MoneyStep(4, T0 + DAY, 948, "key-of-the-refund")
+    story.tell(f.RefundIntended(past, step, "technician", "test"), at=T0 + DAY)
+    with desk.database.read() as db:
+        (hold_row,) = payment_journal.open_register(db, 10)
+    assert (hold_row["hold_id"], hold_row["state"]) == ("H-7", "refunding")
+    assert said(desk, T0 + DAY) == []
+    assert said(desk) == [("aged_queue", "H-7")]
+    story.tell(f.HoldEnded("H-7", f.Terminated.REFUSED, 0, {}, "refused"), at=T0 + DAY)
+    desk.take(terminal.batch(terminal.settlement(0, "refused")))
+    with desk.database.read() as db:
+        assert payment_journal.listed(db, 10)[0]["state"] == "captured", "a refusal leaves it captured"
+        assert queries.sessions(db, 10)[0]["settled"] == "captured"
+    imported(desk, BOTH + line("refund", 948, T0 + DAY, reference="x-1", ours="key-of-the-refund"))
+    assert said(desk) == [("refund_without_entry", "H-7")]
 
 
 def test_only_the_records_of_a_charge_came(desk: Desk, terminal: Terminal) -> None:
