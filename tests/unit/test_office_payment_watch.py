@@ -1,6 +1,7 @@
 """The discrepancy job on an office's real tables: facts, records, reports and account books go in, findings come out."""
 
 import json
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -446,3 +447,52 @@ def test_a_refused_report_leaves_nothing_behind(desk: Desk, terminal: Terminal, 
     assert done.exit_code == 1
     assert "r.csv:3: 1 fields, the header has 7" in done.output
     assert desk.rows(gateway_rows) == []
+
+
+# --- for pages -------------------------------------------------------------------------------------------------------------
+
+
+def test_comparing_is_shared_by_all_who_look_until_something_happens(
+    desk: Desk, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = []
+    real = payment_watch.findings
+    monkeypatch.setattr(payment_watch, "findings", lambda db, now: compared.append(now) or real(db, now))
+    monkeypatch.setattr(payment_watch, "PAUSE", 0)
+    watch = payment_watch.Watch()
+    with desk.database.read() as db:
+        assert [watch.latest(db) for _ in range(5)] == [[]] * 5
+    assert len(compared) == 1
+    Story(desk, terminal).held(at=T0, before=T0 + DAY)
+    with desk.database.read() as db:
+        assert [one.finding.kind.value for one in watch.latest(db)] == ["aged_queue"]
+    assert len(compared) == 2
+
+
+def test_who_looks_while_it_is_compared_sees_what_was_found_before(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(payment_watch, "PAUSE", 0)
+    monkeypatch.setattr(payment_watch, "OLD_S", 0)
+    watch, begun, go_on, seen = payment_watch.Watch(), threading.Event(), threading.Event(), []
+    with desk.database.read() as db:
+        first = watch.latest(db)
+
+        def slow(db: object, now: int) -> list[payment_watch.Judged]:
+            begun.set()
+            assert go_on.wait(60)
+            return []
+
+        monkeypatch.setattr(payment_watch, "findings", slow)
+
+        def look() -> None:
+            with desk.database.read() as own:
+                seen.append(watch.latest(own))
+
+        busy = threading.Thread(target=look)
+        busy.start()
+        assert begun.wait(60)
+        meanwhile = watch.latest(db)
+        go_on.set()
+        busy.join(60)
+    assert meanwhile is first
+    assert seen == [[]]
+    assert seen[0] is not first
