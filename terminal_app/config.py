@@ -198,8 +198,8 @@ class AccountSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 TAP_KINDS = (Iso8583Section, CyberSourceSection, AccountSection)
-CHECKOUT_KINDS = (StripeSection,)
-"""Pages whose payment the terminal can see by itself. Adyen's is known by notification only: not offered at the screen yet."""
+CHECKOUT_KINDS = (StripeSection, AdyenSection)
+"""Pages for the driver's phone. That Adyen's is paid is told by a notification, which the office relays."""
 
 GatewaySection = Iso8583Section | StripeSection | AdyenSection | CyberSourceSection | AccountSection
 

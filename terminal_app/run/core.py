@@ -30,6 +30,7 @@ from terminal_app.billing.tariff import Tariff, parse_tariff
 from terminal_app.engine.command_link import CommandLink, acts_of
 from terminal_app.engine.control_link import Answering
 from terminal_app.engine.engine import Engine, Outside, Standing
+from terminal_app.engine.notifications import Notifications
 from terminal_app.engine.operations import operations
 from terminal_app.engine.sync_link import SyncLink
 from terminal_app.engine.ui_link import UiLink
@@ -171,7 +172,8 @@ class Core:
         runtime = self._settings.terminal.runtime_dir
         self._ui.open(self.engine)
         office = spki_of(self._settings.office.public_key)
-        commands = CommandLink(self.engine, office, acts_of(self.engine))
+        acts = acts_of(self.engine) | {"relay.notification": Notifications(self.engine, self._gateways)}
+        commands = CommandLink(self.engine, office, acts)
         sync = SyncLink(runtime / "sync.sock", self.engine, commands, office, access.users(access.SYNC_USER))
         control = Answering(runtime / "control.sock", operations(self.engine, self._gateways), access.members(access.CONTROL_GROUP))
         broken: list[BaseException] = []
