@@ -117,6 +117,9 @@ AGREE: dict[str, tuple[tuple[Payment, ...], tuple[GatewayRow, ...]]] = {
         (payment(settled=(*payment().settled, Settled("refunded", 100, "EUR", NOW - HOUR))),),
         (HELD, TAKEN),
     ),
+    "there is time to capture": ((still("held", live=True, capture_before_utc_ms=T0 + 12 * DAY),), (HELD,)),
+    "just captured, its end is on its way": ((still("held"),), (HELD, row("capture", 948, NOW - MIN))),
+    "captured, the terminal is yet to tell": ((still("held", live=True),), (HELD, TAKEN)),
     "raised in steps": (
         (payment(amount_minor=7000),),
         (HELD, row("hold", 2000, reference="b3", about="600213000041"), TAKEN),
@@ -235,6 +238,13 @@ DISAGREE: dict[str, Case] = {
         "charge-service payments show H-7",
     ),
     "taken after a release": (Class.AMOUNT_MISMATCH, (released(),), (HELD, TAKEN), "it was released here", f"{REFUND} 9.48"),
+    "taken after a release, its record is on its way": (
+        Class.AMOUNT_MISMATCH,
+        (released(settled=()),),
+        (HELD, TAKEN),
+        "it was released here",
+        f"{REFUND} 9.48",
+    ),
     "taken, nothing billed": (Class.AMOUNT_MISMATCH, (still("held"),), (HELD, TAKEN), "nothing may be taken", f"{REFUND} 9.48"),
     "captured and billed differ": (
         Class.AMOUNT_MISMATCH,
@@ -305,6 +315,13 @@ DISAGREE: dict[str, Case] = {
     ),
     # aged_queue
     "capturing for ever": (Class.AGED_QUEUE, (still("capturing", billed_minor=948),), (), "capturing 9.48 EUR for too long", RETRY),
+    "capturing for ever, its bill is on its way": (
+        Class.AGED_QUEUE,
+        (still("capturing"),),
+        (HELD, TAKEN),
+        "capturing 50.00 EUR for too long",
+        RETRY,
+    ),
     "giving back for ever": (Class.AGED_QUEUE, (payment(state="refunding"),), (HELD, TAKEN), "refunding 9.48 EUR for too", RETRY),
     "a refund left to a person": (
         Class.AGED_QUEUE,
@@ -404,10 +421,25 @@ def test_what_went_back_already_is_not_given_back_again(rows: tuple[GatewayRow, 
     assert one.command.startswith(f"{REFUND} {left} ")
 
 
-def test_ages_count_from_what_happened() -> None:
-    since = {name: found(*DISAGREE[name][1:3])[0].since_utc_ms - T0 for name in ("two captures", "more taken", "nobody plugged in")}
-    assert since == {"two captures": DAY, "more taken": 0, "nobody plugged in": 0}
-    assert found((payment(),), (HELD, row("capture", 984, T0 + HOUR)))[0].since_utc_ms == T0 + HOUR
+AGES = {
+    "two captures": DAY,
+    "more taken": 0,
+    "nobody plugged in": 0,
+    "captured, not listed": HOUR,
+    "refund not given": DAY,
+    "capture given up": HOUR,
+}
+
+
+@pytest.mark.parametrize("name", AGES)
+def test_ages_count_from_what_happened(name: str) -> None:
+    (one,) = found(*DISAGREE[name][1:3])
+    assert one.since_utc_ms == T0 + AGES[name]
+
+
+def test_an_orphan_says_what_the_gateway_holds_if_it_is_known() -> None:
+    assert found((still("held"),), (HELD,))[0].theirs_minor == 5000
+    assert found((still("held"),), (), NOTHING)[0].theirs_minor is None
 
 
 def test_a_list_of_captures_says_nothing_about_holds() -> None:
