@@ -141,6 +141,7 @@ AGREE: dict[str, tuple[tuple[Payment, ...], tuple[GatewayRow, ...]]] = {
     "granted offline, booked as a receivable": ((payment(offline=True),), (row("hold", 948), row("capture", 948, T0 + HOUR))),
     "a settlement word of a newer terminal": ((payment(settled=(Settled("receivable", 948, "EUR", T0 + HOUR),)),), ()),
     "a released stranger": ((), (row("hold", 5000, reference="z9"), row("void", 5000, about="z9"))),
+    "a stranger that goes on, a terminal may": ((), (row("hold", 5000, reference="z9"), row("hold", 1, NOW - MIN, about="z9"))),
     "a stranger a terminal may still tell of": ((), (row("hold", 5000, NOW - MIN, reference="z9"),)),
     "the account books": (
         (payment(gateway="prepaid", references=frozenset(("H-7", "key-7", "AH01"))),),
@@ -437,6 +438,12 @@ def test_ages_count_from_what_happened(name: str) -> None:
     assert one.since_utc_ms == T0 + AGES[name]
 
 
+def test_a_stranger_is_named_by_its_payment_and_as_old_as_its_last_refund() -> None:
+    refunds = (row("refund", 500, reference="r-1", about="z9"), row("refund", 1, T0 + DAY, reference="r-2", about="z9"))
+    (one,) = found((), refunds)
+    assert (one.reference, one.since_utc_ms, one.theirs_minor) == ("z9", T0 + DAY, 501)
+
+
 def test_an_orphan_says_what_the_gateway_holds_if_it_is_known() -> None:
     assert found((still("held"),), (HELD,))[0].theirs_minor == 5000
     assert found((still("held"),), (), NOTHING)[0].theirs_minor is None
@@ -509,6 +516,8 @@ def queued(**changes: Any) -> list[Finding]:
 
 def test_a_terminal_whose_records_or_facts_wait_is_an_aged_queue() -> None:
     assert queued() == queued(seen_utc_ms=NOW - DAY) == queued(claimed_seq=9, stored_utc_ms=NOW - MIN) == []
+    assert queued(open_holds=2, live_sessions=1) == [], "it was heard a minute ago"
+    assert queued(seen_utc_ms=NOW - DAY, open_holds=1, live_sessions=1)
     for one in queued(claimed_seq=9) + queued(seen_utc_ms=NOW - DAY, open_holds=2) + queued(seen_utc_ms=NOW - DAY, live_sessions=1):
         assert one.kind is Class.AGED_QUEUE
         assert (one.command, one.at_terminal) == ("", "charge-service status")
