@@ -190,11 +190,17 @@ class CyberSourceSection(_Section, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class AccountSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="account"):
-    """[gateway.NAME] kind = "account": prepaid and fleet accounts kept by the office."""
+    """[gateway.NAME] kind = "account": prepaid and fleet accounts kept by the office.
+
+    Slices: money of a card's account that the office sets aside for this terminal, so that the card can pay here offline.
+    """
 
     url: Name
     token_file: Path
     ca_file: Path | None = None
+    slice_minor: Annotated[int, Meta(ge=0, le=100_000_000)] = 0  # set aside for each card that paid online here; 0 = never
+    slice_days: Annotated[int, Meta(ge=1, le=30)] = 7  # then it goes back, if it was not used
+    slices_most: Annotated[int, Meta(ge=1, le=1000)] = 100  # so many cards at once
 
 
 TAP_KINDS = (Iso8583Section, CyberSourceSection, AccountSection)

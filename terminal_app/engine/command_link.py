@@ -27,6 +27,7 @@ log = logging.getLogger("charge.command_link")
 
 ACTS: dict[str, Callable[[Engine, operations.Arguments, str], Any]] = {
     "session.stop": operations.session_stop,
+    "cards.deny": operations.cards_deny,
     "session.start": money_orders.session_start,
     "payment.refund": money_orders.payment_refund,
     "payment.release": money_orders.payment_release,

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from terminal_app.session import actions, events, hold
+from terminal_app.config import AccountSection
+from terminal_app.session import actions, events, hold, pocket
 from terminal_app.session import facts as f
 from terminal_app.session.state import Phase, Settlement, SettlementPhase, fault_key
 from terminal_app.session.turn import Ignored, Impossible, Step, Turn, apply_rule
@@ -121,6 +122,8 @@ def _answered(turn: Turn, hold_id: str, event: events.Event) -> None:
             _try_later(turn, one)
         case Approved(amount_minor=amount, trace=trace):
             turn.commit(f.HoldEnded(hold_id, _ENDS[one.phase], 0 if voiding else amount, trace, one.step_reason))
+            if one.phase is SettlementPhase.CAPTURING:
+                _want_slice(turn, one)
         case Declined(reason=reason) if reason in IN_DOUBT:
             _try_later(turn, one)
         case Declined(reason=DeclineReason.TOO_LATE, code=code) if voiding:
@@ -131,6 +134,18 @@ def _answered(turn: Turn, hold_id: str, event: events.Event) -> None:
             turn.commit(f.HoldEnded(hold_id, how, 0, {}, why))
         case OutcomeUnknown():
             _try_later(turn, one)
+
+
+def _want_slice(turn: Turn, one: Settlement) -> None:
+    """The card has just paid online by its account: ask in the background for a slice, so that next time it can pay offline."""
+    section, now = turn.terms.config.gateway.get(one.hold.gateway), turn.terms.now
+    online = "slice" not in one.hold.trace and one.hold.trace.get("offline") != "granted"
+    if not isinstance(section, AccountSection) or not section.slice_minor or not one.card.token or not online:
+        return
+    gateway, card = one.hold.gateway, one.card.token
+    if pocket.wanted(turn.state.slices, turn.state.deny, gateway, card, section.slices_most, now.utc_ms):
+        key, currency = hold.operation_key(turn.terms, one.hold.hold_id, "slice"), one.hold.currency
+        turn.commit(f.SliceIntended(key, gateway, card, section.slice_minor, currency, section.slice_days, now.utc_ms))
 
 
 def _may_still_arrive(turn: Turn, one: Settlement, trace: dict[str, str]) -> bool:

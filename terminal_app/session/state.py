@@ -13,6 +13,7 @@ from terminal_app.billing.tariff import Tariff
 from terminal_app.config import Config
 from terminal_app.screens import DeclineWords
 from terminal_app.session.facts import BillFrozen, Mark, StopReason, Terminated
+from terminal_app.session.pocket import DenyList, Slices
 from terminal_app.values import (
     CardFacts,
     CardRequest,
@@ -221,13 +222,6 @@ class Grant(msgspec.Struct, frozen=True):
     utc_ms: int
 
 
-class DenyList(msgspec.Struct, frozen=True):
-    """Cards the office will not be paid for; a list with a higher version replaces this one."""
-
-    version: int = 0
-    tokens: frozenset[str] = frozenset()
-
-
 class State(msgspec.Struct, frozen=True):
     """Everything the rules know."""
 
@@ -240,6 +234,7 @@ class State(msgspec.Struct, frozen=True):
     faults: Mapping[str, Fault] = MappingProxyType({})
     finished: Mapping[int, Finished] = MappingProxyType({})
     registers: Mapping[int, MeterValue] = MappingProxyType({})  # last billing reading per connector: never below it
+    slices: Slices = Slices()  # money set aside for cards at this terminal
     grants: tuple[Grant, ...] = ()  # offline, of the last weeks
     deny: DenyList = DenyList()
     now: Stamp | None = None  # time of the newest fact or turn
