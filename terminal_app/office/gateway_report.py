@@ -2,7 +2,7 @@
 
 UTF-8, comma, first line = header. Columns, in any order:
   reference     the gateway's name of this act (payment id, RRN, ...); needed
-  kind          hold | capture | void | refund; needed
+  kind          hold | capture | void | refund; needed (what a hold was raised by is a hold too)
   amount_minor  integer minor units, or
   amount        decimal in major units with a point, like 12.50; one of the two is needed; never negative
   currency      ISO 4217 code; needed

@@ -10,7 +10,7 @@ from terminal_app.office.next_action import Step, at_gateway, by_hold
 from terminal_app.office.payment_values import Class, Coverage, Finding, GatewayRow, Patience, Payment, money_text
 
 UNSURE = ("asked", "unknown")
-UNDER_WAY = ("capturing", "voiding")
+UNDER_WAY = ("capturing", "voiding", "refunding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def _duplicate(case: Case) -> Finding | None:
         step = by_hold("refund", p, f"Give back the {case.money(extra)} that are too much", extra)
         return case.says(Class.DUPLICATE, sentence, step, should, case.sum("capture") - back, taken[1].utc_ms)
     holds = case.holds()
-    if len(holds) - len(case.of("void")) > 1:
+    if len(holds) - len(case.of("void")) > 1 and sum(holds.values()) != p.amount_minor:  # else it was raised in steps
         sentence = f"the gateway holds {len(holds)} times for one authorization: {', '.join(sorted(holds))}"
         step = at_gateway(p.gateway, f"release the holds that hold {p.hold_id} does not need")
         return case.says(Class.DUPLICATE, sentence, step, p.amount_minor, sum(holds.values()), case.of("hold")[-1].utc_ms)
@@ -132,7 +132,7 @@ def _unknown_at_gateway(case: Case) -> Finding | None:
         if case.listed("capture", when):
             sentence = f"captured {case.money(p.total('captured'))} here, the gateway's list has nothing of it"
             return case.says(Class.UNKNOWN_AT_GATEWAY, sentence, step, p.total("captured"), None, when)
-    elif p.state in ("held", *UNDER_WAY) and case.listed("hold", p.opened_utc_ms):
+    elif p.state in ("held", "capturing", "voiding") and case.listed("hold", p.opened_utc_ms):
         sentence = f"held {case.money(p.amount_minor)} here, the gateway's list has nothing of it"
         if p.state == "held" and not p.live and not p.billed_minor:
             step = by_hold("release", p, "No session needs it: release it, and the gateway says what it knows")
@@ -188,7 +188,7 @@ def _aged_queue(case: Case) -> Finding | None:
     """Money that waits too long for its end."""
     p = case.payment
     again = by_hold("retry", p, "Look whether the terminal reaches its gateway, then let it try again")
-    if p.capture_before_utc_ms is not None and p.state in ("held", *UNDER_WAY):
+    if p.capture_before_utc_ms is not None and p.state in ("held", "capturing", "voiding"):
         half = p.opened_utc_ms + (p.capture_before_utc_ms - p.opened_utc_ms) // 2
         if case.now_ms > half:
             sentence = f"{p.state}: more than half of the time to capture {case.money(p.amount_minor)} is over"
@@ -199,6 +199,9 @@ def _aged_queue(case: Case) -> Finding | None:
     if p.billed_minor and not p.settled and p.state in ("", "held") and case.older(p.changed_utc_ms, case.patience.queue_ms):
         sentence = f"{case.money(p.billed_minor)} are billed, and no settlement came"
         return case.says(Class.AGED_QUEUE, sentence, again, p.billed_minor, None, p.changed_utc_ms)
+    if p.state == "manual" and p.ended("captured"):
+        sentence = "a refund was left to a person: nobody could confirm it"
+        return case.says(Class.AGED_QUEUE, sentence, again, p.total("refunded"), case.sum("refund"), p.changed_utc_ms)
     if p.state == "manual" and p.billed_minor and case.sum("capture") == p.billed_minor:
         sentence = f"left to a person, though the gateway captured {case.money(p.billed_minor)}: the terminal need only be told"
         return case.says(Class.AGED_QUEUE, sentence, again, p.billed_minor, p.billed_minor, p.changed_utc_ms)

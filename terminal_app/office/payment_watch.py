@@ -101,8 +101,10 @@ class Watch:
 
     def latest(self, db: Connection) -> list[Judged]:
         found = self._found
-        if not self._busy.acquire(blocking=found is None):
-            return found or []
+        if found is None:
+            self._busy.acquire()
+        elif not self._busy.acquire(blocking=False):
+            return found
         try:
             began, of = time.monotonic(), version(db)
             if self._found is None or (began >= self._again_s and (of != self._of or began >= self._old_s)):

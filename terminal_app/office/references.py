@@ -29,6 +29,21 @@ def learn(db: Connection, chain: dict[str, Any], hold_id: str, trace: dict[str, 
             db.execute(payment_references.insert().values(**key, name=name[:32]))
 
 
+def learn_fact(db: Connection, chain: dict[str, Any], fact: dict[str, Any]) -> None:
+    """Every name that a fact of any kind gives a hold: keys of hold and step, the page, traces."""
+    past = fact.get("past")
+    told = past.get("hold") if isinstance(past, dict) else fact.get("hold")
+    hold = told if isinstance(told, dict) else fact
+    hold_id = hold.get("hold_id")
+    if not isinstance(hold_id, str) or not hold_id:
+        return
+    learn(db, chain, hold_id, {"hold_id": hold_id, "checkout": fact.get("reference")})
+    for part in (hold, fact, fact.get("step")):
+        if isinstance(part, dict):
+            trace = part.get("trace")
+            learn(db, chain, hold_id, {**(trace if isinstance(trace, dict) else {}), "key": part.get("key")})
+
+
 def learn_term(db: Connection, chain: dict[str, Any], hold_id: str, capture_before_utc_ms: int | None) -> None:
     """Until when the gateway lets a hold be captured, if it said so."""
     if capture_before_utc_ms is None:

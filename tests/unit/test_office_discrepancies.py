@@ -73,6 +73,8 @@ def found(
     return compare(payments, rows, coverage, now, Patience())
 
 
+MANUAL = (Settled("manual", 0, "EUR", T0 + HOUR),)
+
 AGREE: dict[str, tuple[tuple[Payment, ...], tuple[GatewayRow, ...]]] = {
     "captured": ((payment(),), (HELD, TAKEN)),
     "captured, the report names it by our key": ((payment(),), (row("capture", 948, reference="x1", ours="key-7"), HELD)),
@@ -107,6 +109,29 @@ AGREE: dict[str, tuple[tuple[Payment, ...], tuple[GatewayRow, ...]]] = {
         (payment(settled=(*payment().settled, Settled("refunded", 36, "EUR", T0 + DAY))),),
         (HELD, row("capture", 984, T0 + HOUR), row("refund", 36, T0 + DAY)),
     ),
+    "given back a moment ago, its record is on its way": (
+        (payment(settled=(*payment().settled, Settled("refunded", 100, "EUR", T0 + DAY))),),
+        (HELD, TAKEN, row("refund", 100, T0 + DAY), row("refund", 200, NOW - MIN)),
+    ),
+    "given back an hour ago, the gateway lists it tomorrow": (
+        (payment(settled=(*payment().settled, Settled("refunded", 100, "EUR", NOW - HOUR))),),
+        (HELD, TAKEN),
+    ),
+    "there is time to capture": ((still("held", live=True, capture_before_utc_ms=T0 + 12 * DAY),), (HELD,)),
+    "just captured, its end is on its way": ((still("held"),), (HELD, row("capture", 948, NOW - MIN))),
+    "captured, the terminal is yet to tell": ((still("held", live=True),), (HELD, TAKEN)),
+    "raised in steps": (
+        (payment(amount_minor=7000),),
+        (HELD, row("hold", 2000, reference="b3", about="600213000041"), TAKEN),
+    ),
+    "captured after all, once a person had it tried again": (
+        (payment(settled=(*MANUAL, *payment().settled)),),
+        (HELD, TAKEN),
+    ),
+    "a refund that was refused": (
+        (payment(settled=(*payment().settled, Settled("refused", 0, "EUR", T0 + DAY))),),
+        (HELD, TAKEN),
+    ),
     "held twice, one released": (
         (payment(),),
         (HELD, row("hold", 5000, reference="b2", ours="key-7"), row("void", 5000, about="b2"), TAKEN),
@@ -116,6 +141,7 @@ AGREE: dict[str, tuple[tuple[Payment, ...], tuple[GatewayRow, ...]]] = {
     "granted offline, booked as a receivable": ((payment(offline=True),), (row("hold", 948), row("capture", 948, T0 + HOUR))),
     "a settlement word of a newer terminal": ((payment(settled=(Settled("receivable", 948, "EUR", T0 + HOUR),)),), ()),
     "a released stranger": ((), (row("hold", 5000, reference="z9"), row("void", 5000, about="z9"))),
+    "a stranger that goes on, a terminal may": ((), (row("hold", 5000, reference="z9"), row("hold", 1, NOW - MIN, about="z9"))),
     "a stranger a terminal may still tell of": ((), (row("hold", 5000, NOW - MIN, reference="z9"),)),
     "the account books": (
         (payment(gateway="prepaid", references=frozenset(("H-7", "key-7", "AH01"))),),
@@ -133,7 +159,6 @@ def test_nothing_is_said_of_what_agrees(name: str) -> None:
     assert [one.sentence for one in found(payments, rows)] == []
 
 
-MANUAL = (Settled("manual", 0, "EUR", T0 + HOUR),)
 RELEASE = "charge-office command payment.release T-0001 --hold H-7 --key FILE --by NAME --why REASON"
 RETRY = "charge-office command payment.retry T-0001 --hold H-7"
 REFUND = "charge-office command payment.refund T-0001 --hold H-7 --amount"
@@ -167,6 +192,34 @@ DISAGREE: dict[str, Case] = {
         "9.48 EUR are billed, but the hold was released",
         RETRY,
     ),
+    "released though billed, its record is on its way": (
+        Class.MISSING_CAPTURE,
+        (payment(state="voided", settled=()),),
+        (),
+        "the hold was released",
+        RETRY,
+    ),
+    "released though billed, only the record came": (
+        Class.MISSING_CAPTURE,
+        (payment(state="", settled=(Settled("voided", 0, "EUR", T0),)),),
+        (),
+        "the hold was released",
+        RETRY,
+    ),
+    "capture given up, its record is on its way": (
+        Class.MISSING_CAPTURE,
+        (payment(state="manual", settled=()),),
+        (),
+        "could not capture",
+        RETRY,
+    ),
+    "capture given up, only the record came": (
+        Class.MISSING_CAPTURE,
+        (payment(state="", settled=MANUAL),),
+        (),
+        "could not capture",
+        RETRY,
+    ),
     "the gateway let the hold go": (Class.MISSING_CAPTURE, (payment(),), GONE, "the hold was released", RETRY),
     "the gateway has only the hold": (Class.MISSING_CAPTURE, (payment(),), (HELD,), "the hold and no capture", RETRY),
     "capture given up": (Class.MISSING_CAPTURE, (payment(state="manual", settled=MANUAL),), (HELD,), "could not capture", RETRY),
@@ -186,6 +239,13 @@ DISAGREE: dict[str, Case] = {
         "charge-service payments show H-7",
     ),
     "taken after a release": (Class.AMOUNT_MISMATCH, (released(),), (HELD, TAKEN), "it was released here", f"{REFUND} 9.48"),
+    "taken after a release, its record is on its way": (
+        Class.AMOUNT_MISMATCH,
+        (released(settled=()),),
+        (HELD, TAKEN),
+        "it was released here",
+        f"{REFUND} 9.48",
+    ),
     "taken, nothing billed": (Class.AMOUNT_MISMATCH, (still("held"),), (HELD, TAKEN), "nothing may be taken", f"{REFUND} 9.48"),
     "captured and billed differ": (
         Class.AMOUNT_MISMATCH,
@@ -256,6 +316,21 @@ DISAGREE: dict[str, Case] = {
     ),
     # aged_queue
     "capturing for ever": (Class.AGED_QUEUE, (still("capturing", billed_minor=948),), (), "capturing 9.48 EUR for too long", RETRY),
+    "capturing for ever, its bill is on its way": (
+        Class.AGED_QUEUE,
+        (still("capturing"),),
+        (HELD, TAKEN),
+        "capturing 50.00 EUR for too long",
+        RETRY,
+    ),
+    "giving back for ever": (Class.AGED_QUEUE, (payment(state="refunding"),), (HELD, TAKEN), "refunding 9.48 EUR for too", RETRY),
+    "a refund left to a person": (
+        Class.AGED_QUEUE,
+        (payment(state="manual", settled=(*payment().settled, *MANUAL)),),
+        (HELD, TAKEN),
+        "a refund was left to a person",
+        RETRY,
+    ),
     "releasing for ever": (Class.AGED_QUEUE, (still("voiding"),), (), "voiding 50.00 EUR for too long", RETRY),
     "half of the time to capture": (
         Class.AGED_QUEUE,
@@ -347,10 +422,31 @@ def test_what_went_back_already_is_not_given_back_again(rows: tuple[GatewayRow, 
     assert one.command.startswith(f"{REFUND} {left} ")
 
 
-def test_ages_count_from_what_happened() -> None:
-    since = {name: found(*DISAGREE[name][1:3])[0].since_utc_ms - T0 for name in ("two captures", "more taken", "nobody plugged in")}
-    assert since == {"two captures": DAY, "more taken": 0, "nobody plugged in": 0}
-    assert found((payment(),), (HELD, row("capture", 984, T0 + HOUR)))[0].since_utc_ms == T0 + HOUR
+AGES = {
+    "two captures": DAY,
+    "more taken": 0,
+    "nobody plugged in": 0,
+    "captured, not listed": HOUR,
+    "refund not given": DAY,
+    "capture given up": HOUR,
+}
+
+
+@pytest.mark.parametrize("name", AGES)
+def test_ages_count_from_what_happened(name: str) -> None:
+    (one,) = found(*DISAGREE[name][1:3])
+    assert one.since_utc_ms == T0 + AGES[name]
+
+
+def test_a_stranger_is_named_by_its_payment_and_as_old_as_its_last_refund() -> None:
+    refunds = (row("refund", 500, reference="r-1", about="z9"), row("refund", 1, T0 + DAY, reference="r-2", about="z9"))
+    (one,) = found((), refunds)
+    assert (one.reference, one.since_utc_ms, one.theirs_minor) == ("z9", T0 + DAY, 501)
+
+
+def test_an_orphan_says_what_the_gateway_holds_if_it_is_known() -> None:
+    assert found((still("held"),), (HELD,))[0].theirs_minor == 5000
+    assert found((still("held"),), (), NOTHING)[0].theirs_minor is None
 
 
 def test_a_list_of_captures_says_nothing_about_holds() -> None:
@@ -420,6 +516,8 @@ def queued(**changes: Any) -> list[Finding]:
 
 def test_a_terminal_whose_records_or_facts_wait_is_an_aged_queue() -> None:
     assert queued() == queued(seen_utc_ms=NOW - DAY) == queued(claimed_seq=9, stored_utc_ms=NOW - MIN) == []
+    assert queued(open_holds=2, live_sessions=1) == [], "it was heard a minute ago"
+    assert queued(seen_utc_ms=NOW - DAY, open_holds=1, live_sessions=1)
     for one in queued(claimed_seq=9) + queued(seen_utc_ms=NOW - DAY, open_holds=2) + queued(seen_utc_ms=NOW - DAY, live_sessions=1):
         assert one.kind is Class.AGED_QUEUE
         assert (one.command, one.at_terminal) == ("", "charge-service status")

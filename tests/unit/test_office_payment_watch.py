@@ -1,6 +1,7 @@
 """The discrepancy job on an office's real tables: facts, records, reports and account books go in, findings come out."""
 
 import json
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from terminal_app.billing.record import Moment
-from terminal_app.office import payment_journal, payment_watch, store
+from terminal_app.office import payment_journal, payment_watch, queries, store
 from terminal_app.office.account_tables import account_holds, account_slices
 from terminal_app.office.accounts import Accounts, NewAccount, Who
 from terminal_app.office.gateway_report import ReportRefused, read_report
@@ -17,9 +18,9 @@ from terminal_app.office.payment_tables import gateway_rows
 from terminal_app.office.slices import Slices
 from terminal_app.run.office import office
 from terminal_app.session import facts as f
-from terminal_app.values import MoneyStep
+from terminal_app.values import Hold, MoneyStep
 from tests.unit.office_samples import TERMINAL, Desk, Terminal, desk_at
-from tests.unit.payment_samples import DAY, HEADER, HOUR, NOW, PERIOD, T0, TRACE, Story, findings, imported, line, said
+from tests.unit.payment_samples import CARD, DAY, HEADER, HOUR, NOW, PERIOD, T0, TRACE, Story, findings, imported, line, said
 
 
 @pytest.fixture
@@ -141,6 +142,43 @@ def test_a_charge_granted_by_the_terminals_own_rules_is_not_missed_at_its_gatewa
     story.captured()
     imported(desk, "")
     assert said(desk) == []
+
+
+def test_a_hold_that_was_asked_elsewhere_raised_and_used_again(desk: Desk, terminal: Terminal) -> None:
+    story = Story(desk, terminal)
+    story.held(trace={})
+    reopened = f.SessionOpened("S-2", 1, "{}", "00", False, "en", 0)
+    story.tell(f.AuthorizationRerouted("H-7", "other", "unreachable"), reopened, f.HoldReused("H-7", "S-2", 0))
+    story.tell(f.SessionAborted("S-1", f.StopReason.NOT_PLUGGED))
+    raised = MoneyStep(3, T0, 2000, "key-of-the-raise")
+    story.tell(f.IncrementIntended("H-7", raised), f.IncrementEnded("H-7", 2000, {"increment": "inc_0000001"}, ""))
+    with desk.database.read() as db:
+        (hold,) = payment_journal.open_register(db, 10)
+    assert (hold["gateway"], hold["session_id"], hold["amount_minor"], hold["state"]) == ("other", "S-2", 7000, "held")
+    assert said(desk) == [], "the second session needs it"
+    for name in ("key-of-the-raise", "inc_0000001"):
+        assert imported(desk, line("hold", 5000, reference=name), gateway="other", replace=True)
+        assert said(desk) == [("amount_mismatch", "H-7")], name
+
+
+def test_a_refund_on_its_way_given_and_refused(desk: Desk, terminal: Terminal) -> None:
+    story = charged(desk, terminal)
+    hold = Hold("H-7", "main", 1000041, T0, 5000, "EUR", 1, "key-of-H-7")
+    past = f.PastHold(hold, "S-1", CARD, 5000, 948, 0)
+    step = MoneyStep(4, T0 + DAY, 948, "key-of-the-refund")
+    story.tell(f.RefundIntended(past, step, "technician", "test"), at=T0 + DAY)
+    with desk.database.read() as db:
+        (hold_row,) = payment_journal.open_register(db, 10)
+    assert (hold_row["hold_id"], hold_row["state"]) == ("H-7", "refunding")
+    assert said(desk, T0 + DAY) == []
+    assert said(desk) == [("aged_queue", "H-7")]
+    story.tell(f.HoldEnded("H-7", f.Terminated.REFUSED, 0, {}, "refused"), at=T0 + DAY)
+    desk.take(terminal.batch(terminal.settlement(0, "refused")))
+    with desk.database.read() as db:
+        assert payment_journal.listed(db, 10)[0]["state"] == "captured", "a refusal leaves it captured"
+        assert queries.sessions(db, 10)[0]["settled"] == "captured"
+    imported(desk, BOTH + line("refund", 948, T0 + DAY, reference="x-1", ours="key-of-the-refund"))
+    assert said(desk) == [("refund_without_entry", "H-7")]
 
 
 def test_only_the_records_of_a_charge_came(desk: Desk, terminal: Terminal) -> None:
@@ -409,3 +447,52 @@ def test_a_refused_report_leaves_nothing_behind(desk: Desk, terminal: Terminal, 
     assert done.exit_code == 1
     assert "r.csv:3: 1 fields, the header has 7" in done.output
     assert desk.rows(gateway_rows) == []
+
+
+# --- for pages -------------------------------------------------------------------------------------------------------------
+
+
+def test_comparing_is_shared_by_all_who_look_until_something_happens(
+    desk: Desk, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared = []
+    real = payment_watch.findings
+    monkeypatch.setattr(payment_watch, "findings", lambda db, now: compared.append(now) or real(db, now))
+    monkeypatch.setattr(payment_watch, "PAUSE", 0)
+    watch = payment_watch.Watch()
+    with desk.database.read() as db:
+        assert [watch.latest(db) for _ in range(5)] == [[]] * 5
+    assert len(compared) == 1
+    Story(desk, terminal).held(at=T0, before=T0 + DAY)
+    with desk.database.read() as db:
+        assert [one.finding.kind.value for one in watch.latest(db)] == ["aged_queue"]
+    assert len(compared) == 2
+
+
+def test_who_looks_while_it_is_compared_sees_what_was_found_before(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(payment_watch, "PAUSE", 0)
+    monkeypatch.setattr(payment_watch, "OLD_S", 0)
+    watch, begun, go_on, seen = payment_watch.Watch(), threading.Event(), threading.Event(), []
+    with desk.database.read() as db:
+        first = watch.latest(db)
+
+        def slow(db: object, now: int) -> list[payment_watch.Judged]:
+            begun.set()
+            assert go_on.wait(60)
+            return []
+
+        monkeypatch.setattr(payment_watch, "findings", slow)
+
+        def look() -> None:
+            with desk.database.read() as own:
+                seen.append(watch.latest(own))
+
+        busy = threading.Thread(target=look)
+        busy.start()
+        assert begun.wait(60)
+        meanwhile = watch.latest(db)
+        go_on.set()
+        busy.join(60)
+    assert meanwhile is first
+    assert seen == [[]]
+    assert seen[0] is not first
