@@ -37,6 +37,15 @@ class Driver:
         """Load the page again until it says so."""
         return until_page(self.phone, page, words, timeout_s)
 
+    def sticker(self) -> Page:
+        """The page of the address on the charger, once somebody has paid there: then the office knows what it sells."""
+        if not self.visit.records():
+            self.visit.charge()
+            self.visit.stop()
+            self.visit.leave()
+        self.visit.settled()
+        return self.phone.get(f"{self.visit.site.office_url}/go/DEMO-0001/1")
+
     def holds(self) -> list[dict[str, Any]]:
         return self.visit.site.account_rows()
 
@@ -113,11 +122,10 @@ def test_the_core_dies_while_the_page_is_open(driver: Driver, paid: bool) -> Non
 
 
 def test_start_by_the_sticker_stop_by_the_phone(driver: Driver) -> None:
-    """After a charge was paid here before: the office knows what this charger sells."""
     visit, phone = driver.visit, driver.phone
+    sticker = driver.sticker()
     visit.site.plug()
     visit.glass.wait(s.Offer)
-    sticker = phone.get(f"{visit.site.office_url}/go/DEMO-0001/1")
     assert "Demo car park" in sticker.text and "0.59 EUR per kWh" in sticker.text
     page = phone.press(sticker, "and start", account=ACCOUNT, secret=driver.secret)
     visit.glass.wait(s.Charging, lambda view: view.energy_wh >= 5)
@@ -138,7 +146,7 @@ def test_start_by_the_sticker_stop_by_the_phone(driver: Driver) -> None:
 def test_a_start_that_no_charger_hears_is_free_again(driver: Driver) -> None:
     """The charger is out of reach for longer than the order lives."""
     visit, phone = driver.visit, driver.phone
-    sticker = phone.get(f"{visit.site.office_url}/go/DEMO-0001/1")
+    sticker = driver.sticker()
     visit.site.end("charge-terminal-sync")
     page = phone.press(sticker, "and start", account=ACCOUNT, secret=driver.secret)
     assert "Starting at the charger" in page.text and driver.holds()[-1]["state"] == "held"
