@@ -144,6 +144,7 @@ class Iso8583Section(_Section, frozen=True, kw_only=True, forbid_unknown_fields=
     host: Name
     port: Port
     tls: bool
+    profile: Path | None = None  # where this acquirer differs (payments/acquirer_profile.py); none = ISO 8583-1:1987
     ca_file: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None

@@ -23,7 +23,7 @@ Nothing here shares code with the product. From Python: `drivers.sim.launch.Simu
 | card     | [--vpcd 127.0.0.1:35963] [--profile mastercard|visa|both] [--pan N]  | control                           |
 |          | [--expiry YYMM] [--imk HEX] [--uid HEX] [--slow-ms N] [--state FILE] |                                   |
 | acquirer | --books FILE [--listen 127.0.0.1:0] [--imk HEX] [--limit-minor N]    | port (HOST:PORT), books, control  |
-|          | [--tls-cert PEM --tls-key PEM]                                       |                                   |
+|          | [--length binary|bcd] [--tls-cert PEM --tls-key PEM]                 |                                   |
 
 | name     | command            | parameters and meaning                                                                  |
 |----------|--------------------|-----------------------------------------------------------------------------------------|
@@ -63,6 +63,7 @@ Nothing here shares code with the product. From Python: `drivers.sim.launch.Simu
 |          |                    | stranger (a foreign answer first), twice: booked all the same; lost, close_before:      |
 |          |                    | not booked; hold (ms): arrives late. mti: only for this one; times                      |
 |          | clear, limit       | forget what was ordered; amount_minor above which 51 is answered                        |
+|          | forget             | a day has passed: repeats are known by the original's state only                        |
 |          | network            | on: false = unreachable                                                                 |
 |          | get, sums          | books (path), authorizations (last 100), unreadable; sums per currency                  |
 

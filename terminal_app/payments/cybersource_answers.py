@@ -125,7 +125,7 @@ AMBIGUOUS = frozenset({"MISSING_AUTH", "TRANSACTION_ALREADY_REVERSED_OR_SETTLED"
 
 def decline(reason: str, response_code: str) -> Why:
     """The issuer's own code says more than a general reason."""
-    return AUTHORIZE.get(reason) or response_codes.AUTHORIZE.get(response_code) or Why.REFUSED
+    return AUTHORIZE.get(reason) or response_codes.decline(response_code) or Why.REFUSED
 
 
 def minor(text: str, currency: str, expected: str) -> int | None:
