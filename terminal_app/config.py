@@ -182,6 +182,7 @@ class CyberSourceSection(_Section, frozen=True, kw_only=True, forbid_unknown_fie
     shared_secret_file: Path
     url: Name = "https://api.cybersource.com"
     terminal_id: Annotated[str, Meta(pattern=r"^[A-Z0-9]{8}$")]
+    increments: bool = False  # your contract and its processor have incremental authorization
     ca_file: Path | None = None
 
 

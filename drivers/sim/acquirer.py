@@ -3,8 +3,9 @@
 THE WIRE (what a gateway must speak)
 ------------------------------------
 A message is a 2-byte length (of what follows, the length itself not counted; big-endian, or four BCD digits with
-`--length bcd`), then: MTI as 4 ASCII characters, primary bitmap as 8 binary bytes, secondary bitmap as 8 binary bytes when bit 1 of the primary is set, then
-the fields in rising order. Numbers and texts are ASCII, variable fields carry their length as ASCII digits (LL, LLL).
+`--length bcd`), then: MTI as 4 ASCII characters, primary bitmap as 8 binary bytes, secondary bitmap as 8 binary bytes when
+bit 1 of the primary is set, then the fields in rising order. Numbers and texts are ASCII, variable fields carry their length
+as ASCII digits (LL, LLL).
 DE55 alone is binary: LLL in ASCII digits, then that many raw BER-TLV bytes. In terms of pyiso8583:
 `default_ascii` with `h.max_len = 0`, `p.data_enc = 1.data_enc = 'b'` (max_len 8) and
 `55 = {data_enc 'b', len_enc 'ascii', len_type 3, max_len 255}`. No header, no trailer. Several messages may follow one
@@ -32,8 +33,8 @@ another on one connection; answers may come in another order when a fault delays
 | 90 | n42        | -                         | original data elements     | original data elements     |
 
 DE90 is: MTI of the original (`0100`) + its STAN (6) + its DE7 (10) + 22 zeros. Follow-ups carry no card number:
-DE2 and DE35 in a 0220 or 0400 are a format error. MTIs taken: 0100 and repeat 0101, 0220 and repeat 0221, 0400, 0420 and repeats 0401,
-0421, 0800 (DE7, DE11, DE70 = 001 sign on, 301 echo). The answers are 0110, 0230, 0410, 0430, 0810.
+DE2 and DE35 in a 0220 or 0400 are a format error. MTIs taken: 0100 and repeat 0101, 0220 and repeat 0221, 0400, 0420 and
+repeats 0401, 0421, 0800 (DE7, DE11, DE70 = 001 sign on, 301 echo). The answers are 0110, 0230, 0410, 0430, 0810.
 
 DE55 of 0100 must hold: 9F26 9F27 9F10 9F37 9F36 95 9A 9C 9F02 5F2A 82 9F1A 84; 9F03 counts as zero when absent. PAN and
 track data (57, 5A) must not be in it. 9F02 must equal DE4 and 5F2A must equal DE49, or the answer is 30.
@@ -84,7 +85,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.sim.acquirer_books import Books
-from drivers.sim.acquirer_rules import ANSWER_MTI, Host, Wish
+from drivers.sim.acquirer_follow_ups import Wish
+from drivers.sim.acquirer_rules import ANSWER_MTI, Host
 from drivers.sim.control import Command, Reply, SimulationError, forever, ready, serve_control
 from drivers.sim.cryptogram import TEST_ISSUER_KEY
 from drivers.sim.flags import address, triple_des_key
