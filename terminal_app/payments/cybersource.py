@@ -202,6 +202,8 @@ class CyberSourceGateway:
         """Looks for a payment that does not exist: that it is looked for proves key, secret and clock."""
         try:
             answer = self._ask("GET", f"/tss/v2/transactions/{_NOWHERE}", b"", time.monotonic() + deadline_s)
+            if answer.status in (200, 404):
+                rest.read(answer, dict[str, Any])
         except (NotSent, NoAnswer) as error:
             return str(error)
         if answer.status in (401, 403):
@@ -242,7 +244,10 @@ class CyberSourceGateway:
         return OutcomeUnknown(f"{refusal}; what used the hold up is not known yet")
 
     def _related(self, payment: str, application: str, code: str, end: float) -> answers.Detail | None:
-        """A successful follow-up of a payment ("" = of any kind), by our own code ("" = any). None: none is shown (yet). NotSent, NoAnswer."""
+        """A successful follow-up of a payment ("" = of any kind), by our own code ("" = any). None: not shown (yet).
+
+        NotSent, NoAnswer.
+        """
         one = self._detail(payment, end)
         for link in one.links.related_transactions[:_MAX_RELATED] if one else ():
             found = self._detail(urlsplit(link.href).path.rpartition("/")[2], end)
@@ -285,7 +290,9 @@ class CyberSourceGateway:
             return rest.read(answer, answers.Done)
         if answer.status == 400:
             raise _Refusal(400, rest.code_of(rest.read(answer, answers.Invalid).reason) or "http_400")
-        if answer.status in (401, 403, 404):
+        if answer.status == 404:  # only the service's own says that the object is not there
+            raise _Refusal(404, rest.code_of(rest.read(answer, answers.Missing).status) or "http_404")
+        if answer.status in (401, 403):
             raise _Refusal(answer.status, f"http_{answer.status}")
         raise NoAnswer(f"answered {answer.status}: nothing was decided")
 

@@ -55,6 +55,12 @@ class Invalid(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Missing(msgspec.Struct, frozen=True):
+    """A 404."""
+
+    status: str
+
+
 class Link(msgspec.Struct, frozen=True):
     href: str
 
@@ -82,7 +88,10 @@ class Detail(msgspec.Struct, frozen=True, rename="camel"):
     links: Links = msgspec.field(default=Links(), name="_links")
 
     def did(self, application: str) -> bool:
-        """True if it is a successful `application` ("" = of any kind): ics_auth, ics_bill (capture), ics_auth_reversal or ics_credit (refund)."""
+        """True if it is a successful `application` ("" = of any kind).
+
+        ics_auth, ics_bill (capture), ics_auth_reversal, ics_credit (refund).
+        """
         ours = self.application_information.applications
         return any(application in ("", one.name) and one.reason_code == "100" for one in ours)
 

@@ -2,7 +2,8 @@
 
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ import pytest
 from terminal_app.billing.balance_slice import BalanceSlice, free_minor
 from terminal_app.config import AccountSection
 from terminal_app.office import store
+from terminal_app.office.account_tables import postings
 from terminal_app.office.accounts import Who
 from terminal_app.payments.account import AccountGateway, Offline, Taken
-from terminal_app.values import Approved, CardFacts, Declined, DeclineReason, EntryMode, OutcomeUnknown, PaymentCard
-from tests.conformance.fault_proxy import UNKNOWN_AFTER, Fault, FaultProxy, Front, Reply, Request
+from terminal_app.ports import PaymentGateway
+from terminal_app.values import Approved, CardFacts, Declined, DeclineReason, EntryMode, Hold, Outcome, OutcomeUnknown, PaymentCard
+from tests.conformance.fault_kit import FaultLine, HttpFaultKit
+from tests.conformance.fault_proxy import Fault, FaultProxy, Front, Reply, Request
 from tests.conformance.gateway_kit import Act, Bench, GatewayKit, a_card, a_hold, a_step, held
-from tests.conformance.tls_kit import Line, TlsKit
+from tests.conformance.http_rules_kit import HttpRulesKit
+from tests.conformance.tls_kit import TlsKit, TlsLine
 from tests.peers.venvs import free_port
 from tests.unit.account_samples import OfficeProcess
 
@@ -76,6 +81,10 @@ class AccountPeer:
     def captures(self) -> list[int]:
         return [row["captured_minor"] for row in self._mine() if row["state"] == "captured"]
 
+    def refunds(self) -> list[int]:
+        mine = self.desk.rows(postings, source=self.terminal, kind="refund")
+        return [int(row["amount_minor"]) for row in mine]
+
 
 def _open(row: dict[str, Any]) -> bool:
     return bool(row["state"] != "voided")
@@ -105,17 +114,24 @@ class Stage:
         (folder / "token").write_text(self.token)
         self.peer = AccountPeer(office, self.proxy, self.terminal)
         self.pocket = MemoryPocket()
+        self.made: list[AccountGateway] = []
         self.gateway = self.at(self.proxy.url)
         self.unreachable = self.at(f"http://127.0.0.1:{free_port()}")
 
-    def at(self, url: str) -> AccountGateway:
+    def at(self, url: str, off_ms: int = 0) -> AccountGateway:
         offline = Offline(self.terminal, self.office.desk.key.public_pem, self.pocket)
         section = AccountSection(url=url, token_file=self.folder / "token")
-        return AccountGateway("account", section, True, offline=offline)
+        self.made.append(
+            AccountGateway("account", section, True, offline=offline, now_ms=lambda: time.time_ns() // 1_000_000 + off_ms)
+        )
+        return self.made[-1]
+
+    def at_time(self, off_ms: int) -> AccountGateway:
+        return self.at(self.proxy.url, off_ms)
 
     def close(self) -> None:
-        self.gateway.close()
-        self.unreachable.close()
+        for gateway in self.made:
+            gateway.close()
         self.proxy.close()
 
 
@@ -160,51 +176,51 @@ def stage(office: OfficeProcess, tmp_path: Path) -> Iterator[Stage]:
 
 @pytest.fixture
 def bench(stage: Stage) -> Bench:
-    return Bench(stage.gateway, stage.unreachable, stage.peer, DECLINES, stage.peer.card)
+    never = {
+        DeclineReason.AUTHENTICATION_WANTED: "the office wants no second factor",
+        DeclineReason.GATEWAY_REFUSED: "a wrong token: test_a_wrong_token_is_told",
+    }
+    return Bench(stage.gateway, stage.unreachable, stage.peer, DECLINES, stage.peer.card, never)
 
 
 class TestAccount(GatewayKit):
-    pass
+    gateway = "account"
 
 
 @pytest.fixture
-def line(stage: Stage) -> Line:
+def line(stage: Stage) -> FaultLine:
+    """The office's postings know each key for ever: there is nothing to forget, and no clock is compared."""
+
+    def ask(gateway: PaymentGateway, hold: Hold, deadline_s: float) -> Outcome:
+        return gateway.authorize(hold, stage.peer.card(), deadline_s)
+
+    return FaultLine(stage.gateway, stage.proxy, stage.peer, ask, stage.at_time, lambda: None)
+
+
+class TestAccountFaults(HttpFaultKit):
+    gateway = "account"
+
+
+@pytest.fixture
+def tls_line(stage: Stage) -> TlsLine:
     def secure(url: str, ca_file: Path | None) -> AccountGateway:
         section = AccountSection(url=url, token_file=stage.folder / "token", ca_file=ca_file)
         return AccountGateway("account", section, False)
 
-    return Line(stage.office.port, secure)
+    return TlsLine(stage.office.port, secure)
 
 
 class TestAccountTls(TlsKit):
-    pass
+    gateway = "account"
 
 
-# --- any fault at any step ------------------------------------------------------------------------------------------
+@pytest.fixture
+def make(stage: Stage) -> Callable[[str], AccountGateway]:
+    return stage.at
 
 
-@pytest.mark.parametrize("fault", UNKNOWN_AFTER, ids=lambda fault: fault.value)
-def test_whatever_happens_to_the_answer_each_step_has_one_effect(stage: Stage, fault: Fault) -> None:
-    gateway, hold = stage.gateway, a_hold()
-    stage.proxy.next(fault)
-    outcome = gateway.authorize(hold, stage.peer.card(), 1)
-    if fault is not Fault.STRANGER:
-        assert isinstance(outcome, OutcomeUnknown)
-    stage.proxy.next(fault)
-    gateway.void(hold, a_step(5000, serial=1), 1)
-    assert isinstance(gateway.void(hold, a_step(5000, serial=1, attempt=2), 5), Approved)
-    assert stage.peer.held_minor() == 0
-
-    hold = a_hold(77)
-    approved = held(hold, gateway.authorize(hold, stage.peer.card(), 5))
-    stage.proxy.next(fault)
-    gateway.capture(approved, a_step(1234, serial=2), 1)
-    assert gateway.capture(approved, a_step(1234, serial=2, attempt=2), 5) == Approved(1234, {"hold": approved.trace["hold"]})
-    stage.proxy.next(fault)
-    gateway.refund(approved, a_step(234, serial=3), 1)
-    assert isinstance(gateway.refund(approved, a_step(234, serial=3, attempt=2), 5), Approved)
-    (row,) = stage.peer.desk.holds(terminal=stage.terminal, state="captured")
-    assert (row["captured_minor"], row["refunded_minor"]) == (1234, 234)
+class TestAccountHttp(HttpRulesKit):
+    gateway = "account"
 
 
 def test_a_request_that_arrives_twice_holds_once(stage: Stage) -> None:
