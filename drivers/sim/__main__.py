@@ -69,7 +69,7 @@ Nothing here shares code with the product. From Python: `drivers.sim.launch.Simu
 |          | network            | on: false = unreachable                                                                 |
 |          | get, sums          | books (path), authorizations (last 100), unreadable; sums per currency                  |
 | certified| present, remove    | pan: a card is held to the reader and stays there (too_short: not); it is taken away    |
-| _terminal| next               | answer: decline (code), partial (amount_minor) for a card; undecided, stranger          |
+| _terminal| next               | answer: approve, decline (code), partial (amount_minor) for a card; undecided           |
 |          | clear, get         | forget what was ordered; books (path), waiting, unreadable                              |
 
 Wires between them: the outlet tells the meter's load socket `{"power_w", "at_ns"}`; the car tells the outlet's cable

@@ -40,7 +40,7 @@ from drivers.sim.durable import write_durably
 from drivers.sim.flags import address
 
 QUESTION_LIMIT = 4096
-ANSWERS = ("decline", "partial", "undecided", "stranger")
+ANSWERS = ("approve", "decline", "partial", "undecided")
 Row = dict[str, Any]
 
 
@@ -103,7 +103,8 @@ class Terminal:
         self.books.write()
 
     def _read(self, row: Row) -> None:
-        kind, code, amount = self.next.pop(0) if self.next and self.next[0][0] in ("decline", "partial") else ("", "", 0)
+        is_ordered = self.next and self.next[0][0] in ("approve", "decline", "partial")
+        kind, code, amount = self.next.pop(0) if is_ordered else ("approve", "", 0)
         row["brand"] = {"4": "visa", "5": "mastercard"}.get(self.card[0], "other")
         row["last4"] = self.card[-4:]
         row["card_token"] = hmac.new(self.books.secret, self.card.encode(), hashlib.sha256).hexdigest()[:32]
@@ -234,12 +235,11 @@ class Device:
                 except (ValueError, KeyError, TypeError, AttributeError):
                     self._unreadable += 1
                     break
-                kind = self._terminal.next[0][0] if self._terminal.next else ""
-                if kind in ("undecided", "stranger"):
+                if self._terminal.next and self._terminal.next[0][0] == "undecided":
                     self._terminal.next.pop(0)
-                if kind == "stranger":  # somebody else's answer comes first
-                    _send(writer, {**answer, "id": "of-another", "held_minor": 1})
-                _send(writer, {"op": answer["op"], "id": answer["id"], "result": "undecided"} if kind == "undecided" else answer)
+                    answer = {"op": answer["op"], "id": answer["id"], "result": "undecided"}
+                data = json.dumps(answer).encode()
+                writer.write(len(data).to_bytes(2, "big") + data)
         writer.close()
 
     # --- commands ---
@@ -285,11 +285,6 @@ class Device:
         host, port = server.sockets[0].getsockname()[:2]
         ready("certified_terminal", port=f"{host}:{port}", books=str(self._options.books), control=str(self._options.control))
         await forever()
-
-
-def _send(writer: asyncio.StreamWriter, answer: Row) -> None:
-    data = json.dumps(answer).encode()
-    writer.write(len(data).to_bytes(2, "big") + data)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

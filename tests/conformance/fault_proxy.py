@@ -13,6 +13,7 @@ import ssl
 import struct
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -256,8 +257,9 @@ WIRE_UNKNOWN_AFTER = (Fault.UNSENT, Fault.LOST, Fault.RESET, Fault.SILENT, Fault
 class WireProxy:
     """The same for messages behind a two-byte length (ISO 8583 over TCP): one connection per exchange, relayed frame by frame."""
 
-    def __init__(self, peer_port: int, tls: ssl.SSLContext | None = None) -> None:
-        self._peer_port, self._tls = peer_port, tls
+    def __init__(self, peer_port: int, tls: ssl.SSLContext | None = None, foreign: Callable[[bytes], bytes] | None = None) -> None:
+        """`foreign` makes of an answer one to somebody else: STRANGER sends it before the true one."""
+        self._peer_port, self._tls, self._foreign = peer_port, tls, foreign
         self.seen: list[bytes] = []
         self._script: list[Fault] = []
         self._stopping = threading.Event()
@@ -310,6 +312,9 @@ class WireProxy:
                     link.sendall(b"\x00\x20" + b"\xff" * 32)
                 case Fault.DOUBLED_ANSWER:
                     link.sendall(answer * 2)
+                case Fault.STRANGER if self._foreign:
+                    content = self._foreign(answer[2:])
+                    link.sendall(len(content).to_bytes(2, "big") + content + answer)
                 case _:
                     self._stopping.wait(0.3 if fault is Fault.SLOW else 0)
                     link.sendall(answer)
