@@ -22,6 +22,7 @@ from tests.conformance.scenarios import offered, scenario
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 HARMLESS = (Fault.SLOW, Fault.DOUBLED_ANSWER, Fault.DOUBLED_REQUEST)
+EACH_WIRE_FAULT = pytest.mark.parametrize("fault", WIRE_UNKNOWN_AFTER, ids=lambda fault: fault.name)
 serials = itertools.count(2_000_001)
 
 
