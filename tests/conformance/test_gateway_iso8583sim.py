@@ -2,6 +2,7 @@
 unknown. What this peer cannot do (state, partial approval) is asked of the simulated acquirer in test_gateway_acquirer."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
