@@ -130,12 +130,16 @@ EvseSection = OpenEvseSection | EvseWbSection | PhoenixCharxSection | PhoenixEmS
 
 
 class ReaderSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """[reader] The PC/SC reader. `name` is a part of the reader's name ("" = the first); `card_key` a file of 32 bytes."""
+    """[reader] The PC/SC reader. `name` is a part of the reader's name ("" = the first); `card_key` a file of 32 bytes.
+
+    `ca_keys`: TOML file with the schemes' CA public keys; none = no card counts as chip-authenticated.
+    """
 
     driver: Literal["pcsc"] = "pcsc"
     name: str = ""
     pcsc_socket: str = ""  # PCSCLITE_CSOCK_NAME; "" = the system's pcscd
     card_key: Path
+    ca_keys: Path | None = None
 
 
 class Iso8583Section(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="iso8583"):

@@ -138,10 +138,11 @@ class Increment(Protocol):
     """Second Protocol: a gateway that can raise a live hold. `capabilities.increment` says whether this one's contract has it."""
 
     def increment(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
-        """Raise a live hold by `step.amount_minor`. `Approved.amount_minor` is what was ADDED, perhaps less than asked; its
-        trace replaces the entries of the same name in the hold's trace, so that a release covers the raised sum.
+        """Add `step.amount_minor` to the hold, once per key. Approved.amount_minor = what was ADDED, at most what was asked; its
+        trace replaces the entries of the same name in the hold's trace, so that a capture or void covers the raised total.
 
-        Declined and OutcomeUnknown leave the old ceiling. The same key again adds once. Never raises for the network.
+        Declined and OutcomeUnknown leave the old ceiling standing; an unknown one is repeated until it is answered before the
+        hold is released. Never raises for the network.
         """
 
 

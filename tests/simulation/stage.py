@@ -32,10 +32,32 @@ def tariff(kind: str = "paid") -> Tariff:
     return parse_tariff(as_json(document({"paid": PAID, "free": FREE, "mixed": MIXED}[kind])))
 
 
-def configuration(connectors: int = 1, max_power_w: int = 22_000, by_phone: bool = False, **policy: Any) -> Config:
-    """A terminal with `connectors` outlets, `by_phone` also with pages for phones; `policy` overrides keys of [policy]."""
+PHONE = {"kind": "stripe", "secret_key_file": "stripe.key", "return_url": "https://office.example"}
+ACCOUNTS = {"kind": "account", "url": "https://office.example", "token_file": "token"}
+BACKUP = {
+    "kind": "iso8583",
+    "host": "backup.example",
+    "port": 8583,
+    "tls": True,
+    "terminal_id": "TERM0002",
+    "merchant_id": "MERCHANT0000002",
+}
+
+
+def configuration(
+    connectors: int = 1,
+    max_power_w: int = 22_000,
+    by_phone: bool = False,
+    gateways: dict[str, dict[str, Any]] | None = None,
+    sections: dict[str, Any] | None = None,
+    **policy: Any,
+) -> Config:
+    """A terminal with `connectors` outlets, `by_phone` also with pages for phones; `policy` overrides keys of [policy].
+
+    `gateways` are added behind the acquirer, `sections` to the whole file.
+    """
     numbers = range(1, connectors + 1)
-    raw = {
+    raw: dict[str, Any] = {
         "terminal": {
             "id": "T-0001",
             "mode": "demo",
@@ -85,9 +107,8 @@ def configuration(connectors: int = 1, max_power_w: int = 22_000, by_phone: bool
             "receipt_url": "https://office.example",
         },
     }
-    if by_phone:
-        page = {"kind": "stripe", "secret_key_file": "stripe.key", "return_url": "https://office.example"}
-        raw["gateway"]["phone"] = page  # type: ignore[index]
+    raw["gateway"] |= ({"phone": PHONE} if by_phone else {}) | (gateways or {})
+    raw |= sections or {}
     return decode(raw, Config, Path("/etc/charge-terminal/terminal.toml"))
 
 
@@ -172,7 +193,7 @@ def terms(settings: Config, clock: FakeClock, chance: Chance, **changes: Any) ->
     return msgspec.structs.replace(found, **changes)
 
 
-def card(request: CardRequest, number: int = 1, tap: int = 0) -> PaymentCard:
+def card(request: CardRequest, number: int = 1, tap: int = 0, authenticated: bool = False) -> PaymentCard:
     """Card `number` as the reader brings it; `tap` marks the cryptogram, so that a gateway can tell one tap from another."""
     return PaymentCard(
         facts=CardFacts(
@@ -183,6 +204,7 @@ def card(request: CardRequest, number: int = 1, tap: int = 0) -> PaymentCard:
             label="Mastercard",
             entry=EntryMode.CONTACTLESS,
             cryptogram=f"{tap:016X}",
+            authenticated=authenticated,
         ),
         amount_minor=request.amount_minor,
         currency=request.currency,
