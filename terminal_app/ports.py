@@ -141,8 +141,7 @@ class Increment(Protocol):
         """Add `step.amount_minor` to the hold, once per key. Approved.amount_minor = what was ADDED, at most what was asked; its
         trace replaces the entries of the same name in the hold's trace, so that a capture or void covers the raised total.
 
-        Declined and OutcomeUnknown leave the old ceiling standing; an unknown one is repeated until it is answered before the
-        hold is released. Never raises for the network.
+        Declined and OutcomeUnknown leave the old ceiling standing. Never raises for the network.
         """
 
 

@@ -319,6 +319,36 @@ def test_more_than_held_is_never_taken_and_more_than_taken_never_given_back(stag
     assert stage.gateway.capture(hold, a_step(1, serial=4), 5) == Declined(DeclineReason.ALREADY_DONE, "already_captured")
 
 
+def test_a_raised_hold_is_booked_and_the_limits_count_the_whole_of_it(stage: Stage) -> None:
+    desk = stage.peer.desk
+    name, card = desk.account(9000, hold_max_minor=6000)
+    hold = a_hold()
+    hold = held(hold, stage.gateway.authorize(hold, card_of(card), 5))
+    assert stage.gateway.increment(hold, a_step(2500, serial=1), 5) == Approved(1000, {"held_minor": "6000"})
+    assert stage.gateway.increment(hold, a_step(2500, serial=1, attempt=2), 5) == Approved(1000, {"held_minor": "6000"})
+    assert stage.gateway.increment(hold, a_step(1, serial=2), 5) == Declined(DeclineReason.LIMIT_EXCEEDED, "limit_exceeded")
+    reused = stage.gateway.increment(hold, a_step(2400, serial=1), 5)
+    assert reused == Declined(DeclineReason.GATEWAY_REFUSED, "key_reused")
+    assert [line for line in desk.entries_of(name) if line[0] == "hold"] == [("hold", 5000), ("hold", 1000)]
+    assert isinstance(stage.gateway.capture(hold, a_step(6000, serial=3), 5), Approved)
+    assert stage.gateway.increment(hold, a_step(1, serial=4), 5) == Declined(DeclineReason.ALREADY_DONE, "already_captured")
+    assert desk.trouble() == []
+
+
+def test_an_empty_account_raises_nothing_and_the_hold_stands(stage: Stage) -> None:
+    card = card_of(stage.peer.desk.account(5000)[1])
+    hold = held(a_hold(), stage.gateway.authorize(a_hold(), card, 5))
+    outcome = stage.gateway.increment(hold, a_step(1, serial=1), 5)
+    assert outcome == Declined(DeclineReason.INSUFFICIENT_FUNDS, "insufficient_funds")
+    assert isinstance(stage.gateway.capture(hold, a_step(5000, serial=2), 5), Approved)
+
+
+def test_a_slice_is_not_raised(stage: Stage) -> None:
+    with_slice(stage)
+    hold = held(a_hold(1, 2500), stage.unreachable.authorize(a_hold(1, 2500), stage.peer.card(), 1))
+    assert isinstance(stage.gateway.increment(hold, a_step(100, serial=1), 5), Declined)
+
+
 def test_a_wrong_token_is_told_and_decides_nothing_about_held_money(stage: Stage) -> None:
     hold = held(a_hold(), stage.gateway.authorize(a_hold(), stage.peer.card(), 5))
     (stage.folder / "token").write_text("some-other-token-0000000000")
