@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from terminal_app import config
 from terminal_app.errors import ConfigError
 from terminal_app.payments import acquirer_profile
 from terminal_app.payments.acquirer_profile import AcquirerProfile
 from terminal_app.payments.response_codes import Meaning
+from terminal_app.run import gateways
+from tests.bench import charge
 
 PACKAGED = Path(acquirer_profile.__file__).parent / "profiles" / "iso8583-1987.toml"
 
@@ -61,3 +64,17 @@ def test_an_acquirers_own_meanings_go_before_the_usual_ones(tmp_path: Path) -> N
         Meaning.APPROVED,
     )
     assert Meaning.AUTHENTICATION_WANTED is not AcquirerProfile().meanings("authorize").get("N7")
+
+
+def test_a_gateway_of_the_configuration_reads_its_profile_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "acquirer.toml").write_text("[refund]\noffered = true\n")
+    usual = {"kind": "iso8583", "host": "h", "port": 1, "tls": False, "terminal_id": "T0000001", "merchant_id": "M" * 15}
+    file = tmp_path / "terminal.toml"
+    section = config.decode({**usual, "profile": "acquirer.toml"}, config.Iso8583Section, file)
+    settings = charge.settings(tmp_path)
+    assert gateways.build("bank", section, settings, file).capabilities.refund
+    plain = config.decode(usual, config.Iso8583Section, file)
+    assert not gateways.build("bank", plain, settings, file).capabilities.refund
+    (tmp_path / "acquirer.toml").write_text("[refund]\noffers = true\n")
+    with pytest.raises(ConfigError, match=r"acquirer\.toml: .*offers"):
+        gateways.build("bank", section, settings, file)
