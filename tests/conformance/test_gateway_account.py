@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -121,16 +120,11 @@ class Stage:
         self.gateway = self.at(self.proxy.url)
         self.unreachable = self.at(f"http://127.0.0.1:{free_port()}")
 
-    def at(self, url: str, off_ms: int = 0) -> AccountGateway:
+    def at(self, url: str) -> AccountGateway:
         offline = Offline(self.terminal, self.office.desk.key.public_pem, self.pocket)
         section = AccountSection(url=url, token_file=self.folder / "token")
-        self.made.append(
-            AccountGateway("account", section, True, offline=offline, now_ms=lambda: time.time_ns() // 1_000_000 + off_ms)
-        )
+        self.made.append(AccountGateway("account", section, True, offline=offline))
         return self.made[-1]
-
-    def at_time(self, off_ms: int) -> AccountGateway:
-        return self.at(self.proxy.url, off_ms)
 
     def close(self) -> None:
         for gateway in self.made:
@@ -205,12 +199,12 @@ class TestAccount(GatewayKit):
 
 @pytest.fixture
 def line(stage: Stage) -> FaultLine:
-    """The office's postings know each key for ever: there is nothing to forget, and no clock is compared."""
+    """The office's postings know each key for ever: there is nothing to forget. The gateway has no clock of its own."""
 
     def ask(gateway: PaymentGateway, hold: Hold, deadline_s: float) -> Outcome:
         return gateway.authorize(hold, stage.peer.card(), deadline_s)
 
-    return FaultLine(stage.gateway, stage.proxy, stage.peer, ask, stage.at_time, lambda: None)
+    return FaultLine(stage.gateway, stage.proxy, stage.peer, ask, lambda off_ms: stage.at(stage.proxy.url), lambda: None)
 
 
 class TestAccountFaults(HttpFaultKit):
