@@ -174,13 +174,13 @@ def cards_deny(engine: Engine, arguments: Arguments, actor: str) -> dict[str, An
         raise ValueError(f"tokens must be a list of at most {MAX_DENIED} card tokens")
     if not all(isinstance(one, str) and CARD_TOKEN.fullmatch(one) for one in tokens):
         raise ValueError("a card token is 32 to 64 hexadecimal digits in lower case")
-    denied = tuple(sorted(set(tokens)))
+    denied, reason = tuple(sorted(set(tokens))), str(arguments.get("reason", "")).strip()[:200]
 
     def order() -> dict[str, Any]:
         known = engine.state.deny
         if version <= known.version:
             return {"applied": False, "version": known.version, "denied": len(known.tokens)}
-        act = ServiceAct(actor, "cards.deny", f"version {version}", f"{len(denied)} cards get nothing offline")
+        act = ServiceAct(actor, "cards.deny", f"version {version}", reason or f"{len(denied)} cards get nothing offline")
         engine.commit_outside_a_turn(act, DenyListSet(version, denied))
         return {"applied": True, "version": version, "denied": len(denied)}
 

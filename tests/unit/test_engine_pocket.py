@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from terminal_app.engine.command_link import CommandLink, acts_of
 from terminal_app.engine.engine import Engine, Outside
 from terminal_app.engine.operations import cards_deny
 from terminal_app.engine.pocket import LedgerPocket, PocketCare
@@ -209,9 +210,9 @@ def test_the_office_is_told_nothing_that_names_a_card_by_its_token(desk: Desk) -
     desk.keep(an_intent(), a_kept())
     desk.run()
     desk.pocket.take("h", CARD, "EUR", 100, WAIT_S)
-    cards_deny(desk.engine, {"version": 1, "tokens": [OTHER]}, "office")
+    acts_of(desk.engine)["cards.deny"]({"version": 1, "tokens": [OTHER], "reason": "lost"}, "office")
     with runtime_dir() as folder:
-        link = SyncLink(folder / "sync.sock", desk.engine, b"")
+        link = SyncLink(folder / "sync.sock", desk.engine, CommandLink(desk.engine, b"", acts_of(desk.engine)), b"")
         told = link.next_batch(NextBatch())
         link.close()
     desk.end()
