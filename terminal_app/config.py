@@ -508,6 +508,8 @@ def _check_money(config: Config, refuse: Callable[[str, str], None]) -> None:
     policy = config.policy
     if policy.min_useful_hold_minor > policy.hold_minor:
         refuse("[policy] min_useful_hold_minor", "is above hold_minor: no hold would ever be useful")
+    if len(policy.hold_choices_minor) + len(policy.hold_choices_kwh) > 4:
+        refuse("[policy] hold_choices_kwh", "with hold_choices_minor these are more than 4: the screen shows no more at once")
     if policy.lower_hold_minor and not policy.min_useful_hold_minor <= policy.lower_hold_minor < policy.hold_minor:
         refuse("[policy] lower_hold_minor", "must lie between min_useful_hold_minor and hold_minor")
     if any(one < policy.min_useful_hold_minor for one in policy.hold_choices_minor):

@@ -14,6 +14,7 @@ from terminal_app.office.commands import Commands
 from terminal_app.office.ingest import Collector
 from terminal_app.office.notifications import PER_MINUTE, Notifications, Pace
 from terminal_app.office.pages import Pages
+from terminal_app.office.payment_pages import PaymentPages
 from terminal_app.office.signing import OfficeKey
 from terminal_app.office.slices import Slices
 from terminal_app.office.store import Store
@@ -41,4 +42,6 @@ def build(office: Office) -> Starlette:
     downlink = CommandApi(commands, access, office.leaving)
     notifications = Notifications(office.database, commands, Pace(PER_MINUTE))
     pages = Pages(office.database, access, office.public_url, office.demo)
-    return Starlette(routes=[*api.routes, *accounts.routes, *downlink.routes, *notifications.routes, *pages.routes])
+    payments = PaymentPages(office.database, access, office.demo, office.leaving)
+    routes = [*api.routes, *accounts.routes, *downlink.routes, *notifications.routes, *payments.routes, *pages.routes]
+    return Starlette(routes=routes)

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from terminal_app.office import store
 from tests.unit import test_office_accounts as accounts
 from tests.unit import test_office_ingest as ingest
+from tests.unit import test_office_payment_watch as payments
 from tests.unit.account_samples import AccountDesk
 from tests.unit.office_samples import Desk, Terminal
 
@@ -68,7 +69,7 @@ def desk(cluster: str, terminal: Terminal) -> Iterator[Desk]:
 
 SAME = [
     test
-    for name, test in vars(ingest).items()
+    for name, test in [*vars(ingest).items(), *vars(payments).items()]
     if name.startswith("test_") and set(test.__code__.co_varnames[: test.__code__.co_argcount]) == {"desk", "terminal"}
 ]
 

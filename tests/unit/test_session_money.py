@@ -763,3 +763,21 @@ def test_nobody_plugs_in_what_the_phone_started() -> None:
 
 def test_every_settlement_phase_is_met_here() -> None:
     assert {phase.value for phase in SettlementPhase} == {"asked", "held", "capturing", "voiding", "refunding", "ended"}
+
+
+def test_the_screen_that_keeps_a_hold_takes_the_same_card_at_once() -> None:
+    rules = failed_start()
+    rules.evse(Pilot.A)
+    rules.show()
+    rules.tap(tap=2)
+    assert isinstance(rules.view, s.PlugIn) and rules.view.reused and not rules.has(actions.Authorize)
+
+
+def test_what_is_owed_is_not_said_to_be_held() -> None:
+    rules = alone()
+    rules.tap(authenticated=True)
+    assert isinstance(rules.view, s.BankWait) and rules.view.offline
+    unreachable(rules)
+    rules.evse(Pilot.B)
+    rules.answer_register()
+    assert isinstance(rules.view, s.Charging) and rules.view.owed and rules.view.hold_minor == 3000
