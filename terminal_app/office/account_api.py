@@ -1,4 +1,5 @@
-"""The account API: terminals hold, capture, void, refund, spend slices, book receivables; operators add, top up, read statements.
+"""The account API: terminals hold, increment, capture, void, refund, spend slices, book receivables; operators add and top up
+accounts and read statements.
 
 A terminal is known by its bearer token alone. Amounts are integer minor units; every act names its key. Refusals are
 `{"error": sentence, "code": word}`: 402 = the account gives nothing (decline), 404 unknown, 422 not possible any more or at all.
@@ -64,6 +65,10 @@ class CaptureAsked(_Asked, frozen=True, kw_only=True, forbid_unknown_fields=True
     vat_minor: Limit = 0
 
 
+class IncrementAsked(_Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    amount_minor: Amount
+
+
 class VoidAsked(_Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
@@ -119,6 +124,7 @@ class AccountApi:
             Route("/v1/accounts/{account}/statement", self.statement),
             Route("/v1/holds/by-key/{key}", self.look_up),
             Route("/v1/holds/by-key/{key}/void", self.void_by_key, methods=["POST"]),
+            Route("/v1/holds/{hold}/increment", self.increment, methods=["POST"]),
             Route("/v1/holds/{hold}/capture", self.capture, methods=["POST"]),
             Route("/v1/holds/{hold}/void", self.void, methods=["POST"]),
             Route("/v1/holds/{hold}/refund", self.refund, methods=["POST"]),
@@ -150,6 +156,12 @@ class AccountApi:
             return self._slices.grant(terminal, asked.key, who, asked.amount_minor, asked.currency, asked.days)
 
         return await self._terminal_asks(request, SliceAsked, act)
+
+    async def increment(self, request: Request) -> Response:
+        def act(terminal: str, asked: IncrementAsked) -> dict[str, Any]:
+            return self._accounts.increment(terminal, request.path_params["hold"], asked.key, asked.amount_minor)
+
+        return await self._terminal_asks(request, IncrementAsked, act)
 
     async def capture(self, request: Request) -> Response:
         def act(terminal: str, asked: CaptureAsked) -> dict[str, Any]:
