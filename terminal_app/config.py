@@ -149,6 +149,7 @@ class Iso8583Section(_Section, frozen=True, kw_only=True, forbid_unknown_fields=
     host: Name
     port: Port
     tls: bool
+    profile: Path | None = None  # where this acquirer differs (payments/acquirer_profile.py); none = ISO 8583-1:1987
     ca_file: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None
@@ -186,6 +187,7 @@ class CyberSourceSection(_Section, frozen=True, kw_only=True, forbid_unknown_fie
     shared_secret_file: Path
     url: Name = "https://api.cybersource.com"
     terminal_id: Annotated[str, Meta(pattern=r"^[A-Z0-9]{8}$")]
+    increments: bool = False  # your contract and its processor have incremental authorization
     ca_file: Path | None = None
 
 

@@ -1,4 +1,5 @@
-"""The account API: terminals hold, capture, void, refund, spend slices, book receivables; operators add, top up, read statements.
+"""The account API: terminals hold, increment, capture, void, refund, spend slices, book receivables; operators add and top up
+accounts and read statements.
 
 A terminal is known by its bearer token alone. Amounts are integer minor units; every act names its key. Refusals are
 `{"error": sentence, "code": word}`: 402 = the account gives nothing (decline), 404 unknown, 422 not possible any more or at all.
@@ -46,6 +47,10 @@ class SliceAsked(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class CaptureAsked(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
     amount_minor: Amount
     vat_minor: Limit = 0
+
+
+class IncrementAsked(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    amount_minor: Amount
 
 
 class VoidAsked(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,6 +109,7 @@ class AccountApi(Asking):
             Route("/v1/accounts/{account}/statement", self.statement),
             Route("/v1/holds/by-key/{key}", self.look_up),
             Route("/v1/holds/by-key/{key}/void", self.void_by_key, methods=["POST"]),
+            Route("/v1/holds/{hold}/increment", self.increment, methods=["POST"]),
             Route("/v1/holds/{hold}/capture", self.capture, methods=["POST"]),
             Route("/v1/holds/{hold}/void", self.void, methods=["POST"]),
             Route("/v1/holds/{hold}/refund", self.refund, methods=["POST"]),
@@ -135,6 +141,12 @@ class AccountApi(Asking):
             return self._slices.grant(terminal, asked.key, who, asked.amount_minor, asked.currency, asked.days)
 
         return await self.terminal_asks(request, SliceAsked, act)
+
+    async def increment(self, request: Request) -> Response:
+        def act(terminal: str, asked: IncrementAsked) -> dict[str, Any]:
+            return self._accounts.increment(terminal, request.path_params["hold"], asked.key, asked.amount_minor)
+
+        return await self.terminal_asks(request, IncrementAsked, act)
 
     async def capture(self, request: Request) -> Response:
         def act(terminal: str, asked: CaptureAsked) -> dict[str, Any]:

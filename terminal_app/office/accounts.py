@@ -1,4 +1,4 @@
-"""What may happen to an account's money: top-up, hold, capture, void, refund. Each is one commit and has one effect.
+"""What may happen to an account's money: top-up, hold, increment, capture, void, refund. Each is one commit and has one effect.
 
 Every act carries a key; the same act again gives the same answer, another act under the same key is refused. Amounts are
 integer minor units. A hold ends captured or voided; a void that overtakes its hold leaves a tombstone, so that the hold can
@@ -114,6 +114,25 @@ class Accounts:
         with self._database.write() as db:
             return told(place(db, terminal, key, who, amount_minor, currency, partial))
 
+    def increment(self, terminal: str, hold: str, key: str, amount_minor: int) -> dict[str, Any]:
+        """Raise a live hold by up to `amount_minor`; `added_minor` of the answer says by how much. The limit for one charge
+        counts the whole hold."""
+        check_amount(amount_minor)
+        asked = f"asked for {amount_minor}"
+        with self._database.write() as db:
+            row = _hold(db, terminal, hold)
+            if known := books.booked(db, terminal, "increment", key):
+                same(known["note"] == asked and known["about"] == row["hold"])
+                return {**told(row), "added_minor": int(known["amount_minor"])}
+            if row["state"] != "held" or row["slice_id"]:
+                raise Refused(422, f"already_{row['state']}", f"the hold is {row['state']} already")
+            account, now = locked(db, row["account"]), store.now_ms()
+            added = granted(db, account, amount_minor, row["currency"], partial=True, held_minor=int(row["held_minor"]))
+            posting = Posting("increment", terminal, key, row["account"], added, row["currency"], now, row["hold"], asked)
+            books.post(db, posting, (Line(CUSTOMER, -added), Line(HOLD, added)))
+            held = int(row["held_minor"]) + added
+            return {**told(_changed(db, row, now, held_minor=held)), "added_minor": added}
+
     def capture(self, terminal: str, hold: str, key: str, amount_minor: int, vat_minor: int = 0) -> dict[str, Any]:
         """Take `amount_minor`, of which `vat_minor` is tax; the rest of the hold returns to the customer."""
         check_amount(amount_minor)
@@ -209,8 +228,8 @@ def release(db: Connection, terminal: str, hold_key: str, key: str, note: str = 
     return row
 
 
-def granted(db: Connection, account: dict[str, Any], amount_minor: int, currency: str, partial: bool) -> int:
-    """How much of `amount_minor` the account gives now. Refused names the limit that binds."""
+def granted(db: Connection, account: dict[str, Any], amount_minor: int, currency: str, partial: bool, held_minor: int = 0) -> int:
+    """How much of `amount_minor` the account gives now, on top of a hold of `held_minor`. Refused names the limit that binds."""
     if account["blocked"]:
         raise Refused(402, "blocked", "the account is blocked")
     if account["currency"] != currency:
@@ -218,7 +237,7 @@ def granted(db: Connection, account: dict[str, Any], amount_minor: int, currency
     free = int(account["balance_minor"] + account["credit_minor"])
     limits = [(free, "insufficient_funds", "the balance is too low")]
     if account["hold_max_minor"]:
-        limits.append((int(account["hold_max_minor"]), "limit_exceeded", "above the account's limit for one charge"))
+        limits.append((int(account["hold_max_minor"]) - held_minor, "limit_exceeded", "above the account's limit for one charge"))
     if account["day_max_minor"]:
         left = int(account["day_max_minor"]) - _used_today(db, account["account"])
         limits.append((left, "limit_exceeded", "the account's limit of the day is reached"))

@@ -112,6 +112,11 @@ def _aborted(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str
     _live(db, chain, fact["session_id"], state="aborted", changed_utc_ms=utc_ms)
 
 
+def _shortfall(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    lost = f"{int(fact['amount_minor'])} {fact['currency']} of session {fact['session_id']} were delivered beyond its hold"
+    store.alarm(db, chain["terminal"], chain["chain_id"], "shortfall", lost)
+
+
 def _billed(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
     _live(db, chain, fact["session_id"], state="ended", energy_wh=int(fact["energy_wh"]), changed_utc_ms=utc_ms)
 
@@ -213,6 +218,7 @@ _STEPS: dict[str, Step] = {
     "stop_intended": _stopping,
     "session_aborted": _aborted,
     "bill_frozen": _billed,
+    "shortfall_booked": _shortfall,
     "authorization_intended": _asked,
     "authorization_rerouted": _rerouted,
     "offline_granted": _granted,

@@ -60,6 +60,7 @@ class Held(msgspec.Struct, frozen=True):
     refunded_minor: int
     currency: str
     request: str = ""
+    added_minor: int = 0  # by an increment
 
 
 class _No(msgspec.Struct, frozen=True):
@@ -77,9 +78,9 @@ class _Self(msgspec.Struct, frozen=True):
 
 
 class AccountGateway:
-    """ports.PaymentGateway and LookUp. Moves closed-loop money; never raises for the network. Thread-safe."""
+    """ports.PaymentGateway, Increment and LookUp. Moves closed-loop money; never raises for the network. Thread-safe."""
 
-    capabilities = GatewayCapabilities(partial_approval=True, refund=True, look_up=True)
+    capabilities = GatewayCapabilities(partial_approval=True, increment=True, refund=True, look_up=True)
 
     def __init__(
         self,
@@ -112,6 +113,17 @@ class AccountGateway:
             return OutcomeUnknown(f"an answer that cannot be (state {rest.code_of(found.state)!r})")
         return Approved(found.held_minor, {"hold": found.hold, "held_minor": str(found.held_minor)})
 
+    def increment(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
+        """What was set aside on a slice is never raised: the office may be out of reach."""
+        reference = hold.trace.get("hold")
+        if reference is None:
+            return Declined(DeclineReason.GATEWAY_REFUSED, "no_online_hold")
+        path, asked = f"/v1/holds/{rest.segment(reference)}/increment", {"amount_minor": step.amount_minor}
+        held = self._followed(path, hold, step, asked, deadline_s, lambda held: 0 < held.added_minor <= step.amount_minor)
+        if not isinstance(held, Held):
+            return held
+        return Approved(held.added_minor, {"held_minor": str(held.held_minor)})
+
     def capture(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
         asked: dict[str, Any] = {"amount_minor": step.amount_minor}
         if slice_id := hold.trace.get("slice"):
@@ -130,7 +142,7 @@ class AccountGateway:
         else:
             return OutcomeUnknown("the hold has no reference of the office: it can only be released")
         left = deadline_s - self._pocket_s(deadline_s)
-        return self._followed(path, hold, step, asked, left, lambda held: held.captured_minor == step.amount_minor)
+        return self._done(path, hold, step, asked, left, lambda held: held.captured_minor == step.amount_minor)
 
     def void(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
         """By our own key, so a hold of unknown outcome is released the same way; it can never be placed afterwards."""
@@ -139,7 +151,7 @@ class AccountGateway:
         if "slice" in hold.trace or granted(hold):  # nothing is held at the office
             return Approved(int(hold.trace.get("held_minor", hold.amount_minor)), {})
         path, left = f"/v1/holds/by-key/{rest.segment(hold.key)}/void", deadline_s - self._pocket_s(deadline_s)
-        return self._followed(path, hold, step, {}, left, lambda held: held.state == "voided")
+        return self._done(path, hold, step, {}, left, lambda held: held.state == "voided")
 
     def refund(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
         end = time.monotonic() + deadline_s
@@ -151,7 +163,7 @@ class AccountGateway:
             reference = found.hold
         path, asked = f"/v1/holds/{rest.segment(reference)}/refund", {"amount_minor": step.amount_minor}
         left = end - time.monotonic()
-        return self._followed(path, hold, step, asked, left, lambda held: held.refunded_minor >= step.amount_minor)
+        return self._done(path, hold, step, asked, left, lambda held: held.refunded_minor >= step.amount_minor)
 
     def look_up(self, hold: Hold, deadline_s: float) -> Outcome:
         found = self._found(hold, time.monotonic() + deadline_s)
@@ -243,7 +255,8 @@ class AccountGateway:
         asked: Mapping[str, Any],
         deadline_s: float,
         is_done: Callable[[Held], bool],
-    ) -> Outcome:
+    ) -> Held | Declined | OutcomeUnknown:
+        """The hold after a step, if it is as the step leaves it."""
         try:
             found = self._post(path, step.key, asked, deadline_s, Held)
         except (NotSent, NoAnswer) as error:
@@ -254,7 +267,20 @@ class AccountGateway:
             return Declined(WHY.get(refusal.code, DeclineReason.GATEWAY_REFUSED), rest.code_of(refusal.code))
         if found.key != hold.key or not is_done(found):
             return OutcomeUnknown(f"an answer that cannot be (state {rest.code_of(found.state)!r})")
-        return Approved(step.amount_minor, {"hold": found.hold})
+        return found
+
+    def _done(
+        self,
+        path: str,
+        hold: Hold,
+        step: MoneyStep,
+        asked: Mapping[str, Any],
+        deadline_s: float,
+        is_done: Callable[[Held], bool],
+    ) -> Outcome:
+        """A step that takes effect for its whole amount."""
+        found = self._followed(path, hold, step, asked, deadline_s, is_done)
+        return Approved(step.amount_minor, {"hold": found.hold}) if isinstance(found, Held) else found
 
     def _found(self, hold: Hold, end: float) -> Held | Declined | OutcomeUnknown:
         try:

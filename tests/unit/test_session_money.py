@@ -781,3 +781,21 @@ def test_what_is_owed_is_not_said_to_be_held() -> None:
     rules.evse(Pilot.B)
     rules.answer_register()
     assert isinstance(rules.view, s.Charging) and rules.view.owed and rules.view.hold_minor == 3000
+
+
+def test_what_was_delivered_beyond_the_hold_is_a_loss_of_its_own() -> None:
+    """The meter was silent for nearly as long as it may be, at full power, just before the limit."""
+    rules = Rules(stage.configuration(hold_minor=500, min_useful_hold_minor=100, max_power_w=150_000))
+    rules.to_charging()
+    rules.charge(180, power_w=148_000)
+    rules.clock.advance(50_000)
+    rules.register_wh[1] += 2_000
+    rules.evse(Pilot.C, relay=True, authorized=True)
+    rules.meter()
+    assert rules.phase is Phase.STOPPING
+    rules.open_contactor()
+    rules.answer_register()
+    rules.sign_ocmf()
+    (bill,) = (one for one in rules.facts if isinstance(one, f.BillFrozen))
+    (lost,) = (one for one in rules.facts if isinstance(one, f.ShortfallBooked))
+    assert bill.capture_minor == 500 and lost.amount_minor == bill.total_minor - 500 == bill.shortfall_minor > 0
