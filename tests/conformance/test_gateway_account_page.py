@@ -1,6 +1,6 @@
 """The office's own page for accounts through the checkout kit, against a real office process behind the fault proxy."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from terminal_app.payments.account_page import AccountPageGateway
 from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold
 from tests.conformance.checkout_kit import CheckoutBench, CheckoutKit, fresh_hold, fresh_step, paid, shown
 from tests.conformance.fault_proxy import FaultProxy
+from tests.conformance.http_rules_kit import HttpRulesKit
 from tests.peers.venvs import free_port
 from tests.unit.account_samples import OfficeProcess
 
@@ -105,11 +106,16 @@ def bench(driver: Driver, tmp_path: Path) -> Iterator[CheckoutBench]:
         pay=driver.pay,  # type: ignore[arg-type]
         decline=driver.decline,
         declines=DECLINES,
+        never={
+            DeclineReason.AUTHENTICATION_WANTED: "the office wants no second factor",
+            DeclineReason.GATEWAY_REFUSED: "the driver's account is refused, not the terminal",
+        },
         finish=lambda hold, step, outcome: outcome,
         secrets=[driver.token],
         key_file=tmp_path / "token",
         at=at,
         secure=lambda url, ca_file: at(url, demo=False, ca_file=ca_file),
+        forget=lambda: None,  # the office's keys are kept for ever
     )
     for gateway in made:
         gateway.close()
@@ -117,7 +123,25 @@ def bench(driver: Driver, tmp_path: Path) -> Iterator[CheckoutBench]:
 
 
 class TestAccountPage(CheckoutKit):
-    pass
+    gateway = "account-page"
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[[str], AccountPageGateway]]:
+    (tmp_path / "token").write_text("a-token-of-nobody-000000000000")
+    made = list[AccountPageGateway]()
+
+    def gateway(url: str) -> AccountPageGateway:
+        made.append(AccountPageGateway("phone", AccountPageSection(url=url, token_file=tmp_path / "token"), True))
+        return made[-1]
+
+    yield gateway
+    for one in made:
+        one.close()
+
+
+class TestAccountPageHttp(HttpRulesKit):
+    gateway = "account-page"
 
 
 # --- what the driver sees ---------------------------------------------------------------------------------------------
