@@ -205,11 +205,19 @@ class AccountSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=
     slices_most: Annotated[int, Meta(ge=1, le=1000)] = 100  # so many cards at once
 
 
+class AccountPageSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="account-page"):
+    """[gateway.NAME] kind = "account-page": the same accounts by phone (QR), on a page of the office."""
+
+    url: Name
+    token_file: Path
+    ca_file: Path | None = None
+
+
 TAP_KINDS = (Iso8583Section, CyberSourceSection, AccountSection)
-CHECKOUT_KINDS = (StripeSection, AdyenSection)
+CHECKOUT_KINDS = (StripeSection, AdyenSection, AccountPageSection)
 """Pages for the driver's phone. That Adyen's is paid is told by a notification, which the office relays."""
 
-GatewaySection = Iso8583Section | StripeSection | AdyenSection | CyberSourceSection | AccountSection
+GatewaySection = Iso8583Section | StripeSection | AdyenSection | CyberSourceSection | AccountSection | AccountPageSection
 
 
 class RoutingSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

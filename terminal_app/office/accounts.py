@@ -111,23 +111,8 @@ class Accounts:
 
     def hold(self, terminal: str, key: str, who: Who, amount_minor: int, currency: str, partial: bool) -> dict[str, Any]:
         """Reserve up to `amount_minor`; less only if `partial`."""
-        check_amount(amount_minor)
         with self._database.write() as db:
-            known = _by_key(db, terminal, key)
-            if known is None:
-                account = locked(db, account_of(db, terminal, who)["account"])
-                known = _by_key(db, terminal, key)  # the same request may have come twice, a moment ago
-            if known is not None:
-                return told(_repeated(db, terminal, known, who, amount_minor, currency))
-            held = granted(db, account, amount_minor, currency, partial)
-            now = store.now_ms()
-            row = {"hold": new_id("AH"), "terminal": terminal, "key": key, "account": account["account"], "slice_id": ""}
-            row |= {"state": "held", "asked_minor": amount_minor, "held_minor": held, "captured_minor": 0, "refunded_minor": 0}
-            row |= {"currency": currency, "opened_utc_ms": now, "changed_utc_ms": now}
-            db.execute(account_holds.insert().values(**row))
-            posting = Posting("hold", terminal, key, account["account"], held, currency, now, about=str(row["hold"]))
-            books.post(db, posting, (Line(CUSTOMER, -held), Line(HOLD, held)))
-            return told(row)
+            return told(place(db, terminal, key, who, amount_minor, currency, partial))
 
     def increment(self, terminal: str, hold: str, key: str, amount_minor: int) -> dict[str, Any]:
         """Raise a live hold by up to `amount_minor`; `added_minor` of the answer says by how much. The limit for one charge
@@ -176,25 +161,7 @@ class Accounts:
     def void_by_key(self, terminal: str, hold_key: str, key: str) -> dict[str, Any]:
         """Release a hold of unknown outcome; one that never came can never come any more."""
         with self._database.write() as db:
-            row = _by_key(db, terminal, hold_key)
-            if row is not None and row["account"]:
-                locked(db, row["account"])
-                row = _by_key(db, terminal, hold_key) or row
-                return told(_void(db, row, terminal, key, ""))
-            if row is None:
-                now = store.now_ms()
-                row = {
-                    "hold": new_id("AH"),
-                    "terminal": terminal,
-                    "key": hold_key,
-                    "account": "",
-                    "slice_id": "",
-                    "state": "voided",
-                }
-                row |= dict.fromkeys(("asked_minor", "held_minor", "captured_minor", "refunded_minor"), 0)
-                row |= {"currency": "", "opened_utc_ms": now, "changed_utc_ms": now}
-                db.execute(account_holds.insert().values(**row))
-            return told(row)
+            return told(release(db, terminal, hold_key, key))
 
     def refund(self, terminal: str, hold: str, key: str, amount_minor: int, note: str = "") -> dict[str, Any]:
         """Give back a part of what was captured, never more in all."""
@@ -220,7 +187,45 @@ class Accounts:
         return told(row) if row else None
 
 
-# --- shared with slices.py and receivables.py ------------------------------------------------------------------------
+# --- shared with slices.py, receivables.py and the pages for phones, in the caller's commit -------------------------------------
+
+
+def place(
+    db: Connection, terminal: str, key: str, who: Who, amount_minor: int, currency: str, partial: bool = False
+) -> dict[str, Any]:
+    """Reserve up to `amount_minor` under `key`, or the hold that was placed under it before. Refused."""
+    check_amount(amount_minor)
+    known = _by_key(db, terminal, key)
+    if known is None:
+        account = locked(db, account_of(db, terminal, who)["account"])
+        known = _by_key(db, terminal, key)  # the same request may have come twice, a moment ago
+    if known is not None:
+        return _repeated(db, terminal, known, who, amount_minor, currency)
+    held = granted(db, account, amount_minor, currency, partial)
+    now = store.now_ms()
+    row = {"hold": new_id("AH"), "terminal": terminal, "key": key, "account": account["account"], "slice_id": ""}
+    row |= {"state": "held", "asked_minor": amount_minor, "held_minor": held, "captured_minor": 0, "refunded_minor": 0}
+    row |= {"currency": currency, "opened_utc_ms": now, "changed_utc_ms": now}
+    db.execute(account_holds.insert().values(**row))
+    posting = Posting("hold", terminal, key, account["account"], held, currency, now, about=str(row["hold"]))
+    books.post(db, posting, (Line(CUSTOMER, -held), Line(HOLD, held)))
+    return row
+
+
+def release(db: Connection, terminal: str, hold_key: str, key: str, note: str = "") -> dict[str, Any]:
+    """Void the hold of `hold_key`; one that never came can never come any more. Refused if it is captured."""
+    row = _by_key(db, terminal, hold_key)
+    if row is not None and row["account"]:
+        locked(db, row["account"])
+        row = _by_key(db, terminal, hold_key) or row
+        return _void(db, row, terminal, key, note)
+    if row is None:
+        now = store.now_ms()
+        row = {"hold": new_id("AH"), "terminal": terminal, "key": hold_key, "account": "", "slice_id": "", "state": "voided"}
+        row |= dict.fromkeys(("asked_minor", "held_minor", "captured_minor", "refunded_minor"), 0)
+        row |= {"currency": "", "opened_utc_ms": now, "changed_utc_ms": now}
+        db.execute(account_holds.insert().values(**row))
+    return row
 
 
 def granted(db: Connection, account: dict[str, Any], amount_minor: int, currency: str, partial: bool, held_minor: int = 0) -> int:

@@ -39,6 +39,10 @@ def build(
                 from terminal_app.payments.account import AccountGateway
 
                 return AccountGateway(name, section, settings.demo, offline=offline)
+            case config.AccountPageSection():
+                from terminal_app.payments.account_page import AccountPageGateway
+
+                return AccountPageGateway(name, section, settings.demo)
             case config.CyberSourceSection():
                 from terminal_app.payments.cybersource import CyberSourceGateway
 

@@ -237,6 +237,7 @@ def _somebody_elses(reply: Reply) -> Reply:
         if isinstance(value, dict):
             names = (
                 "id",
+                "key",
                 "client_reference_id",
                 "payment_intent",
                 "reference",

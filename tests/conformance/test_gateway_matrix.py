@@ -14,7 +14,7 @@ from tests.conformance.scenarios import required, shown_by
 KITS = (checkout_kit, fault_kit, gateway_kit, http_rules_kit, tls_kit)
 HERE = Path(__file__).parent
 OWN_READER = "own_reader"
-PAGES = {"stripe", "adyen"}
+PAGES = {"stripe", "adyen", "account-page"}
 NOT_HTTP = {"iso8583", OWN_READER}
 
 

@@ -32,6 +32,7 @@ from tests.conformance import test_gateway_cybersource as cybersource
 from tests.conformance.fault_kit import hold_of, now_ms, step_of, told
 from tests.conformance.fault_proxy import Fault, FaultProxy, WireProxy
 from tests.conformance.gateway_kit import PAN, a_card
+from tests.conformance.test_gateway_account_page import Driver
 from tests.conformance.test_gateway_acquirer import Acquirer, fresh_card
 from tests.conformance.test_gateway_acquirer_faults import PROFILE, peer_port
 from tests.conformance.test_gateway_iso8583 import section
@@ -41,6 +42,7 @@ from tests.pan_search import find_pan
 from tests.peers import adyen as adyen_peer
 from tests.peers import stripe as stripe_peer
 from tests.peers.venvs import free_port
+from tests.unit.account_samples import OfficeProcess
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*TripleDES.*")
 TWO_MINUTES_MS = 120_000
@@ -304,7 +306,7 @@ def test_no_form_of_a_card_number_is_written_by_a_terminal_with_its_own_reader(w
     shutil.rmtree(place)
 
 
-@pytest.mark.parametrize("kind", ["stripe", "adyen"])
+@pytest.mark.parametrize("kind", ["stripe", "adyen", "account-page"])
 def test_no_form_of_a_card_number_is_written_by_a_page(kind: str, tmp_path: Path, written: Callable[[], Path]) -> None:
     """The driver types the number at the gateway's page; a card that is offered all the same is neither taken nor sent."""
     with _page_gateway(kind, tmp_path) as (gateway, proxy, pay):
@@ -330,6 +332,7 @@ def test_no_form_of_a_card_number_is_written_by_a_page(kind: str, tmp_path: Path
 
 def _at(kind: str, folder: Path, url: str) -> Any:
     from terminal_app import config
+    from terminal_app.payments.account_page import AccountPageGateway
     from terminal_app.payments.adyen import AdyenGateway
     from terminal_app.payments.stripe import StripeGateway
 
@@ -338,6 +341,8 @@ def _at(kind: str, folder: Path, url: str) -> Any:
     back = "https://office.example/thanks"
     if kind == "stripe":
         return StripeGateway("qr", config.StripeSection(secret_key_file=folder / "s", url=url, return_url=back), True)
+    if kind == "account-page":
+        return AccountPageGateway("qr", config.AccountPageSection(url=url, token_file=folder / "t"), True)
     keys = {"api_key_file": folder / "a", "hmac_key_file": folder / "h", "merchant_account": adyen_peer.ACCOUNT}
     return AdyenGateway("qr", config.AdyenSection(**keys, url=url, return_url=back), True)
 
@@ -350,6 +355,10 @@ def _page_gateway(kind: str, folder: Path) -> Iterator[tuple[Any, FaultProxy, Ca
             proxy = FaultProxy(peer.port, stripe_peer.StripeFront())
             books = stripe_peer.GetpaidBooks(peer.port, proxy)
             pay: Callable[[str], None] = lambda url: books.phone(url, "pay")  # noqa: E731
+        elif kind == "account-page":
+            driver = Driver(peers.enter_context(contextlib.closing(OfficeProcess())))
+            (folder / "t").write_text(driver.token)
+            proxy, pay = FaultProxy(driver.office.port), driver.pay  # type: ignore[assignment]
         else:
             double = adyen_peer.AdyenDouble()
             proxy, pay = FaultProxy(free_port(), double), double.pay
@@ -361,4 +370,4 @@ def _page_gateway(kind: str, folder: Path) -> Iterator[tuple[Any, FaultProxy, Ca
 
 
 def test_every_kind_of_gateway_has_its_journeys() -> None:
-    assert {*WITH_A_CARD, "stripe", "adyen", "own_reader"} == set(kinds())
+    assert {*WITH_A_CARD, "stripe", "adyen", "account-page", "own_reader"} == set(kinds())
