@@ -137,7 +137,7 @@ def _answered(turn: Turn, hold_id: str, event: events.Event) -> None:
         case Declined(reason=reason, code=code):
             how = f.Terminated.REFUSED if one.phase is SettlementPhase.REFUNDING else f.Terminated.MANUAL
             why = f"{_operation(one)} refused: {reason.value} ({code})"
-            turn.commit(f.HoldEnded(hold_id, how, 0, {}, why))
+            turn.commit(f.HoldEnded(hold_id, how, 0, {}, why, reason.value))
         case OutcomeUnknown():
             _try_later(turn, one)
     _send_next(turn, event)
