@@ -147,9 +147,15 @@ class CyberSource(Gateway):
 
 
 class AccountOffice(Gateway):
-    """Prepaid and fleet accounts: holds by key; one that was released before it came can never be placed."""
+    """Prepaid and fleet accounts: holds by key; one that was released before it came can never be placed. What was paid from a
+    slice while the office was away is told with its capture; the slice is set aside, so it cannot be refused."""
 
     kind = "account"
+
+    def capture(self, account: Account, hold: Hold, step: MoneyStep, utc_ms: int) -> Done:
+        if "slice" in hold.trace and not account.approved_minor:
+            account = replace(account, approved_minor=int(hold.trace["held_minor"]))
+        return super().capture(account, hold, step, utc_ms)
 
 
 class Stripe(Gateway):

@@ -27,13 +27,27 @@ FREE = element(component("ENERGY", "0.00"), component("FLAT", "0.00"))
 MIXED = element(component("ENERGY", KWH_PRICE), component("TIME", "1.20"), component("FLAT", "1.00"))
 
 
+PAGE = {"kind": "stripe", "secret_key_file": "stripe.key", "return_url": "https://office.example"}
+SECTIONS = {
+    "stripe": PAGE,
+    "adyen": PAGE,  # its double brings its own contract: the rules only know a gateway's name
+    "account": {"kind": "account", "url": "https://office.example", "token_file": "token"},
+    "cybersource": {"kind": "cybersource", "merchant_id": "m", "key_id": "k", "shared_secret_file": "s", "terminal_id": "TERM0001"},
+}
+
+
 @cache
 def tariff(kind: str = "paid") -> Tariff:
     return parse_tariff(as_json(document({"paid": PAID, "free": FREE, "mixed": MIXED}[kind])))
 
 
-def configuration(connectors: int = 1, max_power_w: int = 22_000, by_phone: bool = False, **policy: Any) -> Config:
-    """A terminal with `connectors` outlets, `by_phone` also with pages for phones; `policy` overrides keys of [policy]."""
+def configuration(
+    connectors: int = 1, max_power_w: int = 22_000, by_phone: bool = False, gateways: tuple[str, ...] = (), **policy: Any
+) -> Config:
+    """A terminal with `connectors` outlets, `by_phone` also with pages for phones; `policy` overrides keys of [policy].
+
+    `gateways`: these kinds instead, each named like its kind.
+    """
     numbers = range(1, connectors + 1)
     raw = {
         "terminal": {
@@ -86,8 +100,10 @@ def configuration(connectors: int = 1, max_power_w: int = 22_000, by_phone: bool
         },
     }
     if by_phone:
-        page = {"kind": "stripe", "secret_key_file": "stripe.key", "return_url": "https://office.example"}
-        raw["gateway"]["phone"] = page  # type: ignore[index]
+        raw["gateway"]["phone"] = PAGE  # type: ignore[index]
+    if gateways:
+        host = raw["gateway"]["acquirer"]  # type: ignore[index]
+        raw["gateway"] = {name: SECTIONS.get(name, host) for name in gateways}
     return decode(raw, Config, Path("/etc/charge-terminal/terminal.toml"))
 
 
