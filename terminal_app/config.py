@@ -130,12 +130,16 @@ EvseSection = OpenEvseSection | EvseWbSection | PhoenixCharxSection | PhoenixEmS
 
 
 class ReaderSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """[reader] The PC/SC reader. `name` is a part of the reader's name ("" = the first); `card_key` a file of 32 bytes."""
+    """[reader] The PC/SC reader. `name` is a part of the reader's name ("" = the first); `card_key` a file of 32 bytes.
+
+    `ca_keys`: TOML file with the schemes' CA public keys; none = no card counts as chip-authenticated.
+    """
 
     driver: Literal["pcsc"] = "pcsc"
     name: str = ""
     pcsc_socket: str = ""  # PCSCLITE_CSOCK_NAME; "" = the system's pcscd
     card_key: Path
+    ca_keys: Path | None = None
 
 
 class Iso8583Section(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="iso8583"):
@@ -199,10 +203,41 @@ CHECKOUT_KINDS = (StripeSection,)
 GatewaySection = Iso8583Section | StripeSection | AdyenSection | CyberSourceSection | AccountSection
 
 
+class RoutingSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[routing] Which gateway takes what, in order of preference; the next one serves while the one before is out of reach.
+
+    Absent lists: all gateways of the kind, in the order of their sections. `brands`: lists of their own for single brands
+    (lower case, as the card's application label group: "mastercard", "visa", "amex", ...), instead of `cards`.
+    """
+
+    cards: tuple[Name, ...] = ()
+    phones: tuple[Name, ...] = ()
+    brands: dict[str, tuple[Name, ...]] = {}
+
+
+class OfflineSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[offline] Charging while the gateway is out of reach, on the operator's risk. Without this section: never.
+
+    Only for cards of account gateways that proved themselves by chip (`CardFacts.authenticated`): bank cards cannot be asked
+    for money later without keeping what must not be kept. What is charged becomes a receivable of the account.
+    """
+
+    card_minor: Annotated[int, Meta(ge=1, le=100_000_000)]  # most a card may owe at once, and most a charge may cost
+    terminal_minor: Annotated[int, Meta(ge=1, le=100_000_000)]  # most this terminal may be owed at once
+    card_sessions: Annotated[int, Meta(ge=1, le=100)] = 3  # charges per card within `within_s`
+    within_s: Annotated[int, Meta(ge=60)] = 86_400
+
+
 class PolicySection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[policy] The operator's choices about money and waiting."""
 
     hold_minor: Annotated[int, Meta(ge=1, le=100_000_000)]
+    hold_choices_minor: Annotated[tuple[Annotated[int, Meta(ge=1, le=100_000_000)], ...], Meta(max_length=4)] = ()
+    hold_choices_kwh: Annotated[tuple[Annotated[int, Meta(ge=1, le=1000)], ...], Meta(max_length=4)] = ()
+    lower_hold_minor: Annotated[int, Meta(ge=0, le=100_000_000)] = 0  # offered after a refusal that a lower one may pass; 0 = none
+    increment_minor: Annotated[int, Meta(ge=0, le=100_000_000)] = 0  # a hold about to be used up is raised by this; 0 = never
+    increments_most: Annotated[int, Meta(ge=0, le=50)] = 3  # so often for one charge
+    reuse_window_s: Annotated[int, Meta(ge=0, le=600)] = 90  # after a failed start: the same card may try again on its hold
     min_useful_hold_minor: Annotated[int, Meta(ge=0)] = 500  # a smaller partial approval is released at once
     plug_window_s: Seconds = 120  # approved, but nobody plugs in
     checkout_window_s: Annotated[int, Meta(ge=30, le=1200)] = 180  # to pay on the phone; then the page is ended
@@ -249,20 +284,29 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     policy: PolicySection
     keys: KeysSection
     office: OfficeSection
+    routing: RoutingSection = RoutingSection()
+    offline: OfflineSection | None = None
 
     @property
     def demo(self) -> bool:
         return self.terminal.mode == "demo"
 
-    @property
-    def tap_gateway(self) -> str:
-        """Name of the first gateway that takes cards from the reader; "" = none."""
-        return next((name for name, one in self.gateway.items() if isinstance(one, TAP_KINDS)), "")
+    def card_gateways(self, brand: str) -> tuple[str, ...]:
+        """Gateways that take cards of this brand from the reader, the preferred one first; empty = none."""
+        by_kind = tuple(name for name, one in self.gateway.items() if isinstance(one, TAP_KINDS))
+        return self.routing.brands.get(brand.lower()) or self.routing.cards or by_kind
 
     @property
-    def checkout_gateway(self) -> str:
-        """Name of the first gateway that opens pages for the driver's phone; "" = none."""
-        return next((name for name, one in self.gateway.items() if isinstance(one, CHECKOUT_KINDS)), "")
+    def phone_gateways(self) -> tuple[str, ...]:
+        """Gateways that open pages for the driver's phone, the preferred one first; empty = none."""
+        by_kind = tuple(name for name, one in self.gateway.items() if isinstance(one, CHECKOUT_KINDS))
+        return self.routing.phones or by_kind
+
+    @property
+    def tap_gateways(self) -> tuple[str, ...]:
+        """All gateways some card may be routed to."""
+        every = (*self.card_gateways(""), *(name for names in self.routing.brands.values() for name in names))
+        return tuple(dict.fromkeys(every))
 
 
 def load(path: Path) -> Config:
@@ -413,9 +457,31 @@ def _check_relations(config: Config, path: Path) -> None:
                 refuse(f"[gateway.{name}] tls", "must be true outside demo mode")
         elif not gateway.url.startswith("https://"):
             refuse(f"[gateway.{name}] url", "must begin with https:// outside demo mode")
+    _check_money(config, refuse)
     if not config.demo and not config.office.url.startswith("https://"):
         refuse("[office] url", "must begin with https:// outside demo mode")
     if config.keys.record == config.keys.ocmf:
         refuse("[keys] ocmf", "must be another key than [keys] record")
-    if config.policy.min_useful_hold_minor > config.policy.hold_minor:
+
+
+def _check_money(config: Config, refuse: Callable[[str, str], None]) -> None:
+    """Routes lead to gateways that can do it; the amounts fit each other."""
+    routes = {"[routing] cards": (config.routing.cards, TAP_KINDS), "[routing] phones": (config.routing.phones, CHECKOUT_KINDS)}
+    routes |= {f"[routing] brands.{brand}": (names, TAP_KINDS) for brand, names in config.routing.brands.items()}
+    for where, (names, kinds) in routes.items():
+        for name in names:
+            if name not in config.gateway:
+                refuse(where, f"there is no section [gateway.{name}]")
+            if not isinstance(config.gateway[name], kinds):
+                refuse(where, f"[gateway.{name}] cannot do this: its kind takes no {where.split()[1].split('.')[0]}")
+        if len(set(names)) != len(names):
+            refuse(where, "names a gateway twice")
+    policy = config.policy
+    if policy.min_useful_hold_minor > policy.hold_minor:
         refuse("[policy] min_useful_hold_minor", "is above hold_minor: no hold would ever be useful")
+    if policy.lower_hold_minor and not policy.min_useful_hold_minor <= policy.lower_hold_minor < policy.hold_minor:
+        refuse("[policy] lower_hold_minor", "must lie between min_useful_hold_minor and hold_minor")
+    if any(one < policy.min_useful_hold_minor for one in policy.hold_choices_minor):
+        refuse("[policy] hold_choices_minor", "an amount is below min_useful_hold_minor: no such hold would be useful")
+    if config.offline is not None and config.offline.card_minor > config.offline.terminal_minor:
+        refuse("[offline] card_minor", "is above terminal_minor: no card could ever use it")

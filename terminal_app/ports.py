@@ -127,6 +127,17 @@ class LookUp(Protocol):
 
 
 @runtime_checkable
+class Increment(Protocol):
+    """Second Protocol: a gateway that can raise a live hold. `GatewayCapabilities.increment` says whether it is switched on."""
+
+    def increment(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
+        """Add `step.amount_minor` to the hold, once per key. Approved.amount_minor = what was ADDED, at most what was asked.
+
+        Declined and OutcomeUnknown leave the old ceiling standing. A capture or void afterwards covers the raised total.
+        """
+
+
+@runtime_checkable
 class CheckoutGateway(Protocol):
     """Second Protocol: a gateway whose driver pays on a hosted page (QR). `Hold.trace["checkout"]` is `Checkout.reference`,
     committed before the page is shown: a page whose reference was never committed cannot have been paid.

@@ -88,6 +88,10 @@ class DeclineWords(enum.Enum):
     PHONE_UNREACHABLE = "phone_unreachable"  # no page for the phone could be opened
     PHONE_TIMEOUT = "phone_timeout"  # nobody paid on the phone in time
     DEVICE_FAULT = "device_fault"  # charger broke before energy flowed; the hold is released
+    HOLD_KEPT = "hold_kept"  # charger broke before energy flowed; the same card may try again without a second hold
+    NOT_PLUGGED = "not_plugged"  # approved, but nobody plugged in; the hold is released
+    CANCELLED = "cancelled"  # the driver changed their mind; the hold is released
+    OFFLINE_REFUSED = "offline_refused"  # the bank is out of reach, and this card may not charge without it
 
 
 class ChargePhase(enum.Enum):
@@ -120,6 +124,14 @@ class MoneyWords(enum.Enum):
     CAPTURED = "captured"  # taken; the rest of the hold is released
     RELEASED = "released"  # nothing taken, hold released
     MANUAL = "manual"  # the operator is looking after it
+    RECEIVABLE = "receivable"  # charged without the bank: it will be taken from the account
+
+
+class HoldChoice(msgspec.Struct, frozen=True):
+    """An amount the driver may choose to have held. `energy_wh` > 0: it was offered as so much energy, else as money."""
+
+    amount_minor: int
+    energy_wh: int = 0
 
 
 class Overview(msgspec.Struct, frozen=True, tag="overview"):
@@ -129,10 +141,13 @@ class Overview(msgspec.Struct, frozen=True, tag="overview"):
 
 
 class Offer(msgspec.Struct, frozen=True, tag="offer"):
-    """Price, hold and how to pay. Touches: START (only when free), PAY_BY_PHONE (only `by_phone`), BACK (several connectors).
+    """Price, hold and how to pay. Touches: START (only when free), PAY_BY_PHONE (only `by_phone`), BACK (several connectors),
+    HOLD (value = index into `choices`).
 
     `hold_minor` 0 means the hold amount is not needed (free). `card_ready`: the reader is armed, "tap now" may be shown.
     `several`: there are other connectors to go back to. `by_card`, `by_phone`: the ways to pay that work now.
+    `choices`: other amounts the driver may choose, empty = no choice; `hold_minor` is the chosen one. `offline`: the bank
+    is out of reach, and only cards that may charge without it can be used.
     """
 
     connector: int
@@ -146,6 +161,8 @@ class Offer(msgspec.Struct, frozen=True, tag="offer"):
     several: bool = False
     by_card: bool = True
     by_phone: bool = False
+    choices: tuple[HoldChoice, ...] = ()
+    offline: bool = False
 
 
 class NotForSale(msgspec.Struct, frozen=True, tag="not_for_sale"):
@@ -176,6 +193,7 @@ class PayByPhone(msgspec.Struct, frozen=True, tag="pay_by_phone"):
     """A page for the driver's phone, as a QR code. Touch: CANCEL. `url` is "" while the page is being opened.
 
     `check_word` stands on the page, too: it tells this page from a forged one. `ending`: the page is being ended now.
+    `by_card`: a card may be tapped instead; that ends the page.
     """
 
     connector: int
@@ -185,25 +203,34 @@ class PayByPhone(msgspec.Struct, frozen=True, tag="pay_by_phone"):
     check_word: str
     left_s: int
     ending: bool = False
+    by_card: bool = False
 
 
 class DeclinedView(msgspec.Struct, frozen=True, tag="declined"):
-    """No charge, and why. `held_minor` > 0: that much is being released now. Touch: OK. Goes away by itself."""
+    """No charge, and why. `held_minor` > 0: that much is being released now. Touch: OK. Goes away by itself.
+
+    What may help instead: `by_phone` (touch PAY_BY_PHONE), `lower_hold_minor` > 0: a lower hold (touch LOWER_HOLD).
+    With HOLD_KEPT `held_minor` stays held for `kept_s`: the same card may be tapped again, else it is released.
+    """
 
     connector: int
     reason: DeclineWords
     held_minor: int
     back_in_s: int
+    by_phone: bool = False
+    lower_hold_minor: int = 0
+    kept_s: int = 0
 
 
 class PlugIn(msgspec.Struct, frozen=True, tag="plug_in"):
-    """Approved (or free): please plug in. Touch: CANCEL (releases the hold)."""
+    """Approved (or free): please plug in. Touch: CANCEL (releases the hold). `reused`: the hold of an earlier attempt serves."""
 
     connector: int
     label: str
     hold_minor: int
     card: str  # "Mastercard ···· 0011", empty when free
     left_s: int
+    reused: bool = False
 
 
 class Charging(msgspec.Struct, frozen=True, tag="charging"):
@@ -296,6 +323,8 @@ class Button(enum.Enum):
     BACK = "back"
     START = "start"  # free charging only
     PAY_BY_PHONE = "pay_by_phone"
+    HOLD = "hold"  # value = index into Offer.choices
+    LOWER_HOLD = "lower_hold"  # on a refusal: offer again, with a lower hold
     CANCEL = "cancel"
     STOP = "stop"
     OK = "ok"

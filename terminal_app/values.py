@@ -85,6 +85,7 @@ class CardFacts(msgspec.Struct, frozen=True):
     """What may be kept of a card: never the PAN, track 2, expiry or CVV (PCI DSS 3.3.1, 3.4.1).
 
     `token` is HMAC-SHA256(terminal's card key, PAN), hex, truncated to 32 characters: same card, same token, here only.
+    `authenticated` False also means: not asked, not offered, no CA keys.
     """
 
     brand: str
@@ -96,6 +97,7 @@ class CardFacts(msgspec.Struct, frozen=True):
     cvm: str = "none"  # "none" | "device" (consumer device verified)
     cryptogram: str = ""  # tag 9F26, hex
     atc: int = 0
+    authenticated: bool = False  # the chip proved its key in this very transaction (offline data authentication)
 
 
 @dataclass(eq=False, slots=True)
@@ -229,6 +231,7 @@ class Device(enum.Enum):
     SIGNER = "signer"
     OFFICE = "office"
     UI = "ui"
+    SETTLEMENT = "settlement"
 
 
 class Fault(msgspec.Struct, frozen=True):

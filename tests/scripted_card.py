@@ -10,6 +10,7 @@ from typing import Any
 
 from drivers.cards.apdu import Transmit
 from drivers.cards.pcsc import Category, PcscError, Seen
+from drivers.sim.card_keys import DemoScheme
 from drivers.sim.emv_card import DEFAULT_PANS, EmvCard, Personalisation
 from terminal_app.ports import CardRequest
 from terminal_app.values import Stamp
@@ -27,14 +28,15 @@ IDENTIFY = CardRequest(pay=False, amount_minor=0, currency="EUR", country="276",
 Rewrite = Callable[[int, bytes, bytes], bytes]
 
 
-def emv_card(*profiles: str, cdcvm: bool = False) -> EmvCard:
+def emv_card(*profiles: str, cdcvm: bool = False, scheme: DemoScheme | None = None, lie: str = "") -> EmvCard:
+    """With the keys of a `scheme` the card can prove itself, or lie."""
     counter = [0]
 
     def next_atc(pan: str) -> int:
         counter[0] += 1
         return counter[0]
 
-    applications = [Personalisation(profile, PANS[profile], cdcvm=cdcvm) for profile in profiles]
+    applications = [Personalisation(profile, PANS[profile], cdcvm=cdcvm, scheme=scheme, lie=lie) for profile in profiles]
     return EmvCard(applications, ISSUER_KEY, bytes.fromhex("04A1B2C3D4E580"), next_atc)
 
 

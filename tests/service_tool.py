@@ -71,6 +71,7 @@ class CheckedGateway:
 @contextlib.contextmanager
 def answering(site: Paper, gateways: Mapping[str, Any] | None = None) -> Iterator[None]:
     """The engine turns on its own thread and its control socket answers, as in the core."""
+    site.engine._stopping = False  # it may have answered before
     turning = threading.Thread(target=site.engine.run, name="engine", daemon=True)
     known: Mapping[str, PaymentGateway] = {"acquirer": CheckedGateway()} if gateways is None else gateways  # type: ignore[dict-item]
     control = Answering(site.config.terminal.runtime_dir / "control.sock", operations(site.engine, known), None)

@@ -181,7 +181,7 @@ class Paper:
                 card.wipe()
                 trace = {"rrn": "600210000001", "stan": "000001", "auth_code": "A1B2C3", "held_minor": str(hold.amount_minor)}
                 return events.AuthorizationAnswered(hold.hold_id, self._outcome(action, Approved(hold.amount_minor, trace)))
-            case actions.Capture(hold=hold, step=step) | actions.Void(hold=hold, step=step):
+            case actions.Capture(hold=hold, step=step) | actions.Void(hold=hold, step=step) | actions.Refund(hold=hold, step=step):
                 said = self._outcome(action, Approved(step.amount_minor, {"rrn": "600210000002"}))
                 return events.SettlementAnswered(hold.hold_id, step.key, said)
             case actions.ReadRegister(connector=connector, session_id=session_id, purpose=purpose):

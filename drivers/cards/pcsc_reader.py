@@ -3,11 +3,13 @@
 Read top-down: configuration (`[reader]`), the slot, the port's methods, what errors become. One worker thread calls it.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable
 from typing import Protocol
 
+from drivers.cards.ca_keys import load_ca_keys
 from drivers.cards.card_token import load_card_key, token_of
 from drivers.cards.emv_contactless import read_card
 from drivers.cards.pcsc import Category, PcscError, PcscSlot, Seen
@@ -15,6 +17,8 @@ from terminal_app.config import ReaderSection
 from terminal_app.errors import CardMisread, CardMisreadReason, DeviceUnavailable
 from terminal_app.ports import CardRequest, Clock
 from terminal_app.values import CardFacts, EntryMode, PaymentCard
+
+log = logging.getLogger("charge.reader")
 
 READ_S = 5.0  # the port's promise for `read`
 APDU_S = 2.5  # real cards need 5 to 60 ms, slow phones some hundred
@@ -37,7 +41,7 @@ class Slot(Protocol):
 
 
 class PcscReader:
-    """`section` names the reader and the card key; ConfigError if the key is unfit. Opens nothing before the first call."""
+    """`section` names the reader and the files of keys; ConfigError if one is unfit. Opens nothing before the first call."""
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class PcscReader:
         chance: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._key = load_card_key(section.card_key)
+        self._ca_keys = load_ca_keys(section.ca_keys) if section.ca_keys is not None else {}
         self._slot: Slot = slot if slot is not None else PcscSlot(section.name, section.pcsc_socket)
         self._clock, self._chance = clock, chance
         self._away = False  # the last attempt failed: pause before the next, so that a caller's loop stays slow
@@ -91,11 +96,13 @@ class PcscReader:
         try:
             self._slot.connect(APDU_S)
             try:
-                reading = read_card(transmit, request, self._chance)
+                reading = read_card(transmit, request, self._chance, self._ca_keys)
             finally:
                 self._slot.disconnect()
         except PcscError as error:
             raise self._translated(error) from None
+        if request.pay and self._ca_keys:
+            log.info("chip authentication of a card of %s: %s", reading.brand, reading.flaw.value if reading.flaw else "good")
         try:
             facts = CardFacts(
                 brand=reading.brand,
@@ -107,6 +114,7 @@ class PcscReader:
                 cvm="device" if reading.verified_on_device else "none",
                 cryptogram=reading.cryptogram,
                 atc=reading.atc,
+                authenticated=reading.flaw is None,
             )
             amount_minor = request.amount_minor if request.pay else 0
             return PaymentCard(

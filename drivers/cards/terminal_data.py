@@ -6,14 +6,17 @@ cardholder's own device (CDCVM). Sources: EMV Book 4 Annex A, Book C-2 (9F1D), B
 
 import datetime
 
+from drivers.cards.oda import Flaw, RsaKey
 from drivers.cards.schemes import Scheme
 from terminal_app import units
 from terminal_app.ports import CardRequest
 
 TERMINAL_TYPE = bytes.fromhex("25")  # unattended, merchant, online and offline
-CAPABILITIES = bytes.fromhex("200800")  # IC; "no CVM" only; no offline data authentication (it comes with the full kernel)
+CAPABILITIES = bytes.fromhex("200800")  # IC; "no CVM" only; no offline data authentication
+CAPABILITIES_ODA = bytes.fromhex("200848")  # the same with DDA and CDA: CA keys are configured
 ADDITIONAL_CAPABILITIES = bytes.fromhex("6000001001")  # goods, services; a display; code table 1
 QUALIFIERS = bytes.fromhex("20804000")  # TTQ: qVSDC; online cryptogram required; CDCVM supported
+QUALIFIERS_ODA = bytes.fromhex("21804000")  # the same with offline data authentication for online payments
 RISK_DATA = bytes.fromhex("0C00000000000000")  # 9F1D: contactless "no CVM" and CDCVM
 MERCHANT_CATEGORY = bytes.fromhex("5552")  # electric vehicle charging
 PURCHASE = b"\x00"
@@ -22,6 +25,8 @@ AMEX_ENHANCED_READER = bytes.fromhex("18800003")  # 9F6E as terminal object: EMV
 
 NO_TVR = bytes(5)
 ODA_NOT_PERFORMED = 0x80  # TVR byte 1
+ICC_DATA_MISSING = 0x20  # TVR byte 1
+CDA_FAILED = 0x04  # TVR byte 1. "DDA failed" (08) never: a card of fast DDA has made its cryptogram before, over a TVR of zeros
 EXPIRED = 0x40  # TVR byte 2
 CVM_FAILED = 0x80  # TVR byte 3
 ABOVE_FLOOR_LIMIT = 0x80  # TVR byte 4: the floor limit is always 0
@@ -35,8 +40,11 @@ def bcd(number: int, size: int) -> bytes:
     return bytes.fromhex(text)
 
 
-def terminal_objects(request: CardRequest, scheme: Scheme, unpredictable: bytes) -> dict[int, bytes]:
-    """Tag -> value for PDOL, CDOL1 and DE55. Not for paying: the amount is zero. ValueError if the request is malformed."""
+def terminal_objects(request: CardRequest, scheme: Scheme, unpredictable: bytes, oda: bool = False) -> dict[int, bytes]:
+    """Tag -> value for PDOL, CDOL1 and DE55. Not for paying: the amount is zero. ValueError if the request is malformed.
+
+    `oda`: this terminal authenticates chips.
+    """
     when = datetime.datetime.fromtimestamp(request.utc_ms // 1000, datetime.UTC)
     objects = {
         0x9F02: bcd(request.amount_minor if request.pay else 0, 6),
@@ -50,9 +58,9 @@ def terminal_objects(request: CardRequest, scheme: Scheme, unpredictable: bytes)
         0x9C: PURCHASE,
         0x9F37: unpredictable,
         0x9F35: TERMINAL_TYPE,
-        0x9F33: CAPABILITIES,
+        0x9F33: CAPABILITIES_ODA if oda else CAPABILITIES,
         0x9F40: ADDITIONAL_CAPABILITIES,
-        0x9F66: QUALIFIERS,
+        0x9F66: QUALIFIERS_ODA if oda else QUALIFIERS,
         0x9F1D: RISK_DATA,
         0x9F15: MERCHANT_CATEGORY,
         0x9F09: scheme.version,
@@ -63,3 +71,16 @@ def terminal_objects(request: CardRequest, scheme: Scheme, unpredictable: bytes)
     if scheme.brand == "American Express":
         objects |= {0x9F6D: AMEX_READER, 0x9F6E: AMEX_ENHANCED_READER}
     return objects
+
+
+def authentication_results(key: RsaKey | Flaw) -> int:
+    """TVR byte 1 before a card is asked for its cryptogram: with its certified key, or why without (Book 3 10.3, annex C5)."""
+    match key:
+        case RsaKey():
+            return 0
+        case Flaw.NOT_ASKED | Flaw.NOT_OFFERED:
+            return ODA_NOT_PERFORMED
+        case Flaw.MISSING:
+            return CDA_FAILED | ICC_DATA_MISSING
+        case _:
+            return CDA_FAILED

@@ -100,6 +100,20 @@ def _length(view: memoryview, at: int, start: int) -> tuple[int, int]:
     return int.from_bytes(view[at : at + count], "big"), at + count
 
 
+def without(value: memoryview, tag: int) -> Iterator[memoryview]:
+    """The objects of a template's value as they came, tag and length included, but those with `tag`. `value` was parsed before."""
+    at = 0
+    while at < len(value):
+        if value[at] in (0x00, 0xFF):
+            at += 1
+            continue
+        found, behind = read_tag(value, at)
+        length, behind = _length(value, behind, 0)
+        if found != tag:
+            yield value[at : behind + length]
+        at = behind + length
+
+
 def find(objects: Iterable[Tlv], *path: int) -> Tlv | None:
     """The first object at a path of tags from the top, e.g. find(answer, 0x6F, 0xA5, 0x9F38)."""
     here: Iterable[Tlv] = objects

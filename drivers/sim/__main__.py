@@ -22,6 +22,8 @@ Nothing here shares code with the product. From Python: `drivers.sim.launch.Simu
 |          |                                                                      | reader, control, card_control     |
 | card     | [--vpcd 127.0.0.1:35963] [--profile mastercard|visa|both] [--pan N]  | control                           |
 |          | [--expiry YYMM] [--imk HEX] [--uid HEX] [--slow-ms N] [--state FILE] |                                   |
+|          | [--certificates FOLDER]: keys of a demo scheme, made if absent; the  |                                   |
+|          | card proves itself; FOLDER/ca-keys.toml is what a terminal needs     |                                   |
 | acquirer | --books FILE [--listen 127.0.0.1:0] [--imk HEX] [--limit-minor N]    | port (HOST:PORT), books, control  |
 |          | [--tls-cert PEM --tls-key PEM]                                       |                                   |
 
@@ -58,6 +60,7 @@ Nothing here shares code with the product. From Python: `drivers.sim.launch.Simu
 |          | remove_after_apdus | n: answers n more APDUs and is pulled during the next                                   |
 |          | hang, slow         | on: no answer until off; ms per APDU                                                    |
 |          | set                | profile, pan, expiry, cdcvm: become another card                                        |
+|          |                    | lie: wrong_hash, other_ca, replay, tampered_pan, expired, no_signature, "": its proof   |
 |          | get                | inserted, connected, profile, pan_last4, apdus, atc                                     |
 | acquirer | next               | answer: silent, late (ms), decline (code), partial (amount_minor), close, garbage,      |
 |          |                    | stranger (a foreign answer first), twice: booked all the same; lost, close_before:      |

@@ -14,6 +14,7 @@ import json
 import socket
 from pathlib import Path
 
+from drivers.sim.card_keys import LIES, DemoScheme
 from drivers.sim.control import Command, Reply, SimulationError, forever, ready, serve_control
 from drivers.sim.cryptogram import TEST_ISSUER_KEY
 from drivers.sim.durable import write_durably
@@ -41,6 +42,8 @@ class Card:
         self._pan: str | None = options.pan
         self._expiry: str = options.expiry
         self._cdcvm = False
+        self._scheme = DemoScheme(options.certificates) if options.certificates is not None else None
+        self._lie = ""
         self._emv = EmvCard([], options.imk, options.uid, self._next_atc)
         self._personalise()
         self._inserted = asyncio.Event()
@@ -55,7 +58,8 @@ class Card:
         profiles = ["mastercard", "visa"] if self._profile == "both" else [self._profile]
         pans = [DEFAULT_PANS[profile] if len(profiles) > 1 or not self._pan else self._pan for profile in profiles]
         self._emv.applications = [
-            Personalisation(profile, pan, self._expiry, cdcvm=self._cdcvm) for profile, pan in zip(profiles, pans, strict=True)
+            Personalisation(profile, pan, self._expiry, cdcvm=self._cdcvm, scheme=self._scheme, lie=self._lie)
+            for profile, pan in zip(profiles, pans, strict=True)
         ]
         self._emv.reset()
 
@@ -138,7 +142,7 @@ class Card:
         self._slow_s = command.integer("ms", high=600_000) / 1000
 
     def set(self, command: Command) -> Reply:
-        """Become another card: `profile`, `pan` (of one profile), `expiry` YYMM, `cdcvm` (a phone whose owner unlocked it)."""
+        """Become another card: `profile`, `pan` (of one profile), `expiry` YYMM, `cdcvm` (an unlocked phone), `lie`."""
         profile = command.text("profile", self._profile)
         if profile not in PROFILES:
             raise SimulationError(f"profile: {profile!r} is unknown; there is {', '.join(PROFILES)}")
@@ -149,7 +153,12 @@ class Card:
             if not (pan.isdigit() and 12 <= len(pan) <= 19):
                 raise SimulationError("pan: 12 to 19 digits are needed")
             self._pan = pan
-        self._profile = profile
+        lie = command.text("lie", self._lie)
+        if lie not in LIES:
+            raise SimulationError(f"lie: {lie!r} is unknown; there is {', '.join(filter(None, LIES))}")
+        if lie and self._scheme is None:
+            raise SimulationError("lie: a card without certificates (--certificates) proves nothing")
+        self._profile, self._lie = profile, lie
         self._expiry = command.text("expiry", self._expiry)
         self._cdcvm = command.flag("cdcvm", self._cdcvm)
         self._personalise()
@@ -203,6 +212,7 @@ def add_card_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--uid", type=_uid, default=bytes.fromhex("04A1B2C3D4E580"), help="answer to FF CA 00 00 00")
     parser.add_argument("--slow-ms", type=int, default=0, help="delay of each APDU")
     parser.add_argument("--state", type=Path, help="file that keeps the transaction counter")
+    parser.add_argument("--certificates", type=Path, help="folder of a demo scheme's keys: the card can prove itself")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,16 +1,17 @@
 """A contactless EMV test card: what it holds and answers to each APDU. No input or output but its counter.
 
 Sources: ISO/IEC 7816-4 (APDUs), EMV Contactless Book B (PPSE), Book C-2 (Mastercard), Book C-3 (Visa qVSDC), EMV books
-1 and 3. It signs with real cryptograms (`cryptogram`), but has no certificates: its AIP claims no offline data
-authentication.
+1, 2 and 3. It makes real cryptograms (`cryptogram`). With keys of a scheme (`card_keys`) it also proves itself: CDA as a
+Mastercard, fast DDA as a Visa; without them its AIP claims no offline data authentication.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from drivers.sim.ber_tlv import parse, parse_dol, tlv
+from drivers.sim.card_keys import Chip, DemoScheme
 from drivers.sim.cryptogram import cryptogram
 
 PPSE = b"2PAY.SYS.DDF01"
@@ -18,15 +19,19 @@ OK, WRONG_LENGTH, CONDITIONS, NOT_FOUND, NO_RECORD, WRONG_P1P2, NO_DATA, NO_INS,
     bytes.fromhex(word) for word in ("9000", "6700", "6985", "6A82", "6A83", "6A86", "6A88", "6D00", "6E00")
 )
 ARQC, AAC = 0x80, 0x00
-EMV_MODE_WITHOUT_CDCVM, EMV_MODE_WITH_CDCVM = "1880", "1A80"
+EMV_MODE_WITHOUT_CDCVM, EMV_MODE_WITH_CDCVM = 0x1880, 0x1A80
+AIP_CDA, AIP_DDA = 0x0100, 0x2000
+CDA_WANTED = 0x10  # GENERATE AC, P1
 CDOL1 = "9F02069F03069F1A0295055F2A029A039C019F37049F35019F45029F4C089F34039F21039F7C14"
 CDOL2 = "910A8A0295059F37049F4C08"
 VISA_PDOL = "9F66049F02069F03069F1A0295055F2A029A039C019F3704"
 QVSDC_SUPPORTED = 0x20  # terminal transaction qualifiers, byte 1
+ODA_FOR_ONLINE_SUPPORTED = 0x01
 MASTERCARD_APPLICATION_DATA = "0110" + "A00003020000" + "0000" + "00000000000000FF"
 MASTERCARD_REFUSED = "0110" + "800003020000" + "0000" + "00000000000000FF"
 VISA_APPLICATION_DATA = "06010A03A00000"
 DEFAULT_PANS = {"mastercard": "5413330089020011", "visa": "4761739001010010"}
+OTHER_PANS = {"mastercard": "5413330089020029", "visa": "4761739001010119"}  # what a tampered card shows
 AIDS = {"mastercard": "A0000000041010", "visa": "A0000000031010"}
 LABELS = {"mastercard": b"Mastercard", "visa": b"VISA"}
 KERNELS = {"mastercard": "02", "visa": "03"}
@@ -41,6 +46,8 @@ class Personalisation:
     expiry: str = "4912"
     sequence: str = "01"
     cdcvm: bool = False
+    scheme: DemoScheme | None = None
+    lie: str = ""
 
     def __repr__(self) -> str:
         return f"Personalisation({self.profile}, **** {self.pan[-4:]})"
@@ -50,13 +57,25 @@ class Personalisation:
         return AIDS[self.profile]
 
     @property
+    def interchange(self) -> bytes:
+        """Application interchange profile (82)."""
+        if self.profile == "visa":
+            return (AIP_DDA if self.scheme else 0).to_bytes(2, "big")
+        mode = EMV_MODE_WITH_CDCVM if self.cdcvm else EMV_MODE_WITHOUT_CDCVM
+        return (mode | (AIP_CDA if self.scheme else 0)).to_bytes(2, "big")
+
+    @property
+    def shown_pan(self) -> str:
+        return OTHER_PANS[self.profile] if self.lie == "tampered_pan" else self.pan
+
+    @property
     def track2(self) -> str:
-        digits = f"{self.pan}D{self.expiry}2010000000000"
+        digits = f"{self.shown_pan}D{self.expiry}2010000000000"
         return digits + "F" * (len(digits) % 2)
 
     @property
     def pan_digits(self) -> str:
-        return self.pan + "F" * (len(self.pan) % 2)
+        return self.shown_pan + "F" * (len(self.shown_pan) % 2)
 
 
 @dataclass
@@ -70,6 +89,8 @@ class EmvCard:
     _selected: Personalisation | None = field(default=None, init=False)
     _atc: int = field(default=0, init=False)
     _open: bool = field(default=False, init=False)
+    _chip: Chip | None = field(default=None, init=False)
+    _related: bytes = field(default=b"", init=False)  # 9F69 and 9F4B of this transaction
 
     def reset(self) -> None:
         self._selected, self._open = None, False
@@ -136,8 +157,9 @@ class EmvCard:
         if values:
             return WRONG_LENGTH
         self._atc, self._open = self.next_atc(application.pan), True
-        interchange = EMV_MODE_WITH_CDCVM if application.cdcvm else EMV_MODE_WITHOUT_CDCVM
-        return tlv("77", [tlv("82", interchange), tlv("94", "1001010018010100")]) + OK
+        self._chip = self._personalised(application)
+        files = "1001010118010301" if self._chip else "1001010018010100"
+        return tlv("77", [tlv("82", application.interchange), tlv("94", files)]) + OK
 
     def _quick_cryptogram(self, application: Personalisation, values: bytes) -> bytes:
         """qVSDC: the answer to GET PROCESSING OPTIONS is the cryptogram already."""
@@ -148,18 +170,23 @@ class EmvCard:
         if not tags["9F66"][0] & QVSDC_SUPPORTED:
             return CONDITIONS
         self._atc, self._open = self.next_atc(application.pan), True
-        tags |= {"82": bytes(2), "9F36": self._atc.to_bytes(2, "big"), "9F10": bytes.fromhex(VISA_APPLICATION_DATA)}
+        tags |= {"82": application.interchange, "9F36": self._atc.to_bytes(2, "big"), "9F10": bytes.fromhex(VISA_APPLICATION_DATA)}
         signed = cryptogram(self.issuer_key, application.aid, application.pan, application.sequence, tags)
+        qualifiers = "0080" if application.cdcvm else "0000"
+        proves = bool(tags["9F66"][0] & ODA_FOR_ONLINE_SUPPORTED)
+        self._chip = self._personalised(application) if proves else None
+        if self._chip is not None:
+            self._related = self._chip.fast_dda(tags | {"9F26": signed}, bytes.fromhex(qualifiers))
         answer = [
             tlv("82", tags["82"]),
-            tlv("94", "10010100"),
+            tlv("94", "1001010118010300" if self._chip else "10010100"),
             tlv("9F36", tags["9F36"]),
             tlv("9F26", signed),
             tlv("9F27", bytes([ARQC])),
             tlv("9F10", tags["9F10"]),
             tlv("57", application.track2),
             tlv("5F34", application.sequence),
-            tlv("9F6C", "0080" if application.cdcvm else "0000"),
+            tlv("9F6C", qualifiers),
             tlv("9F6E", "20700000"),
         ]
         return tlv("77", answer) + OK
@@ -168,7 +195,8 @@ class EmvCard:
         application = self._selected
         if application is None or not self._open:
             return CONDITIONS
-        record = self._records(application).get((p2 >> 3, p1)) if p2 & 7 == 4 else None
+        records = self._records(application) | self._certificate_records(application)
+        record = records.get((p2 >> 3, p1)) if p2 & 7 == 4 else None
         return tlv("70", record) + OK if record is not None else NO_RECORD
 
     def _records(self, application: Personalisation) -> dict[tuple[int, int], list[bytes]]:
@@ -185,6 +213,30 @@ class EmvCard:
             (3, 1): [tlv("8C", CDOL1), tlv("8D", CDOL2), cvm_list, *action_codes],
         }
 
+    # --- proof ---
+
+    def _personalised(self, application: Personalisation) -> Chip | None:
+        """The chip with the certificates that its issuer made for these records."""
+        if application.scheme is None:
+            return None
+        signed = [(2, 1)] if application.profile == "visa" else [(2, 1), (3, 1)]
+        records = self._records(replace(application, lie=""))
+        static = b"".join(b"".join(records[place]) for place in signed) + application.interchange
+        return application.scheme.personalise(application.pan, static, application.lie)
+
+    def _certificate_records(self, application: Personalisation) -> dict[tuple[int, int], list[bytes]]:
+        """Certificates; a Visa-like card has its signature there, too."""
+        if self._chip is None:
+            return {}
+        found = {tag: tlv(tag, value) for tag, value in self._chip.objects.items()}
+        issuer = [found[tag] for tag in ("8F", "90", "92", "9F32")]
+        own = [found[tag] for tag in ("9F46", "9F47", "9F48")]
+        if application.profile == "visa":
+            return {(3, 1): issuer, (3, 2): [*own, tlv("9F4A", "82")], (3, 3): [self._related]}
+        return {(3, 2): issuer, (3, 3): [*own, tlv("9F4A", "82")]}
+
+    # --- cryptogram ---
+
     def _generate_ac(self, p1: int, p2: int, data: bytes) -> bytes:
         application = self._selected
         if application is None or not self._open or application.profile == "visa":
@@ -195,16 +247,19 @@ class EmvCard:
         self._open = False  # one cryptogram for one transaction
         refused = p1 & 0xC0 == AAC
         tags = _take(wanted, data)
-        interchange = EMV_MODE_WITH_CDCVM if application.cdcvm else EMV_MODE_WITHOUT_CDCVM
         application_data = MASTERCARD_REFUSED if refused else MASTERCARD_APPLICATION_DATA
         tags |= {
-            "82": bytes.fromhex(interchange),
+            "82": application.interchange,
             "9F36": self._atc.to_bytes(2, "big"),
             "9F10": bytes.fromhex(application_data),
         }
         signed = cryptogram(self.issuer_key, application.aid, application.pan, application.sequence, tags)
         kind = bytes([AAC if refused else ARQC])  # an offline approval is asked for in vain: this card goes online
-        return tlv("77", [tlv("9F27", kind), tlv("9F36", tags["9F36"]), tlv("9F26", signed), tlv("9F10", tags["9F10"])]) + OK
+        answer = [tlv("9F27", kind), tlv("9F36", tags["9F36"]), tlv("9F26", signed), tlv("9F10", tags["9F10"])]
+        if self._chip is not None and p1 & CDA_WANTED and not refused:  # the cryptogram is inside the signature, not beside it
+            exchanged = data + answer[0] + answer[1] + answer[3]  # there was no PDOL
+            answer[2] = self._chip.combined(kind + signed, exchanged, tags["9F37"])
+        return tlv("77", answer) + OK
 
     def _get_data(self, p1: int, p2: int, data: bytes) -> bytes:
         if (p1, p2) == (0x9F, 0x36) and self._selected is not None:

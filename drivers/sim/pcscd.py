@@ -174,7 +174,7 @@ def _card_command(options: argparse.Namespace) -> list[str]:
     flags = ["--control", options.card_control, "--vpcd", f"127.0.0.1:{PORT}", "--profile", options.profile]
     flags += ["--expiry", options.expiry, "--imk", options.imk.hex(), "--uid", options.uid.hex()]
     flags += ["--slow-ms", options.slow_ms]
-    for name in ("pan", "state"):
+    for name in ("pan", "state", "certificates"):
         if getattr(options, name) is not None:
             flags += [f"--{name}", getattr(options, name)]
     return [sys.executable, "-m", "drivers.sim", "card", *map(str, flags)]

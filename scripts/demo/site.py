@@ -119,6 +119,7 @@ class Site:
         self._device(
             "pcscd", "--run-dir", self.sockets / "pcscd", "--card-control", self.sockets / "card", "--imk", imk,
             "--pan", TEST_PANS[self.wanted.brand], "--profile", self.wanted.brand, "--state", self.folder / "card.json",
+            "--certificates", self.folder / "card-scheme",
         )  # fmt: skip
         self._device("acquirer", "--books", self.books, "--imk", imk)
 
@@ -235,7 +236,11 @@ class Site:
             },
             "meter.main": {"profile": "eastron-sdm630-v2", "port": str(self.folder / "ttyMeter")},
             "evse.main": {"driver": "openevse", "port": str(self.folder / "ttyController")},
-            "reader": {"pcsc_socket": str(self.devices["pcscd"].facts["socket"]), "card_key": str(keys / "card.key")},
+            "reader": {
+                "pcsc_socket": str(self.devices["pcscd"].facts["socket"]),
+                "card_key": str(keys / "card.key"),
+                "ca_keys": str(self.folder / "card-scheme" / "ca-keys.toml"),
+            },
             "gateway.acquirer": {
                 "kind": "iso8583",
                 "host": host,

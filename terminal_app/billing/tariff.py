@@ -261,6 +261,13 @@ def dearest_second_price(tariff: Tariff) -> Decimal:
     return _dearest(tariff, (Dimension.TIME, Dimension.PARKING_TIME)) / 3600
 
 
+def dearest_session_price(tariff: Tariff) -> Decimal:
+    """Upper bound of what a session costs by itself, major units incl. VAT: its fixed price, or the least a session costs."""
+    least = tariff.min_price
+    gross = Decimal(0) if least is None else least.before_taxes if least.after_taxes is None else least.after_taxes
+    return max(_dearest(tariff, (Dimension.FLAT,)), gross)
+
+
 def _dearest(tariff: Tariff, wanted: tuple[Dimension, ...]) -> Decimal:
     return max(
         (with_vat(one.price, one.vat_percent, tariff.tax_included) for one in tariff.components if one.type in wanted),

@@ -50,6 +50,7 @@ class Standing:
     software: str
     config_sha256: str
     out_of_service: bool = False
+    incrementing: frozenset[str] = frozenset()  # gateways that can raise a live hold
 
 
 class Engine:
@@ -149,6 +150,7 @@ class Engine:
             software=standing.software,
             screen_no=self._screen_no,
             out_of_service=self.out_of_service,
+            incrementing=standing.incrementing,
         )
 
     def _commit(self, facts: Sequence[Fact], at: Stamp, sealed_jws: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from terminal_app.engine import money_orders
 from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
 from terminal_app.ledger.entry import GENESIS
@@ -73,30 +74,6 @@ def _connector(engine: Engine, state: State, number: int) -> dict[str, Any]:
         "meter_age_ms": max(0, terms.now.mono_ms - live.meter.stamp.mono_ms) if live.meter else None,
         "meter_utc_ms": live.meter.stamp.utc_ms if live.meter else None,
     }
-
-
-def payments_open(engine: Engine, arguments: Arguments, actor: str) -> list[dict[str, Any]]:
-    """Every hold that has not ended with a sealed record, with its age."""
-    now = engine.terms().now
-    return [
-        {
-            "hold_id": one.hold.hold_id,
-            "session_id": one.session_id,
-            "connector": one.hold.connector,
-            "gateway": one.hold.gateway,
-            "phase": one.phase.value,
-            "how": one.how.value if one.how else "",
-            "asked_minor": one.hold.amount_minor,
-            "approved_minor": one.approved_minor,
-            "step_minor": one.step.amount_minor if one.step else 0,
-            "currency": one.hold.currency,
-            "card": f"{one.card.brand} {one.card.last4}",
-            "age_s": (now.utc_ms - one.hold.utc_ms) // 1000,
-            "tries": one.tries,
-            "detail": one.detail or one.step_reason,
-        }
-        for one in engine.state.settlements.values()
-    ]
 
 
 # --- the ledger, in pages --------------------------------------------------------------------------------------------
@@ -214,7 +191,10 @@ def operations(engine: Engine, gateways: Mapping[str, PaymentGateway] | None = N
     """The table for the control socket."""
     table = {
         "status": status,
-        "payments.open": payments_open,
+        "payments.open": money_orders.payments_open,
+        "payment.retry": money_orders.payment_retry,
+        "payment.release": money_orders.payment_release,
+        "payment.refund": money_orders.payment_refund,
         "session.stop": session_stop,
         "ledger.head": ledger_head,
         "entries.read": entries_read,

@@ -155,7 +155,7 @@ def _within(limit: int, sizes: Iterable[int]) -> int:
 
 def told(entry: Entry) -> str:
     """A public fact as the office gets it: the card's token links a person's visits and stays here."""
-    fact = entry.fact
+    fact = entry.fact  # what is ordered about a sealed hold carries no token (session.past)
     if isinstance(fact, AuthorizationIntended):
         card = msgspec.structs.replace(fact.card, token="", cryptogram="")
         return encode(msgspec.structs.replace(fact, card=card)).decode()

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -34,7 +34,7 @@ from terminal_app.engine.sync_link import SyncLink
 from terminal_app.engine.ui_link import UiLink
 from terminal_app.errors import ConfigError, DeviceUnavailable, LedgerBroken, LedgerBusy, TariffRefused
 from terminal_app.ledger.store import CommitProbe, Ledger
-from terminal_app.ports import ChargeControl, Clock
+from terminal_app.ports import ChargeControl, Clock, Increment
 from terminal_app.run import access
 from terminal_app.run.closed import run_closed
 from terminal_app.run.gateways import build
@@ -48,6 +48,7 @@ from terminal_app.workers.evse import EvseWorker
 from terminal_app.workers.health import HealthWorker
 from terminal_app.workers.meter import MeterWorker
 from terminal_app.workers.payment import SETTLE_DEADLINE_S, PaymentWorker
+from terminal_app.workers.reach import Reach
 from terminal_app.workers.reader import ReaderWorker
 from terminal_app.workers.signer import SignerWorker
 
@@ -131,17 +132,20 @@ class Core:
     def __init__(self, standing: Standing, keys: Keys, ledger: Ledger, ui: UiLink, path: Path, clock: Clock) -> None:
         settings = standing.config
         self._ui, self._settings = ui, settings
-        self.engine = Engine(standing, ledger, clock, chance, Outside(self._act, self._wish_evse, self._wish_reader, ui.publish))
-        inbox = self.engine.inbox
         gateways = {name: build(name, section, settings, path) for name, section in settings.gateway.items()}
         self._gateways = gateways
+        raising = (name for name, one in gateways.items() if one.capabilities.increment and isinstance(one, Increment))
+        standing = replace(standing, incrementing=frozenset(raising))
+        self.engine = Engine(standing, ledger, clock, chance, Outside(self._act, self._wish_evse, self._wish_reader, ui.publish))
+        inbox = self.engine.inbox
         self._meters = {
             one.number: MeterWorker(one.number, meter(settings, one.meter, clock, path), inbox) for one in settings.connector
         }
         self.evses = controls(settings, clock)
         self._evses = {number: EvseWorker(number, control, inbox) for number, control in self.evses.items()}
         self._reader = ReaderWorker(PcscReader(settings.reader, clock), clock, inbox)
-        self._authorizing = PaymentWorker("authorizing", gateways, settings.policy.authorize_deadline_s, clock, inbox)
+        reach = Reach({name: gateways[name] for name in settings.tap_gateways}, inbox)
+        self._authorizing = PaymentWorker("authorizing", gateways, settings.policy.authorize_deadline_s, clock, inbox, reach)
         self._settling = PaymentWorker("settling", gateways, SETTLE_DEADLINE_S, clock, inbox)
         policy = settings.policy
         longest_watch_s = policy.checkout_window_s + SETTLE_DEADLINE_S
@@ -218,7 +222,7 @@ class Core:
                 self._authorizing.order(action)
             case actions.OpenCheckout() | actions.WatchCheckout() | actions.ExpireCheckout():
                 self._checkout.order(action)
-            case actions.Capture() | actions.Void():
+            case actions.Capture() | actions.Void() | actions.Refund() | actions.Increment():
                 self._settling.order(action)
             case actions.ReadRegister(connector=connector, session_id=session_id, purpose=purpose):
                 self._meters[connector].read_register(session_id, purpose)

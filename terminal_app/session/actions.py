@@ -50,6 +50,20 @@ class Void(msgspec.Struct, frozen=True):
     step: MoneyStep
 
 
+class Refund(msgspec.Struct, frozen=True):
+    """Answer: SettlementAnswered."""
+
+    hold: Hold
+    step: MoneyStep
+
+
+class Increment(msgspec.Struct, frozen=True):
+    """Raise a live hold by `step.amount_minor`. Answer: IncrementAnswered."""
+
+    hold: Hold
+    step: MoneyStep
+
+
 class ReadRegister(msgspec.Struct, frozen=True):
     """Two agreeing readings. Answer: RegisterRead or RegisterUnreadable."""
 
@@ -72,7 +86,19 @@ class SignRecord(msgspec.Struct, frozen=True):
     signing_input: bytes
 
 
-Action = Authorize | OpenCheckout | WatchCheckout | ExpireCheckout | Capture | Void | ReadRegister | SignOcmf | SignRecord
+Action = (
+    Authorize
+    | OpenCheckout
+    | WatchCheckout
+    | ExpireCheckout
+    | Increment
+    | Capture
+    | Void
+    | Refund
+    | ReadRegister
+    | SignOcmf
+    | SignRecord
+)
 
 
 class ReaderWish(msgspec.Struct, frozen=True):

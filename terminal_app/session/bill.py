@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from terminal_app import units
 from terminal_app.billing.cost import ChargingPeriod, Cost, cost_of
-from terminal_app.billing.tariff import Tariff, dearest_second_price, dearest_wh_price, parse_tariff
+from terminal_app.billing.tariff import Tariff, dearest_second_price, dearest_session_price, dearest_wh_price, parse_tariff
 from terminal_app.session.facts import Mark
 from terminal_app.session.state import Session
 
@@ -46,5 +46,13 @@ def margin_minor(tariff: Tariff, max_power_w: int) -> int:
     seconds = METER_PERIOD_S + STOP_LATENCY_S
     energy_wh = Decimal(max_power_w * seconds) / 3600
     amount = energy_wh * dearest_wh_price(tariff) + seconds * dearest_second_price(tariff)
-    scaled = amount.scaleb(units.exponent(tariff.currency))
-    return int(scaled.to_integral_value(rounding=ROUND_CEILING)) + 1
+    return _up(amount, tariff.currency) + 1
+
+
+def most_minor(tariff: Tariff, energy_wh: int) -> int:
+    """The most this energy can cost under a tariff without prices by time, with the session's own price, rounded up."""
+    return _up(energy_wh * dearest_wh_price(tariff) + dearest_session_price(tariff), tariff.currency)
+
+
+def _up(amount: Decimal, currency: str) -> int:
+    return int(amount.scaleb(units.exponent(currency)).to_integral_value(rounding=ROUND_CEILING))

@@ -9,11 +9,14 @@ from terminal_app.billing.cost import next_boundary
 from terminal_app.session import checkout, events, freeze, gate, start
 from terminal_app.session import facts as f
 from terminal_app.session.bill import cost_until, frozen_tariff, margin_minor
+from terminal_app.session.hold import intend_increment
 from terminal_app.session.state import Phase, Session
 from terminal_app.session.turn import Ignored, Impossible, Step, Turn, apply_rule
-from terminal_app.values import MeterValue, Pilot
+from terminal_app.values import ClockState, MeterValue, Pilot
 
 GRANT_MS = 20_000
+RAISE_AHEAD = 12  # a hold is raised when so many times the stopping margin (about a minute at full power) is left
+CAPTURE_AHEAD_MS = 2 * 3_600_000
 BROKEN = (Pilot.D, Pilot.E, Pilot.F)
 
 
@@ -128,8 +131,29 @@ def _stop_before_hold_is_used_up(turn: Turn, connector: int) -> None:
     held = turn.state.settlements[session.hold_id].approved_minor
     zone = turn.terms.config.terminal.time_zone
     cost = cost_until(session, live.meter.energy_wh, live.charging_ms, live.parking_ms, zone)
-    if cost.total_minor + margin_minor(frozen_tariff(session.tariff), start.max_power_w(turn, connector)) >= held:
+    margin = margin_minor(frozen_tariff(session.tariff), start.max_power_w(turn, connector))
+    if cost.total_minor + margin >= held:
         stop(turn, connector, f.StopReason.HOLD_LIMIT)
+    elif cost.total_minor + margin * (1 + RAISE_AHEAD) >= held:
+        _raise_hold(turn, session.hold_id)
+
+
+def _raise_hold(turn: Turn, hold_id: str) -> None:
+    """In time before the hold is used up, if its gateway can and the operator wants it."""
+    one, policy = turn.state.settlements[hold_id], turn.terms.config.policy
+    can = one.hold.gateway in turn.terms.incrementing and not one.offline and "slice" not in one.hold.trace
+    again = one.increment is None and not one.increment_refused and one.increments < policy.increments_most
+    if policy.increment_minor and can and again:
+        intend_increment(turn, hold_id, policy.increment_minor)
+
+
+def _hold_expires(turn: Turn, connector: int) -> bool:
+    """Whether what is held must be captured soon. Only a clock that is known can tell."""
+    one, now = turn.state.settlements.get(start.session_on(turn, connector).hold_id), turn.terms.now
+    if one is None or one.capture_before_utc_ms is None or now.clock is ClockState.UNKNOWN:
+        return False
+    life_ms = max(0, one.capture_before_utc_ms - one.hold.utc_ms)
+    return now.utc_ms > one.capture_before_utc_ms - min(CAPTURE_AHEAD_MS, life_ms // 4)
 
 
 def _charging_ticked(turn: Turn, connector: int, event: events.Event) -> None:
@@ -139,6 +163,8 @@ def _charging_ticked(turn: Turn, connector: int, event: events.Event) -> None:
         stop(turn, connector, f.StopReason.FAULT, f"meter lost for {longest_ms // 1000} s", interrupted=True)
     elif now - live.counted_mono_ms > longest_ms:
         stop(turn, connector, f.StopReason.FAULT, f"charge controller lost for {longest_ms // 1000} s", interrupted=True)
+    elif _hold_expires(turn, connector):
+        stop(turn, connector, f.StopReason.HOLD_LIMIT, "the hold is about to expire")
 
 
 def _charging_commanded(turn: Turn, connector: int, event: events.Event) -> None:
@@ -157,6 +183,7 @@ def _ask_stop_when_open(turn: Turn, connector: int, event: events.Event) -> None
 P, E = Phase, events
 _OVER = Ignored("the session it was asked for is over")
 _NO_CHARGE = Ignored("nothing to stop")
+_BUSY = Ignored("the office is told so before: a connector serves one session at a time")
 _DECIDED = Ignored("the stop is decided already")
 _WATCHED = Ignored("telemetry is noted for every connector before the rules; nothing more follows from it here")
 _TIME = Ignored("nothing is waited for here")
@@ -174,6 +201,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.NONE, E.RegisterUnreadable): _OVER,
     (P.NONE, E.OcmfSigned): _OVER,
     (P.NONE, E.StopCommanded): _NO_CHARGE,
+    (P.NONE, E.StartCommanded): start.commanded,
     (P.AUTHORIZING, E.Booted): start.authorizing_booted,
     (P.AUTHORIZING, E.Ticked): start.authorizing_ticked,
     (P.AUTHORIZING, E.AuthorizationAnswered): start.authorization_answered,
@@ -184,6 +212,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.AUTHORIZING, E.RegisterUnreadable): _OVER,
     (P.AUTHORIZING, E.OcmfSigned): _OVER,
     (P.AUTHORIZING, E.StopCommanded): Ignored("the bank's answer decides; then it can be cancelled"),
+    (P.AUTHORIZING, E.StartCommanded): _BUSY,
     (P.CHECKOUT, E.Booted): checkout.booted,
     (P.CHECKOUT, E.Ticked): checkout.ticked,
     (P.CHECKOUT, E.CheckoutAnswered): checkout.opened,
@@ -194,6 +223,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.CHECKOUT, E.RegisterUnreadable): _OVER,
     (P.CHECKOUT, E.OcmfSigned): _OVER,
     (P.CHECKOUT, E.StopCommanded): checkout.cancelled,
+    (P.CHECKOUT, E.StartCommanded): _BUSY,
     (P.AUTHORIZED, E.Booted): start.authorized_booted,
     (P.AUTHORIZED, E.Ticked): start.authorized_ticked,
     (P.AUTHORIZED, E.AuthorizationAnswered): _NOT_ASKED,
@@ -204,6 +234,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.AUTHORIZED, E.RegisterUnreadable): Ignored("unplugged while the meter was read; it is read again when plugged"),
     (P.AUTHORIZED, E.OcmfSigned): _OVER,
     (P.AUTHORIZED, E.StopCommanded): start.abort_commanded,
+    (P.AUTHORIZED, E.StartCommanded): _BUSY,
     (P.STARTING, E.Booted): _VOLATILE,
     (P.STARTING, E.Ticked): start.starting_ticked,
     (P.STARTING, E.AuthorizationAnswered): _NOT_ASKED,
@@ -214,6 +245,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.STARTING, E.RegisterUnreadable): start.start_unreadable,
     (P.STARTING, E.OcmfSigned): _OVER,
     (P.STARTING, E.StopCommanded): start.abort_commanded,
+    (P.STARTING, E.StartCommanded): _BUSY,
     (P.CHARGING, E.Booted): _charging_booted,
     (P.CHARGING, E.Ticked): _charging_ticked,
     (P.CHARGING, E.AuthorizationAnswered): _NOT_ASKED,
@@ -224,6 +256,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.CHARGING, E.RegisterUnreadable): Ignored("a second start reading, asked before an unplug; the first one counts"),
     (P.CHARGING, E.OcmfSigned): _OVER,
     (P.CHARGING, E.StopCommanded): _charging_commanded,
+    (P.CHARGING, E.StartCommanded): _BUSY,
     (P.STOPPING, E.Booted): Ignored("ticks ask for the stop register again"),
     (P.STOPPING, E.Ticked): _ask_stop_when_open,
     (P.STOPPING, E.AuthorizationAnswered): _NOT_ASKED,
@@ -234,6 +267,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.STOPPING, E.RegisterUnreadable): freeze.stop_unreadable,
     (P.STOPPING, E.OcmfSigned): Ignored("signed for an attempt that is being repeated"),
     (P.STOPPING, E.StopCommanded): _DECIDED,
+    (P.STOPPING, E.StartCommanded): _BUSY,
     (P.SIGNING, E.Booted): _VOLATILE,
     (P.SIGNING, E.Ticked): freeze.sign_again_if_late,
     (P.SIGNING, E.AuthorizationAnswered): _NOT_ASKED,
@@ -244,6 +278,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.SIGNING, E.RegisterUnreadable): Ignored("the stop register is read already"),
     (P.SIGNING, E.OcmfSigned): freeze.ocmf_signed,
     (P.SIGNING, E.StopCommanded): _DECIDED,
+    (P.SIGNING, E.StartCommanded): _BUSY,
     (P.SEALING, E.Booted): Ignored("the seal line asks the signer again"),
     (P.SEALING, E.Ticked): Ignored("the seal line asks the signer again"),
     (P.SEALING, E.AuthorizationAnswered): _NOT_ASKED,
@@ -254,6 +289,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.SEALING, E.RegisterUnreadable): _OVER,
     (P.SEALING, E.OcmfSigned): Ignored("the bill is frozen already; a signature asked twice came twice"),
     (P.SEALING, E.StopCommanded): _DECIDED,
+    (P.SEALING, E.StartCommanded): _BUSY,
 }
 HANDLED: tuple[type[events.Event], ...] = (
     E.Booted,
@@ -266,4 +302,5 @@ HANDLED: tuple[type[events.Event], ...] = (
     E.RegisterUnreadable,
     E.OcmfSigned,
     E.StopCommanded,
+    E.StartCommanded,
 )

@@ -9,9 +9,9 @@ import hashlib
 
 from terminal_app import screens as s
 from terminal_app.screens import DeclineWords
-from terminal_app.session import actions, events, start
+from terminal_app.session import actions, events, sale, start
 from terminal_app.session import facts as f
-from terminal_app.session.settlement import new_hold
+from terminal_app.session.hold import new_hold
 from terminal_app.session.state import Session, State, Terms
 from terminal_app.session.turn import Turn
 from terminal_app.session.words import DECLINE_WORDS
@@ -21,7 +21,7 @@ PAYER = CardFacts(brand="", last4="", token="", aid="", label="", entry=EntryMod
 WORD_LETTERS = "ACDEFGHJKLMNPQRTUVWXY34679"  # none that looks like another one
 WORD_LENGTH = 4
 END_LONGEST_MS = 15_000
-CANCELLED, TIMED_OUT = "cancelled", "timed_out"
+CANCELLED, TIMED_OUT, BY_CARD = "cancelled", "timed_out", "by_card"
 
 
 def check_word(hold_id: str) -> str:
@@ -37,9 +37,15 @@ def check_word(hold_id: str) -> str:
 def open_page(turn: Turn, connector: int, session_id: str) -> None:
     """Commit the intent of a hold by phone, then ask for its page."""
     terms = turn.terms
-    hold = new_hold(turn, session_id, connector, terms.config.checkout_gateway, terms.config.policy.hold_minor)
+    gateway = sale.phone_route(turn.state, terms)[0]
+    hold = new_hold(turn, session_id, connector, gateway, sale.hold_minor(turn.state, terms))
     turn.commit(f.AuthorizationIntended(session_id, hold, PAYER))
-    turn.note_settlement(hold.hold_id, answer_due=True)
+    _ask_page(turn, connector, hold.hold_id)
+
+
+def _ask_page(turn: Turn, connector: int, hold_id: str) -> None:
+    terms, hold = turn.terms, turn.state.settlements[hold_id].hold
+    turn.note_settlement(hold_id, answer_due=True)
     label = next(one.label for one in terms.config.connector if one.number == connector)
     station = f"{terms.config.terminal.station} / {label} / {check_word(hold.hold_id)}"
     turn.do(actions.OpenCheckout(hold, station, terms.now.mono_ms + terms.config.policy.authorize_deadline_s * 1000))
@@ -54,10 +60,21 @@ def opened(turn: Turn, connector: int, event: events.Event) -> None:
             turn.note_live(connector, checkout_url=url)
             kind = actions.ExpireCheckout if turn.live(connector).checkout_ends else actions.WatchCheckout
             turn.do(kind(_hold(turn, connector)))
+        case Declined(reason=DeclineReason.UNREACHABLE, code=code) if others := _not_tried(turn, event.hold_id):
+            turn.commit(f.AuthorizationRerouted(event.hold_id, others[0], code or "out of reach"))
+            _ask_page(turn, connector, event.hold_id)
         case Declined(reason=reason, code=code):
             _closed(turn, connector, reason, code, DeclineWords.PHONE_UNREACHABLE)
         case OutcomeUnknown(why=why):
             start.in_doubt(turn, connector, event.hold_id, f"page: {why}")
+
+
+def _not_tried(turn: Turn, hold_id: str) -> list[str]:
+    """Other gateways that can open a page, while somebody still waits for one."""
+    one = turn.state.settlements[hold_id]
+    if turn.live(one.hold.connector).checkout_ends:
+        return []
+    return [name for name in sale.phone_route(turn.state, turn.terms) if name not in (*one.tried, one.hold.gateway)]
 
 
 def answered(turn: Turn, connector: int, event: events.Event) -> None:
@@ -68,7 +85,9 @@ def answered(turn: Turn, connector: int, event: events.Event) -> None:
     match event.outcome:
         case Approved():
             start.approved(turn, connector, event.outcome)
-            if ends and event.hold_id == _hold_id_of(turn, connector):  # paid in that very moment, and nobody waits any more
+            if ends == BY_CARD:  # paid in that very moment: the card that was tapped meanwhile is not asked for money
+                turn.note_live(connector, checkout_ends="")
+            elif ends and event.hold_id == _hold_id_of(turn, connector):  # ... and nobody waits any more
                 start.abort(turn, connector, f.StopReason.TOUCH, f"paid while the page was being ended ({ends})")
                 if ends == TIMED_OUT:
                     turn.then(events.SessionFailed(connector, DeclineWords.PHONE_TIMEOUT, event.hold_id))
@@ -80,15 +99,20 @@ def answered(turn: Turn, connector: int, event: events.Event) -> None:
 
 
 def _closed(turn: Turn, connector: int, reason: DeclineReason, code: str, words: DeclineWords) -> None:
-    """Nothing is held. Who cancelled needs no explanation."""
-    cancelled_by_driver = turn.live(connector).checkout_ends == CANCELLED
+    """Nothing is held. Who cancelled, or tapped a card instead, needs no explanation."""
+    by_driver = turn.live(connector).checkout_ends in (CANCELLED, BY_CARD)
     turn.commit(f.AuthorizationDeclined(_hold_id_of(turn, connector), reason, code))
-    if not cancelled_by_driver:
+    if not by_driver:
         turn.then(events.SessionFailed(connector, words, ""))
 
 
 def cancelled(turn: Turn, connector: int, event: events.Event) -> None:
     _end(turn, connector, CANCELLED)
+
+
+def card_instead(turn: Turn, connector: int) -> None:
+    """A card was tapped while the page was open: the page dies first, then the card may be asked for money."""
+    _end(turn, connector, BY_CARD)
 
 
 def _end(turn: Turn, connector: int, why: str) -> None:
@@ -137,4 +161,5 @@ def page_view(state: State, terms: Terms, session: Session, label: str) -> s.Pay
         check_word=check_word(session.hold_id),
         left_s=max(0, left_ms) // 1000,
         ending=bool(live.checkout_ends),
+        by_card=bool(live.checkout_url) and not live.checkout_ends and sale.takes_cards(state, terms),
     )

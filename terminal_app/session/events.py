@@ -3,7 +3,7 @@
 import msgspec
 
 from terminal_app.screens import Button, DeclineWords
-from terminal_app.session.facts import StopReason
+from terminal_app.session.facts import PastHold, StopReason
 from terminal_app.values import (
     Checkout,
     Declined,
@@ -11,6 +11,7 @@ from terminal_app.values import (
     Fault,
     MeterIdentity,
     MeterValue,
+    MoneyStep,
     Outcome,
     OutcomeUnknown,
     PaymentCard,
@@ -65,14 +66,26 @@ class CheckoutAnswered(msgspec.Struct, frozen=True):
 
 
 class AuthorizationAnswered(msgspec.Struct, frozen=True):
-    """Whether money is held: answer to Authorize; of a page, to WatchCheckout and ExpireCheckout."""
+    """Whether money is held: answer to Authorize; of a page, to WatchCheckout and ExpireCheckout.
+
+    `card` comes back only if certainly nothing was sent (Declined UNREACHABLE): it may be sent elsewhere, or is wiped.
+    """
 
     hold_id: str
     outcome: Outcome
+    card: PaymentCard | None = None
 
 
 class SettlementAnswered(msgspec.Struct, frozen=True):
-    """Answer to the capture or void with this key."""
+    """Answer to the capture, void or refund with this key."""
+
+    hold_id: str
+    key: str
+    outcome: Outcome
+
+
+class IncrementAnswered(msgspec.Struct, frozen=True):
+    """Answer to the Increment with this key."""
 
     hold_id: str
     key: str
@@ -135,6 +148,39 @@ class StopCommanded(msgspec.Struct, frozen=True):
     why: str
 
 
+class StartCommanded(msgspec.Struct, frozen=True):
+    """Office: the driver started from the phone; `held_minor` is already held at `gateway` under `key` as `reference`."""
+
+    connector: int
+    gateway: str
+    key: str
+    reference: str
+    held_minor: int
+    label: str
+    actor: str
+
+
+class SettlementOrdered(msgspec.Struct, frozen=True):
+    """A person: try the next step of a hold at once (`retry`), or release it. `past`: it had become manual."""
+
+    hold_id: str
+    act: str  # "retry" | "release"
+    actor: str
+    reason: str
+    past: PastHold | None = None
+    step: MoneyStep | None = None  # of `past`: the step to repeat verbatim, or None: a new release
+    kind: str = ""  # what `step` is: "capture" | "void" | "refund"
+
+
+class RefundOrdered(msgspec.Struct, frozen=True):
+    """A person: give back `amount_minor` of what was captured."""
+
+    past: PastHold
+    amount_minor: int
+    actor: str
+    reason: str
+
+
 class SessionFailed(msgspec.Struct, frozen=True):
     """From the session machine to the kiosk, within one turn: there will be no charge, tell the driver why."""
 
@@ -154,6 +200,7 @@ Event = (
     | CheckoutAnswered
     | AuthorizationAnswered
     | SettlementAnswered
+    | IncrementAnswered
     | EvseReported
     | MeterReported
     | RegisterRead
@@ -162,6 +209,9 @@ Event = (
     | RecordSigned
     | FaultSeen
     | StopCommanded
+    | StartCommanded
+    | SettlementOrdered
+    | RefundOrdered
     | SessionFailed
 )
 EVENTS: tuple[type[Event], ...] = (
@@ -175,6 +225,7 @@ EVENTS: tuple[type[Event], ...] = (
     CheckoutAnswered,
     AuthorizationAnswered,
     SettlementAnswered,
+    IncrementAnswered,
     EvseReported,
     MeterReported,
     RegisterRead,
@@ -183,5 +234,8 @@ EVENTS: tuple[type[Event], ...] = (
     RecordSigned,
     FaultSeen,
     StopCommanded,
+    StartCommanded,
+    SettlementOrdered,
+    RefundOrdered,
     SessionFailed,
 )

@@ -11,6 +11,7 @@ import msgspec
 from terminal_app.session import facts as f
 from terminal_app.session.state import (
     Finished,
+    Grant,
     Live,
     Phase,
     Seal,
@@ -26,6 +27,7 @@ from terminal_app.session.state import (
 from terminal_app.values import CardFacts, EntryMode, MeterValue, Stamp
 
 replace = msgspec.structs.replace
+GRANTS_KEPT_MS = 31 * 86_400_000
 
 
 def evolve(state: State, fact: f.Fact, at: Stamp) -> State:
@@ -87,6 +89,7 @@ def _opened(state: State, fact: f.SessionOpened, at: Stamp) -> State:
         language=fact.language,
         opened=at,
         plug_deadline_mono_ms=fact.plug_deadline_mono_ms,
+        origin=fact.origin,
     )
     state = replace(
         state,
@@ -106,6 +109,69 @@ def _authorization_intended(state: State, fact: f.AuthorizationIntended, at: Sta
         state,
         settlements=with_item(state.settlements, fact.hold.hold_id, settlement),
         chain=replace(state.chain, next_serial=max(state.chain.next_serial, fact.hold.serial + 1)),
+    )
+
+
+def _rerouted(state: State, fact: f.AuthorizationRerouted, at: Stamp) -> State:
+    one = state.settlements[fact.hold_id]
+    tried = (*one.tried, one.hold.gateway)
+    return _with_settlement(state, fact.hold_id, hold=replace(one.hold, gateway=fact.gateway), tried=tried)
+
+
+def _offline_granted(state: State, fact: f.OfflineGranted, at: Stamp) -> State:
+    one = state.settlements[fact.hold_id]
+    state = _with_settlement(
+        state,
+        fact.hold_id,
+        phase=SettlementPhase.HELD,
+        approved_minor=fact.amount_minor,
+        offline=True,
+        hold=replace(one.hold, gateway=fact.gateway, trace={**one.hold.trace, "offline": "granted"}),
+    )
+    grants = tuple(grant for grant in state.grants if grant.utc_ms > at.utc_ms - GRANTS_KEPT_MS)
+    state = replace(state, grants=(*grants, Grant(one.card.token, at.utc_ms)))
+    session = _session_of(state, one.session_id)
+    assert session is not None
+    return _with_session(state, session, phase=Phase.AUTHORIZED, plug_deadline_mono_ms=fact.plug_deadline_mono_ms)
+
+
+def _kept(state: State, fact: f.HoldKept, at: Stamp) -> State:
+    return _with_settlement(state, fact.hold_id, kept_until_mono_ms=fact.until_mono_ms)
+
+
+def _reused(state: State, fact: f.HoldReused, at: Stamp) -> State:
+    session = _session_of(state, fact.session_id)
+    assert session is not None
+    state = _with_settlement(state, fact.hold_id, session_id=fact.session_id, kept_until_mono_ms=0)
+    return _with_session(
+        state,
+        session,
+        phase=Phase.AUTHORIZED,
+        hold_id=fact.hold_id,
+        card=state.settlements[fact.hold_id].card,
+        plug_deadline_mono_ms=fact.plug_deadline_mono_ms,
+        reused=True,
+    )
+
+
+def _increment_intended(state: State, fact: f.IncrementIntended, at: Stamp) -> State:
+    increments = state.settlements[fact.hold_id].increments + 1
+    state = _with_settlement(state, fact.hold_id, increment=fact.step, increments=increments)
+    return replace(state, chain=replace(state.chain, next_serial=max(state.chain.next_serial, fact.step.serial + 1)))
+
+
+def _increment_ended(state: State, fact: f.IncrementEnded, at: Stamp) -> State:
+    one = state.settlements[fact.hold_id]
+    return _with_settlement(
+        state,
+        fact.hold_id,
+        increment=None,
+        approved_minor=one.approved_minor + fact.added_minor,
+        increment_refused=not fact.added_minor,
+        in_flight=False,
+        next_try_mono_ms=0,
+        tries=0,
+        hold=replace(one.hold, trace={**one.hold.trace, **fact.trace}),
     )
 
 
@@ -232,10 +298,34 @@ def _step_intended(state: State, fact: f.CaptureIntended | f.VoidIntended, at: S
     return replace(state, chain=replace(state.chain, next_serial=max(state.chain.next_serial, fact.step.serial + 1)))
 
 
+def _reopened(state: State, fact: f.SettlementReopened, at: Stamp) -> State:
+    return _from_the_past(state, fact.past, phase=SettlementPhase.HELD)
+
+
+def _refund_intended(state: State, fact: f.RefundIntended, at: Stamp) -> State:
+    why = f"{fact.actor}: {fact.reason}"
+    state = _from_the_past(state, fact.past, phase=SettlementPhase.REFUNDING, step=fact.step, step_reason=why)
+    return replace(state, chain=replace(state.chain, next_serial=max(state.chain.next_serial, fact.step.serial + 1)))
+
+
+def _from_the_past(state: State, past: f.PastHold, **changes: Any) -> State:
+    one = Settlement(
+        hold=past.hold,
+        session_id=past.session_id,
+        card=past.card,
+        phase=SettlementPhase.HELD,
+        approved_minor=past.approved_minor,
+        capture_before_utc_ms=past.capture_before_utc_ms,
+        captured_minor=past.captured_minor,
+        refunded_minor=past.refunded_minor,
+    )
+    return replace(state, settlements=with_item(state.settlements, past.hold.hold_id, replace(one, **changes)))
+
+
 def _hold_ended(state: State, fact: f.HoldEnded, at: Stamp) -> State:
     settlement = state.settlements[fact.hold_id]
     for connector, done in state.finished.items():
-        if done.session.hold_id == fact.hold_id:  # the receipt on the screen tells it
+        if done.session.hold_id == fact.hold_id and not settlement.captured_minor:  # the receipt on the screen tells it
             state = replace(state, finished=with_item(state.finished, connector, replace(done, settled=fact.how)))
     return _with_settlement(
         state,
@@ -267,6 +357,7 @@ def _sealed(state: State, fact: f.Sealed, at: Stamp) -> State:
         hold_minor=hold.approved_minor if hold else 0,
         card=card_text(session.card),
         settled=hold.how if hold else None,
+        offline=hold.offline if hold else False,
     )
     return replace(
         state,
@@ -317,6 +408,12 @@ _STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
     f.TerminalBooted: _booted,
     f.SessionOpened: _opened,
     f.AuthorizationIntended: _authorization_intended,
+    f.AuthorizationRerouted: _rerouted,
+    f.OfflineGranted: _offline_granted,
+    f.HoldKept: _kept,
+    f.HoldReused: _reused,
+    f.IncrementIntended: _increment_intended,
+    f.IncrementEnded: _increment_ended,
     f.CheckoutOpened: _checkout_opened,
     f.AuthorizationApproved: _approved,
     f.AuthorizationDeclined: _declined,
@@ -329,6 +426,8 @@ _STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
     f.CaptureIntended: _step_intended,
     f.VoidIntended: _step_intended,
     f.HoldEnded: _hold_ended,
+    f.RefundIntended: _refund_intended,
+    f.SettlementReopened: _reopened,
     f.SealIntended: _seal_intended,
     f.Sealed: _sealed,
     f.FaultRaised: _fault_raised,

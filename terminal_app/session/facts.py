@@ -33,6 +33,8 @@ class Terminated(enum.Enum):
     CAPTURED = "captured"
     VOIDED = "voided"
     MANUAL = "manual"
+    REFUNDED = "refunded"  # a part or all of what was captured before was given back
+    REFUSED = "refused"  # the gateway gave nothing back; the capture stands
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -61,6 +63,7 @@ class SessionOpened(msgspec.Struct, frozen=True, tag="session_opened"):
     free: bool
     language: str
     plug_deadline_mono_ms: int
+    origin: str = "screen"  # "screen", or "app": started from the driver's phone
 
 
 class AuthorizationIntended(msgspec.Struct, frozen=True, tag="authorization_intended"):
@@ -69,6 +72,54 @@ class AuthorizationIntended(msgspec.Struct, frozen=True, tag="authorization_inte
     session_id: str
     hold: Hold
     card: CardFacts
+
+
+class AuthorizationRerouted(msgspec.Struct, frozen=True, tag="authorization_rerouted"):
+    """Certainly nothing was sent to the gateway asked first: the same hold is asked of another one, with the same card reading."""
+
+    hold_id: str
+    gateway: str
+    why: str
+
+
+class OfflineGranted(msgspec.Struct, frozen=True, tag="offline_granted"):
+    """No gateway could be reached, and the operator's limits allow this card to charge: nothing is held, it will be owed."""
+
+    hold_id: str
+    gateway: str
+    amount_minor: int
+    plug_deadline_mono_ms: int
+
+
+class HoldKept(msgspec.Struct, frozen=True, tag="hold_kept"):
+    """After a failed start the hold waits for the same card until then (this boot's monotonic clock), then it is released."""
+
+    hold_id: str
+    until_mono_ms: int
+
+
+class HoldReused(msgspec.Struct, frozen=True, tag="hold_reused"):
+    """A hold that is live serves another session of the same card: nothing more is asked of the bank."""
+
+    hold_id: str
+    session_id: str
+    plug_deadline_mono_ms: int
+
+
+class IncrementIntended(msgspec.Struct, frozen=True, tag="increment_intended"):
+    """The hold is about to be used up: the gateway is asked to raise it by `step.amount_minor`."""
+
+    hold_id: str
+    step: MoneyStep
+
+
+class IncrementEnded(msgspec.Struct, frozen=True, tag="increment_ended"):
+    """What was added to the hold; 0 = the old limit stands, and why."""
+
+    hold_id: str
+    added_minor: int
+    trace: dict[str, str]
+    detail: str
 
 
 class CheckoutOpened(msgspec.Struct, frozen=True, tag="checkout_opened"):
@@ -181,6 +232,36 @@ class HoldEnded(msgspec.Struct, frozen=True, tag="hold_ended"):
     detail: str
 
 
+class PastHold(msgspec.Struct, frozen=True):
+    """A hold whose record is sealed, as the ledger tells it: what a refund or a second try of its end builds on."""
+
+    hold: Hold
+    session_id: str
+    card: CardFacts
+    approved_minor: int
+    captured_minor: int
+    refunded_minor: int
+    undecided_minor: int = 0  # asked to be given back, and nobody could confirm it
+    capture_before_utc_ms: int | None = None
+
+
+class RefundIntended(msgspec.Struct, frozen=True, tag="refund_intended"):
+    """A person gives back a part or all of what was captured; never above it (I11)."""
+
+    past: PastHold
+    step: MoneyStep
+    actor: str
+    reason: str
+
+
+class SettlementReopened(msgspec.Struct, frozen=True, tag="settlement_reopened"):
+    """A person lets the terminal try the end of a hold again that had become manual; the step follows in the same commit."""
+
+    past: PastHold
+    actor: str
+    reason: str
+
+
 class SealIntended(msgspec.Struct, frozen=True, tag="seal_intended"):
     """A record is about to be signed: its number, its predecessor, and the exact bytes (JWS signing input)."""
 
@@ -231,6 +312,12 @@ Fact = (
     TerminalBooted
     | SessionOpened
     | AuthorizationIntended
+    | AuthorizationRerouted
+    | OfflineGranted
+    | HoldKept
+    | HoldReused
+    | IncrementIntended
+    | IncrementEnded
     | CheckoutOpened
     | AuthorizationApproved
     | AuthorizationDeclined
@@ -243,6 +330,8 @@ Fact = (
     | CaptureIntended
     | VoidIntended
     | HoldEnded
+    | RefundIntended
+    | SettlementReopened
     | SealIntended
     | Sealed
     | FaultRaised

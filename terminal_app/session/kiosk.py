@@ -6,8 +6,8 @@ The reader is armed for a payment only while the offer's own frame is on the gla
 
 import msgspec
 
-from terminal_app.screens import Button, DeclineWords
-from terminal_app.session import actions, checkout, events, presenter, sale, settlement
+from terminal_app.screens import Button, DeclineWords, PayByPhone
+from terminal_app.session import actions, checkout, events, hold, presenter, sale, start
 from terminal_app.session import facts as f
 from terminal_app.session.state import KioskPhase, Phase, State, Terms, without
 from terminal_app.session.turn import Ignored, Impossible, Step, Turn, apply_rule
@@ -43,15 +43,25 @@ def _touched(turn: Turn, event: events.Event) -> None:
             turn.note_kiosk(language=event.value)
         case Button.SELECT if kiosk.phase is KioskPhase.OVERVIEW and event.value.isdecimal():
             if int(event.value) in turn.state.live:
-                turn.note_kiosk(phase=KioskPhase.FOCUSED, connector=int(event.value))
+                turn.note_kiosk(phase=KioskPhase.FOCUSED, connector=int(event.value), hold_minor=0)
         case Button.BACK if several and kiosk.phase is KioskPhase.FOCUSED:
-            turn.note_kiosk(phase=KioskPhase.OVERVIEW)
+            turn.note_kiosk(phase=KioskPhase.OVERVIEW, hold_minor=0)
+        case Button.HOLD if kiosk.phase is KioskPhase.FOCUSED and event.value.isdecimal() and _may_open(turn, connector):
+            choices = sale.hold_choices(turn.terms, connector)
+            if int(event.value) < len(choices):
+                turn.note_kiosk(hold_minor=choices[int(event.value)].amount_minor)
+        case Button.LOWER_HOLD if presenter.lower_hold_minor(turn.state, turn.terms):
+            lower = presenter.lower_hold_minor(turn.state, turn.terms)
+            turn.note_kiosk(phase=KioskPhase.FOCUSED, declined=None, hold_minor=lower, since_mono_ms=now)
         case Button.START if kiosk.phase is KioskPhase.FOCUSED and _may_open(turn, connector):
             if turn.terms.tariffs[connector].is_free:
                 open_session(turn, connector, None)
         case Button.PAY_BY_PHONE if kiosk.phase is KioskPhase.FOCUSED and _offer_is_on_the_glass(turn.state, turn.terms, connector):
             if sale.takes_phones(turn.state, turn.terms):
                 checkout.open_page(turn, connector, _commit_session(turn, connector, free=False))
+        case Button.PAY_BY_PHONE if presenter.phone_may_help(turn.state, turn.terms) and _may_open(turn, connector):
+            turn.note_kiosk(phase=KioskPhase.FOCUSED, declined=None, since_mono_ms=now)
+            checkout.open_page(turn, connector, _commit_session(turn, connector, free=False))
         case Button.CANCEL if phase in (Phase.CHECKOUT, Phase.AUTHORIZED, Phase.STARTING):
             turn.then(events.StopCommanded(connector, f.StopReason.TOUCH, "driver", ""))
         case Button.STOP if phase in (Phase.CHARGING, Phase.STARTING):
@@ -77,6 +87,7 @@ def _back_to_start(turn: Turn) -> None:
         phase=KioskPhase.OVERVIEW if several else KioskPhase.FOCUSED,
         language=turn.terms.config.terminal.languages[0],
         declined=None,
+        hold_minor=0,
         since_mono_ms=turn.terms.now.mono_ms,
     )
 
@@ -109,10 +120,31 @@ def _card_read(turn: Turn, event: events.Event) -> None:
         _same_card(turn, event.card)
         return
     turn.note_kiosk(phase=KioskPhase.FOCUSED, since_mono_ms=turn.terms.now.mono_ms)
+    session = turn.state.sessions.get(kiosk.connector)
+    if session is not None and session.phase is Phase.CHECKOUT and kiosk.card is None:
+        turn.note_kiosk(card=event.card, card_connector=kiosk.connector)
+        checkout.card_instead(turn, kiosk.connector)
+        return
     if not _may_open(turn, kiosk.connector):
         event.card.wipe()
         return
     open_session(turn, kiosk.connector, event.card)
+
+
+def send_waiting_card(turn: Turn) -> None:
+    """A card tapped while a page was open: asked for money once the page has certainly ended unpaid, else forgotten."""
+    kiosk = turn.state.kiosk
+    if kiosk.card is None:
+        return
+    session = turn.state.sessions.get(kiosk.card_connector)
+    if session is not None and session.phase is Phase.CHECKOUT:
+        return
+    turn.note_kiosk(card=None)
+    here = kiosk.phase is KioskPhase.FOCUSED and kiosk.connector == kiosk.card_connector
+    if session is None and here and _may_open(turn, kiosk.card_connector):
+        open_session(turn, kiosk.card_connector, kiosk.card)
+    else:
+        kiosk.card.wipe()
 
 
 def _same_card(turn: Turn, card: PaymentCard) -> None:
@@ -150,9 +182,10 @@ def _decline(turn: Turn, words: DeclineWords, held_minor: int) -> None:
 def _session_failed(turn: Turn, event: events.Event) -> None:
     assert isinstance(event, events.SessionFailed)
     if event.connector == turn.state.kiosk.connector:
-        hold = turn.state.settlements.get(event.hold_id)
-        held = (hold.approved_minor or hold.hold.amount_minor) if hold else 0
+        one = turn.state.settlements.get(event.hold_id)
+        held = (one.approved_minor or one.hold.amount_minor) if one and not one.offline else 0
         _decline(turn, event.words, held)
+        turn.note_kiosk(declined_kept_until_mono_ms=one.kept_until_mono_ms if one else 0)
 
 
 def _may_open(turn: Turn, connector: int) -> bool:
@@ -186,11 +219,16 @@ def open_session(turn: Turn, connector: int, card: PaymentCard | None) -> None:
     session_id = _commit_session(turn, connector, free=card is None)
     if card is None:
         return
+    if live := hold.reusable(turn.state, card.facts.token):
+        card.wipe()
+        start.reuse(turn, connector, live, session_id)
+        return
     terms = turn.terms
-    hold = settlement.new_hold(turn, session_id, connector, terms.config.tap_gateway, card.amount_minor)
-    turn.commit(f.AuthorizationIntended(session_id, hold, card.facts))
-    turn.note_settlement(hold.hold_id, answer_due=True)
-    turn.do(actions.Authorize(hold, card, terms.now.mono_ms + terms.config.policy.authorize_deadline_s * 1000))
+    route = sale.card_route(turn.state, terms, card.facts.brand) or terms.config.card_gateways(card.facts.brand)
+    asked = hold.new_hold(turn, session_id, connector, route[0], card.amount_minor)
+    turn.commit(f.AuthorizationIntended(session_id, asked, card.facts))
+    turn.note_settlement(asked.hold_id, answer_due=True)
+    turn.do(actions.Authorize(asked, card, terms.now.mono_ms + terms.config.policy.authorize_deadline_s * 1000))
 
 
 # --- time ------------------------------------------------------------------------------------------------------------
@@ -242,7 +280,9 @@ def _wanted_request(state: State, terms: Terms) -> CardRequest | None:
     if kiosk.phase is not KioskPhase.FOCUSED:
         return None
     connector = kiosk.connector
-    pay = sale.takes_cards(state, terms) and _offer_is_on_the_glass(state, terms, connector)
+    pay = sale.takes_cards(state, terms) and (
+        _offer_is_on_the_glass(state, terms, connector) or _page_is_on_the_glass(state, terms, connector)
+    )
     identify = any(
         one.phase is Phase.CHARGING
         and one.card is not None
@@ -256,7 +296,7 @@ def _wanted_request(state: State, terms: Terms) -> CardRequest | None:
     terminal = terms.config.terminal
     return CardRequest(
         pay=pay,
-        amount_minor=terms.config.policy.hold_minor if pay else 0,
+        amount_minor=_amount_on_the_glass(state, terms, connector) if pay else 0,
         currency=terminal.currency,
         country=numeric_country(terminal.country),
         utc_ms=terms.now.utc_ms,
@@ -273,6 +313,20 @@ def _offer_is_on_the_glass(state: State, terms: Terms, connector: int) -> bool:
         and not terms.tariffs[connector].is_free
         and state.kiosk.shown == presenter.meaning(state, terms)
     )
+
+
+def _page_is_on_the_glass(state: State, terms: Terms, connector: int) -> bool:
+    """A page for the phone is open and shown: a card may be tapped instead."""
+    session = state.sessions.get(connector)
+    if session is None or session.phase is not Phase.CHECKOUT or state.kiosk.shown != presenter.meaning(state, terms):
+        return False
+    view = presenter.view_of(state, terms)
+    return isinstance(view, PayByPhone) and view.by_card
+
+
+def _amount_on_the_glass(state: State, terms: Terms, connector: int) -> int:
+    session = state.sessions.get(connector)
+    return sale.hold_minor(state, terms) if session is None else state.settlements[session.hold_id].hold.amount_minor
 
 
 P, E = KioskPhase, events

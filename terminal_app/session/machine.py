@@ -4,9 +4,9 @@
 6. the seal line is filled  7. the reader is armed for what is now on the glass.
 """
 
-from terminal_app.session import charge, events, kiosk, sealing, settlement
+from terminal_app.session import charge, events, kiosk, orders, sealing, settlement
 from terminal_app.session import facts as f
-from terminal_app.session.actions import EvseWish, ReaderWish
+from terminal_app.session.actions import Authorize, EvseWish, ReaderWish
 from terminal_app.session.evolve import evolve
 from terminal_app.session.state import Phase, SettlementPhase, State, Terms, fault_key
 from terminal_app.session.turn import Turn
@@ -21,9 +21,19 @@ def decide(state: State, event: events.Event, terms: Terms) -> Turn:
     _react(turn, event)
     while turn.follow_ons:
         _react(turn, turn.follow_ons.popleft())
+    kiosk.send_waiting_card(turn)
     sealing.fill(turn)
     kiosk.arm(turn)
+    _wipe_what_is_not_sent(turn, event)
     return turn
+
+
+def _wipe_what_is_not_sent(turn: Turn, event: events.Event) -> None:
+    """A card that came back unsent is sent to another gateway by this turn, or forgotten."""
+    if isinstance(event, events.AuthorizationAnswered) and event.card is not None:
+        sent = any(isinstance(one, Authorize) and one.card is event.card for one in turn.actions)
+        if not sent:
+            event.card.wipe()
 
 
 def _react(turn: Turn, event: events.Event) -> None:
@@ -40,6 +50,12 @@ def _react(turn: Turn, event: events.Event) -> None:
         kiosk.decide(turn, event)
     if kind in sealing.HANDLED:
         sealing.decide(turn, event)
+    if isinstance(event, events.RefundOrdered):
+        orders.refund(turn, event)
+    elif isinstance(event, events.SettlementOrdered) and event.past is not None:
+        orders.ordered(turn, event)
+    elif isinstance(event, events.Ticked):
+        settlement.watch_overdue(turn)
 
 
 def _note_telemetry(turn: Turn, event: events.Event) -> None:
@@ -81,7 +97,7 @@ def _connectors(state: State, event: events.Event) -> tuple[int, ...]:
             return tuple(one.connector for one in state.sessions.values() if one.session_id == session_id)
         case events.EvseReported(connector=connector) | events.MeterReported(connector=connector):
             return (connector,)
-        case events.StopCommanded(connector=connector):
+        case events.StopCommanded(connector=connector) | events.StartCommanded(connector=connector):
             return (connector,) if connector in state.live else ()
     return ()
 
@@ -94,7 +110,11 @@ def _holds(state: State, event: events.Event) -> tuple[str, ...]:
         case events.AuthorizationAnswered(hold_id=hold_id) | events.CheckoutAnswered(hold_id=hold_id):
             hold = state.settlements.get(hold_id)
             return (hold_id,) if hold is not None and hold.phase is not SettlementPhase.ASKED else ()
-        case events.SettlementAnswered(hold_id=hold_id):
+        case (
+            events.SettlementAnswered(hold_id=hold_id)
+            | events.IncrementAnswered(hold_id=hold_id)
+            | events.SettlementOrdered(hold_id=hold_id)
+        ):
             return (hold_id,) if hold_id in state.settlements else ()
     return ()
 

@@ -15,6 +15,20 @@ from terminal_app.values import Pilot
 
 METER_LOST_AFTER_MS = 5_000
 MISREAD_SHOW_MS = 4_000
+LOWER_HELPS = (
+    s.DeclineWords.AUTHENTICATION_WANTED,
+    s.DeclineWords.LIMIT_EXCEEDED,
+    s.DeclineWords.INSUFFICIENT_FUNDS,
+)
+PHONE_HELPS = (
+    *LOWER_HELPS,
+    s.DeclineWords.REFUSED,
+    s.DeclineWords.CARD_INVALID,
+    s.DeclineWords.CARD_NOT_SUPPORTED,
+    s.DeclineWords.CARD_REFUSED,
+    s.DeclineWords.BANK_UNREACHABLE,
+    s.DeclineWords.OFFLINE_REFUSED,
+)
 MONEY = {
     None: s.MoneyWords.SETTLING,
     Terminated.CAPTURED: s.MoneyWords.CAPTURED,
@@ -47,17 +61,18 @@ def meaning(state: State, terms: Terms) -> str:
     name = type(view).__name__
     match view:
         case s.Offer():
-            parts: object = (view.connector, view.free, view.hold_minor, view.vat_percent, view.prices, view.by_card, view.by_phone)
+            ways = (view.by_card, view.by_phone, view.offline)
+            parts: object = (view.connector, view.free, view.hold_minor, view.vat_percent, view.prices, ways, view.choices)
         case s.Overview():
             parts = tuple(tile.connector for tile in view.tiles)
         case s.NotForSale() | s.OutOfService():
             parts = view.reason
         case s.DeclinedView():
-            parts = (view.connector, view.reason)
+            parts = (view.connector, view.reason, view.by_phone, view.lower_hold_minor)
         case s.BankWait() | s.PlugIn() | s.ReadingCard():
             parts = view.connector
         case s.PayByPhone():
-            parts = (view.connector, view.check_word, view.url, view.ending)
+            parts = (view.connector, view.check_word, view.url, view.ending, view.by_card)
         case s.Charging():
             session = state.sessions[view.connector]
             parts = (session.session_id, view.phase is s.ChargePhase.STOPPING)
@@ -72,7 +87,15 @@ def view_of(state: State, terms: Terms) -> s.View:
     label = _label(terms, connector)
     if kiosk.phase is KioskPhase.DECLINED and kiosk.declined is not None:
         left_ms = declined_show_ms(kiosk, terms.config.policy) - (terms.now.mono_ms - kiosk.since_mono_ms)
-        return s.DeclinedView(connector, kiosk.declined, kiosk.declined_hold_minor, max(0, left_ms // 1000))
+        return s.DeclinedView(
+            connector=connector,
+            reason=kiosk.declined,
+            held_minor=kiosk.declined_hold_minor,
+            back_in_s=max(0, left_ms // 1000),
+            by_phone=phone_may_help(state, terms),
+            lower_hold_minor=lower_hold_minor(state, terms),
+            kept_s=max(0, kiosk.declined_kept_until_mono_ms - terms.now.mono_ms) // 1000,
+        )
     if kiosk.phase is KioskPhase.READING:
         return s.ReadingCard(connector)
     if kiosk.phase is KioskPhase.OVERVIEW and (state.sessions or sale.out_of_service(state, terms) is None):
@@ -86,6 +109,20 @@ def view_of(state: State, terms: Terms) -> s.View:
     if reason := sale.not_for_sale(state, terms, connector):
         return s.NotForSale(connector, label, reason, several=len(terms.config.connector) > 1)
     return _offer(state, terms, connector, label)
+
+
+def phone_may_help(state: State, terms: Terms) -> bool:
+    """After this refusal the driver's phone is worth a try: the bank can ask its customer there, or another one pays."""
+    kiosk = state.kiosk
+    on_glass = kiosk.phase is KioskPhase.DECLINED and kiosk.declined in PHONE_HELPS and kiosk.connector not in state.sessions
+    return on_glass and sale.not_for_sale(state, terms, kiosk.connector) is None and sale.takes_phones(state, terms)
+
+
+def lower_hold_minor(state: State, terms: Terms) -> int:
+    """The lower hold that may pass after this refusal, 0 = none."""
+    kiosk, lower = state.kiosk, terms.config.policy.lower_hold_minor
+    helps = kiosk.phase is KioskPhase.DECLINED and kiosk.declined in LOWER_HELPS
+    return lower if helps and lower < sale.hold_minor(state, terms) else 0
 
 
 def declined_show_ms(kiosk: Kiosk, policy: PolicySection) -> int:
@@ -122,12 +159,14 @@ def _offer(state: State, terms: Terms, connector: int, label: str) -> s.Offer:
         prices=price_lines(tariff),
         vat_percent=vat_percent_text(tariff),
         free=tariff.is_free,
-        hold_minor=0 if tariff.is_free else terms.config.policy.hold_minor,
+        hold_minor=0 if tariff.is_free else sale.hold_minor(state, terms),
         plugged=live.evse is not None and live.evse.pilot is not Pilot.A,
         card_ready=request is not None and request.pay,
         several=len(terms.config.connector) > 1,
         by_card=sale.takes_cards(state, terms),
         by_phone=not tariff.is_free and sale.takes_phones(state, terms),
+        choices=sale.hold_choices(terms, connector),
+        offline=not tariff.is_free and sale.offline_only(state, terms),
     )
 
 
@@ -144,7 +183,7 @@ def _of_session(state: State, terms: Terms, session: Session, label: str) -> s.V
         case Phase.AUTHORIZED:
             left_s = max(0, session.plug_deadline_mono_ms - now) // 1000
             held = hold.approved_minor if hold else 0
-            return s.PlugIn(session.connector, label, held, card_text(session.card), left_s)
+            return s.PlugIn(session.connector, label, held, card_text(session.card), left_s, session.reused)
         case _:
             return _charging(state, terms, session, label)
 
@@ -188,6 +227,12 @@ def _phase(state: State, terms: Terms, session: Session) -> s.ChargePhase:
     return s.ChargePhase.CHARGING if live.granted else s.ChargePhase.STARTING
 
 
+def _money(done: Finished) -> s.MoneyWords:
+    if done.session.free:
+        return s.MoneyWords.FREE
+    return s.MoneyWords.RECEIVABLE if done.offline and done.settled is None else MONEY[done.settled]
+
+
 def _receipt(terms: Terms, done: Finished, label: str) -> s.Receipt:
     session, bill = done.session, done.session.bill
     assert bill is not None and session.start is not None and session.stop_reason is not None
@@ -204,7 +249,7 @@ def _receipt(terms: Terms, done: Finished, label: str) -> s.Receipt:
         meter_stop_wh=bill.stop.energy_wh,
         meter_serial=bill.stop.serial,
         hold_minor=done.hold_minor,
-        money=s.MoneyWords.FREE if session.free else MONEY[done.settled],
+        money=_money(done),
         stop=s.StopWords(session.stop_reason.value),
         card=done.card,
         qr=f"{terms.config.office.receipt_url.rstrip('/')}/r/{bill.receipt_code}",

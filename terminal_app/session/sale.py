@@ -1,9 +1,12 @@
 """What a connector can be sold as right now, and what is out of order. One place answers, for rules and screens. PURE."""
 
-from terminal_app.screens import NotForSaleReason, OutOfServiceReason
+from terminal_app.billing.tariff import dearest_second_price
+from terminal_app.config import AccountSection
+from terminal_app.screens import HoldChoice, NotForSaleReason, OutOfServiceReason
 from terminal_app.session import gate
-from terminal_app.session.state import State, Terms
-from terminal_app.values import ClockState, Device, Pilot
+from terminal_app.session.bill import margin_minor, most_minor
+from terminal_app.session.state import State, Terms, fault_key
+from terminal_app.values import ClockState, Device, Fault, Pilot
 
 _OUT_OF_SERVICE = {
     Device.LEDGER: OutOfServiceReason.LEDGER,
@@ -41,15 +44,70 @@ def not_for_sale(state: State, terms: Terms, connector: int) -> NotForSaleReason
     if terms.tariffs[connector].needs_clock and terms.now.clock is ClockState.UNKNOWN:
         return NotForSaleReason.CLOCK
     if not terms.tariffs[connector].is_free and not takes_cards(state, terms) and not takes_phones(state, terms):
-        return NotForSaleReason.READER if terms.config.tap_gateway else NotForSaleReason.GATEWAY
+        by_card = any(well(state, name) for name in terms.config.tap_gateways)
+        return NotForSaleReason.READER if by_card else NotForSaleReason.GATEWAY
     return None
 
 
+def well(state: State, gateway: str) -> bool:
+    """The gateway answers, as far as anybody knows."""
+    return fault_key(Fault(Device.GATEWAY, 0, gateway)) not in state.faults
+
+
 def takes_cards(state: State, terms: Terms) -> bool:
-    """A card can be tapped now: there is a gateway for it, and the reader works."""
-    return bool(terms.config.tap_gateway) and all(fault.device is not Device.READER for fault in state.faults.values())
+    """A card can be tapped now: the reader works, and some gateway answers (or some cards may charge without theirs)."""
+    if any(fault.device is Device.READER for fault in state.faults.values()):
+        return False
+    return any(well(state, name) for name in terms.config.tap_gateways) or offline_only(state, terms)
+
+
+def offline_only(state: State, terms: Terms) -> bool:
+    """No gateway for cards answers, but cards of an account may charge on what was set aside or on the operator's risk."""
+    names = terms.config.tap_gateways
+    return any(_alone(terms, name) for name in names) and not any(well(state, name) for name in names)
+
+
+def _alone(terms: Terms, gateway: str) -> bool:
+    """Whether cards of this gateway may charge while it cannot be reached."""
+    section = terms.config.gateway[gateway]
+    return isinstance(section, AccountSection) and terms.config.offline is not None
+
+
+def card_route(state: State, terms: Terms, brand: str) -> tuple[str, ...]:
+    """Gateways to ask for a card of this brand, in order: those that answer, then those whose cards may charge alone."""
+    names = terms.config.card_gateways(brand)
+    answering = tuple(name for name in names if well(state, name))
+    return answering + tuple(name for name in names if name not in answering and _alone(terms, name))
 
 
 def takes_phones(state: State, terms: Terms) -> bool:
-    """A page for the driver's phone can be opened now: there is a gateway for it, and it answers."""
-    return bool(terms.config.checkout_gateway) and all(fault.device is not Device.GATEWAY for fault in state.faults.values())
+    """A page for the driver's phone can be opened now: some gateway for it answers."""
+    return bool(phone_route(state, terms))
+
+
+def phone_route(state: State, terms: Terms) -> tuple[str, ...]:
+    """Gateways that can open a page now, in order."""
+    return tuple(name for name in terms.config.phone_gateways if well(state, name))
+
+
+def hold_minor(state: State, terms: Terms) -> int:
+    """What is held for the person at the screen: as chosen, else the operator's amount."""
+    return state.kiosk.hold_minor or terms.config.policy.hold_minor
+
+
+def hold_choices(terms: Terms, connector: int) -> tuple[HoldChoice, ...]:
+    """What the driver may choose to have held here, lowest first; empty = no choice.
+
+    So much energy costs at most its dearest price and the session's fixed price, and the charge stops before the hold is
+    used up: the amount for an energy covers both. Only prices by energy can be foretold.
+    """
+    policy, tariff = terms.config.policy, terms.tariffs[connector]
+    if tariff.is_free or not (policy.hold_choices_minor or policy.hold_choices_kwh):
+        return ()
+    found = {amount: HoldChoice(amount) for amount in (policy.hold_minor, *policy.hold_choices_minor)}
+    max_power_w = next(one.max_power_w for one in terms.config.connector if one.number == connector)
+    if dearest_second_price(tariff) == 0:
+        for kwh in policy.hold_choices_kwh:
+            amount = most_minor(tariff, kwh * 1000) + margin_minor(tariff, max_power_w)
+            found[amount] = HoldChoice(amount, kwh * 1000)
+    return tuple(found[amount] for amount in sorted(found))

@@ -51,14 +51,14 @@ def fill(turn: Turn) -> None:
             _intend(turn, "session", session.session_id, _session_payload(turn, session))
             return
     for settlement in turn.state.settlements.values():
-        if settlement.phase is SettlementPhase.ENDED and settlement.hold.connector not in _still_sealing(turn, settlement):
+        if settlement.phase is SettlementPhase.ENDED and not _still_sealing(turn, settlement):
             _intend(turn, "settlement", settlement.hold.hold_id, _settlement_payload(turn, settlement))
             return
 
 
-def _still_sealing(turn: Turn, settlement: Settlement) -> tuple[int, ...]:
+def _still_sealing(turn: Turn, settlement: Settlement) -> bool:
     """The bill's record comes before the record of its money."""
-    return tuple(one.connector for one in turn.state.sessions.values() if one.session_id == settlement.session_id)
+    return any(one.session_id == settlement.session_id for one in turn.state.sessions.values())
 
 
 def _intend(turn: Turn, record_type: str, subject: str, payload: dict[str, object]) -> None:

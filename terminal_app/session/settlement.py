@@ -1,17 +1,21 @@
 """Settlement machine: the money's own life, from the asked hold to exactly one end. PURE. Money moves by its actions.
 
 ASKED -> HELD | (declined: gone) | unknown: VOIDING -> CAPTURING | VOIDING -> ENDED (captured, voided, manual) -> sealed.
-Every step is intended (committed with its serial and key) before it is sent, repeated with the same serial and key until
-answered, at a bounded rate, and becomes manual after its deadline. It never delays a driver nor blocks a connector.
+A sealed end may be followed by others, ordered by a person (`orders`): REFUNDING after a capture, CAPTURING or VOIDING again
+after `manual`; each ends in a record of its own. Every step is intended (committed with its serial and key) before it is
+sent, repeated with the same serial and key until answered, at a bounded rate, and becomes manual after its deadline. It
+never delays a driver nor blocks a connector.
 """
 
-import hashlib
+from collections.abc import Callable
 
-from terminal_app.session import actions, events
+import msgspec
+
+from terminal_app.session import actions, events, hold
 from terminal_app.session import facts as f
-from terminal_app.session.state import Settlement, SettlementPhase, Terms
+from terminal_app.session.state import Phase, Settlement, SettlementPhase, fault_key
 from terminal_app.session.turn import Ignored, Impossible, Step, Turn, apply_rule
-from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold, MoneyStep, OutcomeUnknown
+from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Device, Fault, Hold, MoneyStep, OutcomeUnknown
 
 MAX_IN_FLIGHT = 4
 LONGEST_PAUSE_S = 3600
@@ -20,50 +24,60 @@ ANSWER_LONGEST_MS = 60_000  # and its answer be on its way back
 IN_DOUBT = (DeclineReason.UNREACHABLE,)  # a refusal that says nothing about the money: ask again
 
 
-def operation_key(terms: Terms, hold_id: str, operation: str) -> str:
-    """Idempotency key, H(terminal, hold, operation): the same for every repetition and after every reboot (I8)."""
-    return hashlib.sha256(f"{terms.config.terminal.id}/{terms.chain_id}/{hold_id}/{operation}".encode()).hexdigest()[:32]
-
-
-def new_hold(turn: Turn, session_id: str, connector: int, gateway: str, amount_minor: int) -> Hold:
-    """How the hold of a session is named: the same for the same session, whenever it is asked for."""
-    terms = turn.terms
-    hold_id = hashlib.sha256(f"{terms.chain_id}/{session_id}/hold".encode()).hexdigest()[:32]
-    return Hold(
-        hold_id=hold_id,
-        gateway=gateway,
-        serial=turn.state.chain.next_serial,
-        utc_ms=terms.now.utc_ms,
-        amount_minor=amount_minor,
-        currency=terms.config.terminal.currency,
-        connector=connector,
-        key=operation_key(terms, hold_id, "authorize"),
-    )
-
-
 def intend_capture(turn: Turn, hold_id: str, amount_minor: int) -> None:
     """Commit to take `amount_minor` (I1: never above what is held)."""
     settlement = turn.state.settlements[hold_id]
     assert settlement.phase is SettlementPhase.HELD, settlement.phase
     assert 0 < amount_minor <= settlement.approved_minor, (amount_minor, settlement.approved_minor)
-    turn.commit(f.CaptureIntended(hold_id, _step(turn, hold_id, "capture", amount_minor)))
+    hold.give_up_increment(turn, hold_id, "the charge ended before it was answered")
+    turn.commit(f.CaptureIntended(hold_id, hold.new_step(turn, hold_id, "capture", amount_minor)))
 
 
 def intend_void(turn: Turn, hold_id: str, reason: str) -> None:
     """Commit to release the hold, or to reverse one of unknown outcome."""
     settlement = turn.state.settlements[hold_id]
     assert settlement.phase in (SettlementPhase.HELD, SettlementPhase.ASKED), settlement.phase
+    hold.give_up_increment(turn, hold_id, "the hold is released")
     amount = settlement.approved_minor or settlement.hold.amount_minor
-    turn.commit(f.VoidIntended(hold_id, _step(turn, hold_id, "void", amount), reason))
+    turn.commit(f.VoidIntended(hold_id, hold.new_step(turn, hold_id, "void", amount), reason))
 
 
-def _step(turn: Turn, hold_id: str, operation: str, amount_minor: int) -> MoneyStep:
-    return MoneyStep(
-        serial=turn.state.chain.next_serial,
-        utc_ms=turn.terms.now.utc_ms,
-        amount_minor=amount_minor,
-        key=operation_key(turn.terms, hold_id, operation),
-    )
+# --- a live hold -----------------------------------------------------------------------------------------------------
+
+
+def _held(turn: Turn, hold_id: str, event: events.Event) -> None:
+    """A hold that serves no session waits for its card for a while, then it is released; after a restart at once."""
+    one = turn.state.settlements[hold_id]
+    if hold.session_of(turn.state, hold_id) is None:
+        if isinstance(event, events.Booted) or turn.terms.now.mono_ms >= one.kept_until_mono_ms:
+            intend_void(turn, hold_id, "nobody came back to it")
+    elif isinstance(event, events.Booted):
+        hold.give_up_increment(turn, hold_id, "the terminal was restarted")
+    elif one.increment is not None:
+        hold.send_increment(turn, hold_id)
+
+
+def _ordered_on_held(turn: Turn, hold_id: str, event: events.Event) -> None:
+    """A person releases a live hold: what waits for the plug ends with it. A running charge must be stopped first."""
+    assert isinstance(event, events.SettlementOrdered)
+    session = hold.session_of(turn.state, hold_id)
+    if event.act != "release":
+        return
+    if session is None:
+        intend_void(turn, hold_id, f"released by {event.actor}: {event.reason}")
+    elif session.phase in (Phase.AUTHORIZED, Phase.STARTING):
+        turn.then(events.StopCommanded(session.connector, f.StopReason.REMOTE, event.actor, event.reason))
+
+
+# --- steps until they are answered -----------------------------------------------------------------------------------
+
+
+def _retry_ordered(turn: Turn, hold_id: str, event: events.Event) -> None:
+    """A person does not want to wait for the pause to end."""
+    assert isinstance(event, events.SettlementOrdered)
+    if event.act == "retry":
+        turn.note_settlement(hold_id, next_try_mono_ms=0)
+        _send_when_due(turn, hold_id, event)
 
 
 def decide(turn: Turn, hold_id: str, event: events.Event) -> None:
@@ -90,9 +104,7 @@ def _send_when_due(turn: Turn, hold_id: str, event: events.Event) -> None:
         return
     tries = one.tries + 1
     turn.note_settlement(hold_id, in_flight=True, tries=tries, first_try_mono_ms=one.first_try_mono_ms or now.mono_ms)
-    step = MoneyStep(one.step.serial, one.step.utc_ms, one.step.amount_minor, one.step.key, attempt=tries)
-    kind = actions.Capture if one.phase is SettlementPhase.CAPTURING else actions.Void
-    turn.do(kind(one.hold, step))
+    turn.do(_ACTIONS[one.phase](one.hold, msgspec.structs.replace(one.step, attempt=tries)))
 
 
 def _answered(turn: Turn, hold_id: str, event: events.Event) -> None:
@@ -101,23 +113,23 @@ def _answered(turn: Turn, hold_id: str, event: events.Event) -> None:
     assert one.step is not None
     if event.key != one.step.key:
         return  # an answer to a step of an earlier process: this one is asked again by itself
-    capturing = one.phase is SettlementPhase.CAPTURING
+    voiding = one.phase is SettlementPhase.VOIDING
     match event.outcome:
-        case Approved(amount_minor=amount, trace=trace) if capturing and amount != one.step.amount_minor:
-            why = f"asked to capture {one.step.amount_minor}, the gateway says it took {amount}"
+        case Approved(amount_minor=amount, trace=trace) if not voiding and amount != one.step.amount_minor:
+            why = f"asked to {_operation(one)} {one.step.amount_minor}, the gateway says {amount}"
             turn.commit(f.HoldEnded(hold_id, f.Terminated.MANUAL, amount, trace, why))
-        case Approved(trace=trace) if not capturing and _may_still_arrive(turn, one, trace):
+        case Approved(trace=trace) if voiding and _may_still_arrive(turn, one, trace):
             _try_later(turn, one)
         case Approved(amount_minor=amount, trace=trace):
-            how = f.Terminated.CAPTURED if capturing else f.Terminated.VOIDED
-            turn.commit(f.HoldEnded(hold_id, how, amount if capturing else 0, trace, one.step_reason))
+            turn.commit(f.HoldEnded(hold_id, _ENDS[one.phase], 0 if voiding else amount, trace, one.step_reason))
         case Declined(reason=reason) if reason in IN_DOUBT:
             _try_later(turn, one)
-        case Declined(reason=DeclineReason.TOO_LATE, code=code) if not capturing:
+        case Declined(reason=DeclineReason.TOO_LATE, code=code) if voiding:
             turn.commit(f.HoldEnded(hold_id, f.Terminated.VOIDED, 0, {}, f"the hold had ended already ({code})"))
         case Declined(reason=reason, code=code):
+            how = f.Terminated.REFUSED if one.phase is SettlementPhase.REFUNDING else f.Terminated.MANUAL
             why = f"{_operation(one)} refused: {reason.value} ({code})"
-            turn.commit(f.HoldEnded(hold_id, f.Terminated.MANUAL, 0, {}, why))
+            turn.commit(f.HoldEnded(hold_id, how, 0, {}, why))
         case OutcomeUnknown():
             _try_later(turn, one)
 
@@ -143,14 +155,40 @@ def _try_later(turn: Turn, one: Settlement) -> None:
     turn.note_settlement(one.hold.hold_id, in_flight=False, next_try_mono_ms=turn.terms.now.mono_ms + pause_s * 1000)
 
 
+def overdue(one: Settlement, now_utc_ms: int, settle_deadline_s: int) -> bool:
+    """Half of the time is gone in which this step can succeed: its deadline, or the end of the hold if that comes first."""
+    if one.step is None or one.phase is SettlementPhase.ENDED:
+        return False
+    latest_ms = one.step.utc_ms + settle_deadline_s * 1000
+    if one.phase is SettlementPhase.CAPTURING and one.capture_before_utc_ms is not None:
+        latest_ms = min(latest_ms, one.capture_before_utc_ms)
+    return now_utc_ms - one.step.utc_ms > (latest_ms - one.step.utc_ms) // 2
+
+
+def watch_overdue(turn: Turn) -> None:
+    """One alarm for all: raised while a capture, release or refund is overdue."""
+    deadline_s, now = turn.terms.config.policy.settle_deadline_s, turn.terms.now.utc_ms
+    late = [hold_id for hold_id, one in turn.state.settlements.items() if overdue(one, now, deadline_s)]
+    fault = Fault(Device.SETTLEMENT, 0, "overdue", f"{len(late)} without an end for too long, first {late[0]}" if late else "")
+    if bool(late) != (fault_key(fault) in turn.state.faults):
+        turn.then(events.FaultSeen(fault, bool(late)))
+
+
 def _operation(one: Settlement) -> str:
-    return "capture" if one.phase is SettlementPhase.CAPTURING else "release"
+    return {SettlementPhase.CAPTURING: "capture", SettlementPhase.REFUNDING: "refund"}.get(one.phase, "release")
 
 
 P, E = SettlementPhase, events
+_ACTIONS: dict[SettlementPhase, Callable[[Hold, MoneyStep], actions.Action]] = {
+    P.CAPTURING: actions.Capture,
+    P.VOIDING: actions.Void,
+    P.REFUNDING: actions.Refund,
+}
+_ENDS = {P.CAPTURING: f.Terminated.CAPTURED, P.VOIDING: f.Terminated.VOIDED, P.REFUNDING: f.Terminated.REFUNDED}
 _WITH_SESSION = Ignored("the session of this hold decides")
 _NOTHING_SENT = Impossible("no step was sent for this hold in this state")
 _ONE_PAGE = Impossible("a page is opened once, before it can be paid")
+_GIVEN_UP = Ignored("the charge has ended meanwhile: what was added is not used")
 _TOLD_TWICE = Ignored("the hold has ended; its own answer was known before, for no reversal overtakes it")
 
 RULES: dict[tuple[SettlementPhase, type[events.Event]], Step | Ignored | Impossible] = {
@@ -159,26 +197,43 @@ RULES: dict[tuple[SettlementPhase, type[events.Event]], Step | Ignored | Impossi
     (P.ASKED, E.AuthorizationAnswered): _WITH_SESSION,
     (P.ASKED, E.CheckoutAnswered): _WITH_SESSION,
     (P.ASKED, E.SettlementAnswered): _NOTHING_SENT,
-    (P.HELD, E.Booted): _WITH_SESSION,
-    (P.HELD, E.Ticked): _WITH_SESSION,
+    (P.ASKED, E.IncrementAnswered): _NOTHING_SENT,
+    (P.ASKED, E.SettlementOrdered): Ignored("the bank's answer decides; then it can be released"),
+    (P.HELD, E.Booted): _held,
+    (P.HELD, E.Ticked): _held,
     (P.HELD, E.AuthorizationAnswered): Impossible("one answer per authorization"),
     (P.HELD, E.CheckoutAnswered): _ONE_PAGE,
     (P.HELD, E.SettlementAnswered): _NOTHING_SENT,
+    (P.HELD, E.IncrementAnswered): hold.increment_answered,
+    (P.HELD, E.SettlementOrdered): _ordered_on_held,
     (P.CAPTURING, E.Booted): _send_when_due,
     (P.CAPTURING, E.Ticked): _send_when_due,
     (P.CAPTURING, E.AuthorizationAnswered): Impossible("one answer per authorization"),
     (P.CAPTURING, E.CheckoutAnswered): _ONE_PAGE,
     (P.CAPTURING, E.SettlementAnswered): _answered,
+    (P.CAPTURING, E.IncrementAnswered): _GIVEN_UP,
+    (P.CAPTURING, E.SettlementOrdered): _retry_ordered,
     (P.VOIDING, E.Booted): _send_when_due,
     (P.VOIDING, E.Ticked): _send_when_due,
     (P.VOIDING, E.AuthorizationAnswered): _late_answer,
     (P.VOIDING, E.CheckoutAnswered): _late_answer,
     (P.VOIDING, E.SettlementAnswered): _answered,
+    (P.VOIDING, E.IncrementAnswered): _GIVEN_UP,
+    (P.VOIDING, E.SettlementOrdered): _retry_ordered,
+    (P.REFUNDING, E.Booted): _send_when_due,
+    (P.REFUNDING, E.Ticked): _send_when_due,
+    (P.REFUNDING, E.AuthorizationAnswered): _TOLD_TWICE,
+    (P.REFUNDING, E.CheckoutAnswered): _TOLD_TWICE,
+    (P.REFUNDING, E.SettlementAnswered): _answered,
+    (P.REFUNDING, E.IncrementAnswered): _GIVEN_UP,
+    (P.REFUNDING, E.SettlementOrdered): _retry_ordered,
     (P.ENDED, E.Booted): Ignored("only its record is missing; the seal line sees to it"),
     (P.ENDED, E.Ticked): Ignored("only its record is missing; the seal line sees to it"),
     (P.ENDED, E.AuthorizationAnswered): _TOLD_TWICE,
     (P.ENDED, E.CheckoutAnswered): _TOLD_TWICE,
     (P.ENDED, E.SettlementAnswered): Ignored("a second answer to a repeated step; the first one ended the hold"),
+    (P.ENDED, E.IncrementAnswered): _GIVEN_UP,
+    (P.ENDED, E.SettlementOrdered): Ignored("its record is not sealed yet; orders about an end come after it"),
 }
 HANDLED: tuple[type[events.Event], ...] = (
     E.Booted,
@@ -186,4 +241,6 @@ HANDLED: tuple[type[events.Event], ...] = (
     E.AuthorizationAnswered,
     E.CheckoutAnswered,
     E.SettlementAnswered,
+    E.IncrementAnswered,
+    E.SettlementOrdered,
 )

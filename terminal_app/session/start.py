@@ -2,20 +2,30 @@
 machine; its rules stand in the table of `charge`. PURE.
 """
 
+import msgspec
+
 from terminal_app.screens import DeclineWords
-from terminal_app.session import actions, events, gate
+from terminal_app.session import actions, events, gate, offline, sale
 from terminal_app.session import facts as f
 from terminal_app.session.bill import frozen_tariff, margin_minor
+from terminal_app.session.hold import keep, new_hold, session_of
 from terminal_app.session.settlement import intend_void
 from terminal_app.session.state import Phase, Session
 from terminal_app.session.turn import Turn
 from terminal_app.session.words import DECLINE_WORDS
-from terminal_app.values import Approved, Declined, OutcomeUnknown, Pilot
+from terminal_app.values import Approved, CardFacts, Declined, DeclineReason, EntryMode, OutcomeUnknown, Pilot
 
 START_DEADLINE_MS = 20_000
 START_READ_TRIES = 3
 ANSWER_GRACE_MS = 3_000
 PLUGGED = (Pilot.B, Pilot.C, Pilot.D)
+_ABORT_WORDS = {
+    f.StopReason.FAULT: DeclineWords.DEVICE_FAULT,
+    f.StopReason.HOLD_LIMIT: DeclineWords.LIMIT_EXCEEDED,
+    f.StopReason.NOT_PLUGGED: DeclineWords.NOT_PLUGGED,
+    f.StopReason.TOUCH: DeclineWords.CANCELLED,
+    f.StopReason.REMOTE: DeclineWords.CANCELLED,
+}
 
 
 def session_on(turn: Turn, connector: int) -> Session:
@@ -36,11 +46,41 @@ def authorization_answered(turn: Turn, connector: int, event: events.Event) -> N
     match event.outcome:
         case Approved():
             approved(turn, connector, event.outcome)
+        case Declined(reason=DeclineReason.UNREACHABLE, code=code):
+            _nothing_sent(turn, connector, event, code)
         case Declined(reason=reason, code=code):
             turn.commit(f.AuthorizationDeclined(event.hold_id, reason, code))
             turn.then(events.SessionFailed(connector, DECLINE_WORDS[reason], ""))
         case OutcomeUnknown(why=why):
             in_doubt(turn, connector, event.hold_id, why)
+
+
+def _nothing_sent(turn: Turn, connector: int, event: events.AuthorizationAnswered, code: str) -> None:
+    """The same card reading may be sent elsewhere, for nobody has seen it; else the card may charge on the operator's risk."""
+    one, terms = turn.state.settlements[event.hold_id], turn.terms
+    tried = (*one.tried, one.hold.gateway)
+    others = [name for name in sale.card_route(turn.state, terms, one.card.brand) if name not in tried]
+    not_after_ms = session_on(turn, connector).opened.mono_ms + terms.config.policy.authorize_deadline_s * 1000
+    if others and event.card is not None:
+        turn.commit(f.AuthorizationRerouted(event.hold_id, others[0], code or "out of reach"))
+        turn.note_settlement(event.hold_id, answer_due=True)
+        turn.do(actions.Authorize(turn.state.settlements[event.hold_id].hold, event.card, not_after_ms))
+        return
+    why = offline.grant(turn, event.hold_id, _least_useful_minor(turn, connector))
+    if not why:
+        if plugged(turn, connector):
+            _ask_start(turn, connector)
+        return
+    turn.commit(f.AuthorizationDeclined(event.hold_id, DeclineReason.UNREACHABLE, code))
+    alone = sale.offline_only(turn.state, terms)
+    words = DeclineWords.OFFLINE_REFUSED if alone else DECLINE_WORDS[DeclineReason.UNREACHABLE]
+    turn.then(events.SessionFailed(connector, words, ""))
+
+
+def _least_useful_minor(turn: Turn, connector: int) -> int:
+    """With less a charge would end before it has begun."""
+    margin = margin_minor(frozen_tariff(session_on(turn, connector).tariff), max_power_w(turn, connector))
+    return max(turn.terms.config.policy.min_useful_hold_minor, margin)
 
 
 def approved(turn: Turn, connector: int, outcome: Approved) -> None:
@@ -63,8 +103,7 @@ def approved(turn: Turn, connector: int, outcome: Approved) -> None:
             plug_deadline_mono_ms=turn.terms.now.mono_ms + policy.plug_window_s * 1000,
         )
     )
-    margin = margin_minor(frozen_tariff(session.tariff), max_power_w(turn, connector))
-    if outcome.amount_minor < max(policy.min_useful_hold_minor, margin):
+    if outcome.amount_minor < _least_useful_minor(turn, connector):
         abort(turn, connector, f.StopReason.HOLD_LIMIT, f"only {outcome.amount_minor} of {hold.amount_minor} approved")
     elif plugged(turn, connector):
         _ask_start(turn, connector)
@@ -91,14 +130,48 @@ def authorizing_ticked(turn: Turn, connector: int, event: events.Event) -> None:
 
 
 def abort(turn: Turn, connector: int, reason: f.StopReason, detail: str = "") -> None:
-    """End a session before any contactor closed; what is held is released at once."""
-    session = session_on(turn, connector)
+    """End a session before any contactor closed. What is held is released at once, and the driver is told so; only if the
+    charger failed it may wait a while for the same card: another try blocks no more money."""
+    session, keep_s = session_on(turn, connector), turn.terms.config.policy.reuse_window_s
     turn.commit(f.SessionAborted(session.session_id, reason, detail))
+    words = _ABORT_WORDS.get(reason)
     if session.hold_id:
-        intend_void(turn, session.hold_id, f"no charge: {reason.value} {detail}".strip())
-    if reason in (f.StopReason.FAULT, f.StopReason.HOLD_LIMIT):
-        words = DeclineWords.DEVICE_FAULT if reason is f.StopReason.FAULT else DeclineWords.LIMIT_EXCEEDED
+        one = turn.state.settlements[session.hold_id]
+        if reason is f.StopReason.FAULT and keep_s and one.card.token and not one.offline:
+            keep(turn, session.hold_id, keep_s)
+            words = DeclineWords.HOLD_KEPT
+        else:
+            intend_void(turn, session.hold_id, f"no charge: {reason.value} {detail}".strip())
+    if words is not None and (session.hold_id or reason is f.StopReason.FAULT):
         turn.then(events.SessionFailed(connector, words, session.hold_id))
+
+
+def reuse(turn: Turn, connector: int, hold_id: str, session_id: str) -> None:
+    """The live hold of the same card pays for the session just opened; one that waited elsewhere for its plug ends."""
+    waiting = session_of(turn.state, hold_id)
+    if waiting is not None:
+        turn.commit(f.SessionAborted(waiting.session_id, f.StopReason.TOUCH, f"the driver went on to connector {connector}"))
+    deadline_ms = turn.terms.now.mono_ms + turn.terms.config.policy.plug_window_s * 1000
+    turn.commit(f.HoldReused(hold_id, session_id, deadline_ms))
+    if plugged(turn, connector):
+        _ask_start(turn, connector)
+
+
+def commanded(turn: Turn, connector: int, event: events.Event) -> None:
+    """The driver started from the phone, and the office has placed the hold: one commit, then as after any approval."""
+    assert isinstance(event, events.StartCommanded)
+    terms = turn.terms
+    tariff, now_ms = terms.tariffs[connector], terms.now.mono_ms
+    deadline_ms = now_ms + terms.config.policy.plug_window_s * 1000
+    language = terms.config.terminal.languages[0]
+    turn.commit(
+        f.SessionOpened(terms.fresh_id, connector, tariff.raw, tariff.fingerprint, False, language, deadline_ms, origin="app")
+    )
+    named = new_hold(turn, terms.fresh_id, connector, event.gateway, event.held_minor)
+    card = CardFacts(brand="", last4="", token="", aid="", label=event.label, entry=EntryMode.ACCOUNT)
+    turn.commit(f.AuthorizationIntended(terms.fresh_id, msgspec.structs.replace(named, key=event.key), card))
+    trace = {"hold": event.reference, "held_minor": str(event.held_minor)}
+    approved(turn, connector, Approved(event.held_minor, trace))
 
 
 def _ask_start(turn: Turn, connector: int) -> None:

@@ -22,6 +22,7 @@ from terminal_app.values import (
     MeterIdentity,
     MeterValue,
     MoneyStep,
+    PaymentCard,
     Stamp,
 )
 
@@ -78,6 +79,8 @@ class Session(msgspec.Struct, frozen=True):
     stop_at: Stamp | None = None
     stop_detail: str = ""
     interrupted: bool = False
+    origin: str = "screen"
+    reused: bool = False  # its hold was placed for an earlier attempt of the same card
     stop: MeterValue | None = None  # volatile until BillFrozen: the reading whose OCMF is being signed
     stop_source: str = ""
     bill: BillFrozen | None = None
@@ -90,7 +93,8 @@ class SettlementPhase(enum.Enum):
     HELD = "held"
     CAPTURING = "capturing"
     VOIDING = "voiding"
-    ENDED = "ended"  # captured, voided or manual; its record is not sealed yet
+    REFUNDING = "refunding"
+    ENDED = "ended"  # captured, voided, refunded or manual; its record is not sealed yet
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -104,6 +108,14 @@ class Settlement(msgspec.Struct, frozen=True):
     step: MoneyStep | None = None
     step_reason: str = ""
     capture_before_utc_ms: int | None = None
+    tried: tuple[str, ...] = ()  # gateways that certainly got nothing of it
+    offline: bool = False  # nothing is held: it will be owed
+    kept_until_mono_ms: int = 0  # after a failed start: how long it waits for the same card
+    increment: MoneyStep | None = None  # asked for, not answered
+    increments: int = 0
+    increment_refused: bool = False
+    captured_minor: int = 0  # before this end, of a hold that is being refunded
+    refunded_minor: int = 0
     how: Terminated | None = None
     amount_minor: int = 0
     detail: str = ""
@@ -159,6 +171,10 @@ class Kiosk(msgspec.Struct, frozen=True):
     request: CardRequest | None = None
     declined: DeclineWords | None = None
     declined_hold_minor: int = 0
+    declined_kept_until_mono_ms: int = 0
+    hold_minor: int = 0  # what the driver chose to have held; 0 = the operator's amount
+    card: PaymentCard | None = None  # tapped while a page for the phone was open: asked for as soon as that has ended
+    card_connector: int = 0
 
 
 class Live(msgspec.Struct, frozen=True):
@@ -193,6 +209,21 @@ class Finished(msgspec.Struct, frozen=True):
     hold_minor: int
     card: str
     settled: Terminated | None = None
+    offline: bool = False
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """When a card was allowed to charge without its gateway."""
+
+    token: str
+    utc_ms: int
+
+
+class DenyList(msgspec.Struct, frozen=True):
+    """Cards the office will not be paid for; a list with a higher version replaces this one."""
+
+    version: int = 0
+    tokens: frozenset[str] = frozenset()
 
 
 class State(msgspec.Struct, frozen=True):
@@ -207,6 +238,8 @@ class State(msgspec.Struct, frozen=True):
     faults: Mapping[str, Fault] = MappingProxyType({})
     finished: Mapping[int, Finished] = MappingProxyType({})
     registers: Mapping[int, MeterValue] = MappingProxyType({})  # last billing reading per connector: never below it
+    grants: tuple[Grant, ...] = ()  # offline, of the last weeks
+    deny: DenyList = DenyList()
     now: Stamp | None = None  # time of the newest fact or turn
 
 
@@ -229,6 +262,7 @@ class Terms(msgspec.Struct, frozen=True):
     software: str
     screen_no: int
     out_of_service: bool = False
+    incrementing: frozenset[str] = frozenset()  # gateways that can raise a live hold
 
 
 def initial(config: Config) -> State:

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 from terminal_app.ports import CheckoutGateway, Clock, PaymentGateway
 from terminal_app.session.actions import ExpireCheckout, OpenCheckout, WatchCheckout
-from terminal_app.session.events import AuthorizationAnswered, CheckoutAnswered, FaultSeen
-from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Device, Fault, Hold, Outcome, OutcomeUnknown
+from terminal_app.session.events import AuthorizationAnswered, CheckoutAnswered
+from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold, Outcome, OutcomeUnknown
 from terminal_app.workers.base import Post, Worker
+from terminal_app.workers.reach import Reach
 
 FIRST_PAUSE_S, PAUSE_GROWTH, LONGEST_PAUSE_S = 2.0, 1.2, 5.0
 POLL_DEADLINE_S = 5.0
 EXPIRE_DEADLINE_S = 10.0
-CHECK_EVERY_S = 30.0
 IDLE_S = 1.0
 LEAST_S = 1.0
 
@@ -45,9 +45,9 @@ class CheckoutWorker(Worker):
     ) -> None:
         super().__init__("checkout", inbox)
         self._gateways = {name: one for name, one in gateways.items() if isinstance(one, CheckoutGateway)}
-        self._all, self._deadline_s, self._longest_watch_s, self._clock = gateways, deadline_s, longest_watch_s, clock
+        self._deadline_s, self._longest_watch_s, self._clock = deadline_s, longest_watch_s, clock
+        self._reach = Reach(gateways, inbox)
         self._watched: dict[str, _Watched] = {}
-        self._lame: dict[str, tuple[Fault, float]] = {}  # gateway -> its fault, when to check again
 
     def order(self, action: OpenCheckout | WatchCheckout | ExpireCheckout) -> None:
         """Any thread; what must be committed is committed already."""
@@ -66,7 +66,7 @@ class CheckoutWorker(Worker):
             self.jobs.get(timeout=min(IDLE_S, max(0.01, soonest - now)))()
         except queue.Empty:
             self._poll_one()
-            self._check_lame()
+            self._reach.look()
 
     def _open(self, action: OpenCheckout) -> None:
         hold, gateway = action.hold, self._gateways.get(action.hold.gateway)
@@ -76,13 +76,7 @@ class CheckoutWorker(Worker):
             answer = Declined(DeclineReason.UNREACHABLE, "not sent")
         else:
             answer = gateway.open_checkout(hold, action.station, min(self._deadline_s, left_s))
-            if isinstance(answer, Checkout):
-                self._well(hold.gateway)
-            elif isinstance(answer, OutcomeUnknown) or answer.reason in (
-                DeclineReason.UNREACHABLE,
-                DeclineReason.GATEWAY_REFUSED,
-            ):
-                self._ill(hold.gateway, answer.why if isinstance(answer, OutcomeUnknown) else answer.code or answer.reason.value)
+            self._reach.learn(hold.gateway, None if isinstance(answer, Checkout) else answer)
         self.inbox.post(CheckoutAnswered(hold.hold_id, answer))
 
     def _watch(self, hold: Hold) -> None:
@@ -113,23 +107,3 @@ class CheckoutWorker(Worker):
         else:
             one.pause_s = min(LONGEST_PAUSE_S, one.pause_s * PAUSE_GROWTH)
             one.due = now + one.pause_s
-
-    # --- what works --------------------------------------------------------------------------------------------------
-
-    def _ill(self, name: str, why: str) -> None:
-        if name not in self._lame:
-            fault = Fault(Device.GATEWAY, 0, name, why)
-            self._lame[name] = fault, time.monotonic() + CHECK_EVERY_S
-            self.inbox.post(FaultSeen(fault, True))
-
-    def _well(self, name: str) -> None:
-        if name in self._lame:
-            self.inbox.post(FaultSeen(self._lame.pop(name)[0], False))
-
-    def _check_lame(self) -> None:
-        for name, (fault, due) in list(self._lame.items()):
-            if time.monotonic() < due:
-                continue
-            self._lame[name] = fault, time.monotonic() + CHECK_EVERY_S
-            if not self._all[name].check(POLL_DEADLINE_S):
-                self._well(name)

@@ -16,6 +16,7 @@ import pytest
 
 from drivers.cards.pcsc import Category, PcscError, PcscSlot
 from drivers.cards.pcsc_reader import PcscReader
+from drivers.sim.card_keys import DemoScheme
 from drivers.sim.control import ask
 from drivers.sim.launch import Simulated
 from terminal_app.config import ReaderSection
@@ -24,7 +25,7 @@ from terminal_app.ports import CardReader
 from tests.scripted_card import IDENTIFY, PANS, PAY, RealClock, ScriptedSlot, answers, emv_card, issuer_accepts
 
 DEADLINE_S = 20.0
-APDUS = {"mastercard": 6, "visa": 4}
+APDUS = {"mastercard": 8, "visa": 7}
 
 
 def can_make_namespaces() -> bool:
@@ -44,19 +45,20 @@ class Stage(Protocol):
 
     reader: CardReader
 
-    def insert(self, profile: str) -> None: ...
+    def insert(self, profile: str, lie: str = "") -> None: ...
     def remove(self) -> None: ...
     def pull_at(self, apdu: int) -> None: ...
 
 
 class ScriptedStage:
-    def __init__(self, section: ReaderSection) -> None:
+    def __init__(self, section: ReaderSection, scheme: DemoScheme) -> None:
+        self._scheme = scheme
         self._slot = ScriptedSlot()
         self.reader: CardReader = PcscReader(section, RealClock(), self._slot)
         self.remove = self._slot.remove
 
-    def insert(self, profile: str) -> None:
-        self._slot.insert(answers(emv_card(profile)))
+    def insert(self, profile: str, lie: str = "") -> None:
+        self._slot.insert(answers(emv_card(profile, scheme=self._scheme, lie=lie)))
 
     def pull_at(self, apdu: int) -> None:
         self._slot.fail_at = (apdu, PcscError(Category.REMOVED, "pulled"))
@@ -67,7 +69,8 @@ class Service:
 
     def __init__(self, folder: Path) -> None:
         self.card_control = folder / "card"
-        flags = ("--run-dir", folder / "run", "--card-control", self.card_control)
+        self.ca_keys = folder / "scheme" / "ca-keys.toml"
+        flags = ("--run-dir", folder / "run", "--card-control", self.card_control, "--certificates", folder / "scheme")
         self.device = Simulated("pcscd", folder / "ctl", *flags)
         self.socket = str(self.device.facts["socket"])
 
@@ -82,9 +85,9 @@ class PcscdStage:
         self.service = service
         self.reader: CardReader = PcscReader(section, RealClock())
 
-    def insert(self, profile: str) -> None:
+    def insert(self, profile: str, lie: str = "") -> None:
         until(lambda: not self.service.card("get")["connected"])  # the card before is really gone
-        self.service.card("set", profile=profile)
+        self.service.card("set", profile=profile, lie=lie)
         self.service.card("insert")
 
     def remove(self) -> None:
@@ -118,7 +121,10 @@ def real(section: ReaderSection, service: Service, tmp_path: Path) -> Iterator[P
     service.card("remove")
     service.card("hang", on=False)
     service.card("slow", ms=0)
-    stage = PcscdStage(ReaderSection(card_key=section.card_key, pcsc_socket=service.socket, name="Virtual PCD 00 00"), service)
+    stage = PcscdStage(
+        ReaderSection(card_key=section.card_key, pcsc_socket=service.socket, name="Virtual PCD 00 00", ca_keys=service.ca_keys),
+        service,
+    )
     until(lambda: settled_empty(stage.reader))
     yield stage
     stage.reader.close()
@@ -127,9 +133,10 @@ def real(section: ReaderSection, service: Service, tmp_path: Path) -> Iterator[P
 
 
 @pytest.fixture(params=["scripted", pytest.param("pcscd", marks=needs_pcscd)])
-def stage(request: pytest.FixtureRequest, section: ReaderSection) -> Stage:
+def stage(request: pytest.FixtureRequest, section: ReaderSection, tmp_path: Path) -> Stage:
     if request.param == "scripted":
-        return ScriptedStage(section)
+        scheme = DemoScheme(tmp_path / "scheme")
+        return ScriptedStage(ReaderSection(card_key=section.card_key, ca_keys=scheme.ca_keys), scheme)
     found: Stage = request.getfixturevalue("real")
     return found
 
@@ -174,6 +181,19 @@ def test_a_tap_brings_a_cryptogram_the_issuer_accepts(stage: Stage, profile: str
     stage.reader.finish(None)
     card.wipe()
     assert not any(card.emv) and not any(card.track2)
+
+
+@pytest.mark.parametrize("profile", ["mastercard", "visa"])
+def test_a_card_is_authenticated_if_it_proves_itself(stage: Stage, profile: str) -> None:
+    for lie in ("", "replay", "other_ca", ""):
+        stage.insert(profile, lie)
+        until(lambda: stage.reader.wait_card(2))
+        card = stage.reader.read(PAY)
+        assert card.facts.authenticated is (not lie), lie
+        assert issuer_accepts(card.emv, PANS[profile])
+        assert not stage.reader.read(IDENTIFY).facts.authenticated
+        stage.remove()
+        assert not stage.reader.wait_card(0.6)
 
 
 def test_a_card_left_in_the_field_counts_again_only_after_removal(stage: Stage) -> None:

@@ -58,6 +58,13 @@ class Books:
         return sum(one.captured_minor for one in self.accounts.values())
 
     @property
+    def refunded_minor(self) -> int:
+        return sum(one.refunded_minor for one in self.accounts.values())
+
+    @property
     def moved(self) -> list[tuple[str, int, list[int], bool]]:
         """All that happened here, without names that differ from run to run."""
-        return [(place[0], one.approved_minor, [n for _, n in one.captures], one.released) for place, one in self.accounts.items()]
+        return [
+            (place[0], one.approved_minor, [n for _, n in one.captures], one.refunded_minor, one.released)
+            for place, one in self.accounts.items()
+        ]

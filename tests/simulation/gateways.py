@@ -20,6 +20,7 @@ class Account(msgspec.Struct, frozen=True):
     hold_id: str
     taps: tuple[int, ...] = ()  # every request for money that arrived
     approved_minor: int = 0  # 0: nothing is held, or nothing known
+    raises: tuple[tuple[str, int], ...] = ()  # part of what is approved
     captures: tuple[tuple[str, int], ...] = ()
     refunds: tuple[tuple[str, int], ...] = ()
     released: bool = False
@@ -37,6 +38,10 @@ class Account(msgspec.Struct, frozen=True):
         return sum(amount for _, amount in self.captures)
 
     @property
+    def refunded_minor(self) -> int:
+        return sum(amount for _, amount in self.refunds)
+
+    @property
     def held(self) -> bool:
         """Money of the driver is blocked here."""
         return self.approved_minor > 0 and not (self.captures or self.released or self.lapsed)
@@ -50,6 +55,7 @@ class Gateway:
 
     kind = "own_reader"
     by_phone = False
+    raises_holds = True
 
     def authorize(self, account: Account, hold: Hold, tap: int, most_minor: int) -> Done:
         """`most_minor` 0 = the issuer says no. The same hold asked again is the same hold."""
@@ -59,6 +65,16 @@ class Gateway:
         if not account.approved_minor:
             account = replace(account, approved_minor=min(hold.amount_minor, most_minor))
         return account, Approved(account.approved_minor, {"id": f"{self.kind}-{hold.serial}"})
+
+    def increment(self, account: Account, hold: Hold, step: MoneyStep, most_minor: int) -> Done:
+        """Once per key; a hold that has ended is not raised."""
+        if step.key not in dict(account.raises):
+            added = min(step.amount_minor, most_minor)
+            if not account.held or not added:
+                return account, Declined(DeclineReason.REFUSED, "05")
+            raises = (*account.raises, (step.key, added))
+            account = replace(account, raises=raises, approved_minor=account.approved_minor + added)
+        return account, Approved(dict(account.raises)[step.key], {})
 
     def capture(self, account: Account, hold: Hold, step: MoneyStep, utc_ms: int) -> Done:
         if not account.captures and account.held and step.amount_minor <= account.approved_minor:
@@ -76,8 +92,7 @@ class Gateway:
 
     def refund(self, account: Account, hold: Hold, step: MoneyStep, utc_ms: int) -> Done:
         if step.key not in dict(account.refunds):
-            given_back = sum(amount for _, amount in account.refunds)
-            if given_back + step.amount_minor > account.captured_minor:
+            if account.refunded_minor + step.amount_minor > account.captured_minor:
                 return account, Declined(DeclineReason.LIMIT_EXCEEDED, "more than was taken")
             account = replace(account, refunds=(*account.refunds, (step.key, step.amount_minor)))
         return account, Approved(step.amount_minor, {})
@@ -112,7 +127,7 @@ class Host(Gateway):
     """ISO 8583: no look-up. It believes what it is told: a repeated step is known by its own data only, nothing else protects
     the terminal from itself; a reversal of what it does not know is answered so and forgotten."""
 
-    kind = "iso8583"
+    kind, raises_holds = "iso8583", False
 
     def authorize(self, account: Account, hold: Hold, tap: int, most_minor: int) -> Done:
         account, answer = super().authorize(account, hold, tap, most_minor)
@@ -150,18 +165,20 @@ class AccountOffice(Gateway):
     """Prepaid and fleet accounts: holds by key; one that was released before it came can never be placed. What was paid from a
     slice while the office was away is told with its capture; the slice is set aside, so it cannot be refused."""
 
-    kind = "account"
+    kind, raises_holds = "account", False
 
     def capture(self, account: Account, hold: Hold, step: MoneyStep, utc_ms: int) -> Done:
         if "slice" in hold.trace and not account.approved_minor:
             account = replace(account, approved_minor=int(hold.trace["held_minor"]))
+        if "offline" in hold.trace and not account.approved_minor:  # owed: booked as a receivable, whoever owes it
+            account = replace(account, approved_minor=step.amount_minor)
         return super().capture(account, hold, step, utc_ms)
 
 
 class Stripe(Gateway):
     """Pages. A key answers for a step for a day; afterwards, and for every other key, the payment's state decides."""
 
-    kind, by_phone = "stripe", True
+    kind, by_phone, raises_holds = "stripe", True, False
 
     def capture(self, account: Account, hold: Hold, step: MoneyStep, utc_ms: int) -> Done:
         known = account.first_key_utc_ms and utc_ms - account.first_key_utc_ms < KEY_LAPSE_MS

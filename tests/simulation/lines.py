@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from terminal_app.session import actions, events
-from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold, Outcome, OutcomeUnknown
+from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Device, Fault, Hold, Outcome, OutcomeUnknown
 from tests.simulation.books import BY_NAME, Books
 from tests.simulation.gateways import Adyen
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 replace = msgspec.structs.replace
 MOST_MINOR = {"decline": 0, "partial": 550, "tiny": 3}
+TELL_EXPIRY = ("cybersource", "stripe")  # these say until when a hold lives
 NO_ANSWER = OutcomeUnknown("no answer")
 
 
@@ -35,31 +36,58 @@ class Lines:
     def _way(self, kind: str, gateway: str) -> str:
         """How the next question of this kind fares. While a gateway is down nothing arrives there."""
         way = self.world.next_way(kind)
-        if f"down {gateway}" in self.world.troubled or "down" in self.world.troubled:
+        if self._down(gateway):
             return "unreachable" if kind in ("authorize", "page") else "lost_request"
         return way
+
+    def _down(self, gateway: str) -> bool:
+        return "down" in self.world.troubled or f"down {gateway}" in self.world.troubled
+
+    def _out_of_reach(self, gateway: str) -> None:
+        """A fault until a check passes again, as the worker keeps it."""
+        fault = Fault(Device.GATEWAY, 0, gateway, "out of reach")
+
+        def check() -> None:
+            if self._down(gateway):
+                self.world.after(20_000, check)
+            else:
+                self.world.deliver(events.FaultSeen(fault, False))
+
+        self.world.deliver(events.FaultSeen(fault, True))
+        self.world.after(5_000, check)
 
     # --- a card ----------------------------------------------------------------------------------------------------------
 
     def authorize(self, action: actions.Authorize) -> None:
         hold, tap = action.hold, int.from_bytes(action.card.emv, "big")
-        action.card.wipe()
         way = self._way("authorize", hold.gateway)
         answers: list[Outcome] = []
 
         def arrives() -> None:
             most = MOST_MINOR.get(way, 1_000_000)
             answers.append(self.books.ask(hold, lambda gateway, account: gateway.authorize(account, hold, tap, most)))
+            if hold.gateway in TELL_EXPIRY and isinstance(answers[0], Approved):
+                answers[0] = self._with_expiry(answers[0])
             self._lapses_later(hold.hold_id)
 
         def answer(outcome: Outcome | None) -> None:
             self.world.deliver(events.AuthorizationAnswered(hold.hold_id, outcome or answers[0]))
 
+        def unreachable() -> None:
+            """Known before the rules look for another gateway; the card goes back, for nobody has seen it."""
+            if paid := self._from_slice(hold):
+                answer(paid)
+                return
+            self._out_of_reach(hold.gateway)
+            self.world.deliver(events.AuthorizationAnswered(hold.hold_id, Declined(DeclineReason.UNREACHABLE), action.card))
+
+        if way != "unreachable":
+            action.card.wipe()
         if way not in ("lost_request", "unreachable"):
             self.world.after(25_000 if way == "lag" else 200, arrives, outside=True)
         match way:
             case "unreachable":
-                self.world.after(100, lambda: answer(self._from_slice(hold) or Declined(DeclineReason.UNREACHABLE)))
+                self.world.after(100, unreachable)
             case "lost_request" | "lost_reply" | "lag":
                 self.world.after(self._deadline_ms, lambda: answer(NO_ANSWER))
             case "late_answer":
@@ -77,6 +105,10 @@ class Lines:
         self.slice_minor -= taken
         self.world.faults.add("slice")
         return Approved(taken, {"slice": "slice-1", "held_minor": str(taken)})
+
+    def _with_expiry(self, approved: Approved) -> Approved:
+        lapses_ms = self.world.visit.lapses_after_ms or 5 * 86_400_000
+        return replace(approved, capture_before_utc_ms=self.world.clock.utc_ms + lapses_ms)
 
     def _lapses_later(self, hold_id: str) -> None:
         if lapses_ms := self.world.visit.lapses_after_ms:
@@ -107,13 +139,18 @@ class Lines:
         match way:
             case "unreachable" | "decline":
                 reason = DeclineReason.UNREACHABLE if way == "unreachable" else DeclineReason.GATEWAY_REFUSED
-                self.world.after(100, lambda: answer(Declined(reason, "no page")))
+                self.world.after(100, lambda: self._no_page(hold, reason))
             case "lost_request" | "lost_reply":
                 self.world.after(self._deadline_ms, lambda: answer(NO_ANSWER))
             case "late_answer":
                 self.world.after(self._deadline_ms + 5_000, lambda: answer(None))
             case _:
                 self.world.after(600, lambda: answer(None))
+
+    def _no_page(self, hold: Hold, reason: DeclineReason) -> None:
+        if reason is DeclineReason.UNREACHABLE:
+            self._out_of_reach(hold.gateway)
+        self.world.deliver(events.CheckoutAnswered(hold.hold_id, Declined(reason, "no page")))
 
     def watch(self, action: actions.WatchCheckout) -> None:
         self.watched.add(action.hold.hold_id)
@@ -123,7 +160,9 @@ class Lines:
         if hold.hold_id not in self.watched:
             return
         outcome = BY_NAME[hold.gateway].poll(self.books.of(hold), hold)
-        if outcome is None or f"down {hold.gateway}" in self.world.troubled:
+        if hold.gateway in TELL_EXPIRY and isinstance(outcome, Approved):
+            outcome = self._with_expiry(outcome)
+        if outcome is None or self._down(hold.gateway):
             self.world.after(2_000, lambda: self._look(hold))
             return
         self.watched.discard(hold.hold_id)
@@ -161,13 +200,31 @@ class Lines:
 
     # --- the end ---------------------------------------------------------------------------------------------------------
 
-    def settle(self, action: actions.Capture | actions.Void) -> None:
+    def increment(self, action: actions.Increment) -> None:
+        """Raising a live hold fares like any step."""
+        hold, step = action.hold, action.step
+        way = self._way("increment", hold.gateway)
+        done: list[Outcome] = []
+
+        def arrives() -> None:
+            most = {"decline": 0, "partial": 30}.get(way, 1_000_000)
+            done.append(self.books.ask(hold, lambda gateway, account: gateway.increment(account, hold, step, most)))
+
+        def answer() -> None:
+            lost = way in ("lost_request", "lost_reply")
+            self.world.deliver(events.IncrementAnswered(hold.hold_id, step.key, NO_ANSWER if lost else done[0]))
+
+        if way != "lost_request":
+            self.world.after(200, arrives, outside=True)
+        self.world.after(12_000 if way in ("lost_request", "lost_reply") else 500, answer)
+
+    def settle(self, action: actions.Capture | actions.Void | actions.Refund) -> None:
         hold, step = action.hold, action.step
         way = self._way("steps", hold.gateway)
         done: list[Outcome] = []
 
         def arrives() -> None:
-            done.append(self._capture(action) if isinstance(action, actions.Capture) else self._void(action))
+            done.append(self._done(action))
             account = self.books.of(hold)
             if account.refused:
                 self.refused.add(hold.hold_id)
@@ -177,8 +234,8 @@ class Lines:
         def answer(outcome: Outcome | None) -> None:
             self.world.deliver(events.SettlementAnswered(hold.hold_id, step.key, outcome or done[0]))
 
-        if isinstance(action, actions.Void) and "slice" in hold.trace:  # nobody is asked
-            self.slice_minor += int(hold.trace["held_minor"])
+        if isinstance(action, actions.Void) and {"slice", "offline"} & set(hold.trace):  # nobody is asked
+            self.slice_minor += int(hold.trace.get("held_minor", "0"))
             self.world.after(50, lambda: answer(Approved(step.amount_minor, {})))
             return
         if way != "lost_request":
@@ -193,6 +250,15 @@ class Lines:
             self.world.after(500, lambda: answer(None))
             if way == "twice":
                 self.world.after(900, lambda: answer(None))
+
+    def _done(self, action: actions.Capture | actions.Void | actions.Refund) -> Outcome:
+        match action:
+            case actions.Capture():
+                return self._capture(action)
+            case actions.Void():
+                return self._void(action)
+        hold, step, now = action.hold, action.step, self.world.clock.utc_ms
+        return self.books.ask(hold, lambda gateway, account: gateway.refund(account, hold, step, now))
 
     def _capture(self, action: actions.Capture) -> Outcome:
         hold, step, now = action.hold, action.step, self.world.clock.utc_ms

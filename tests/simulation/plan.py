@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 AUTHORIZE_WAYS = ("ok", "lost_request", "lost_reply", "late_answer", "decline", "unreachable", "partial", "tiny", "lag", "mumble")
 STEP_WAYS = ("ok", "lost_request", "lost_reply", "undecided", "twice", "slow")
+INCREMENT_WAYS = ("ok", "ok", "lost_request", "lost_reply", "decline", "partial")
+ORDERS = ("refund", "retry", "release")
 TAP_KINDS = ("iso8583", "cybersource", "account", "own_reader")
 PAGE_KINDS = ("stripe", "adyen")
 PAGE_WAYS = ("ok", "lost_request", "lost_reply", "late_answer", "decline", "unreachable")
@@ -49,6 +51,9 @@ class Visit:
     need_wh: int = 100_000
     authorize: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
+    increment: tuple[str, ...] = ()  # how raising the hold fares
+    card: int = 1
+    authenticated: bool = False  # the card's chip proves itself
     refuse_settlement: bool = False
     notices_ms: tuple[int, ...] = (2_000,)  # when a gateway that only receives confirms what it has done; () = never
     lapses_after_ms: int = 0  # the hold expires at the gateway so long after it was approved; 0: not while it is needed
@@ -69,6 +74,8 @@ class Plan:
     visits: list[Visit] = field(default_factory=list)
     crashes: list[Crash] = field(default_factory=list)
     gateways: tuple[str, ...] = ()  # by kind, the preferred one first; () = one host, one gateway for pages
+    orders: tuple[tuple[str, int, int], ...] = ()  # afterwards, by a person: what, of which hold, percent of what is left
+    offline: bool = False  # charging on the operator's risk is configured
     signer_slow: bool = False
     obey_ms: int = 200  # how long the controller takes to do what is wished
 
@@ -107,12 +114,17 @@ def drawn_everywhere(seed: str, visits: int = 4) -> Plan:
             visit.troubles = visit.sudden = ()
             visit.authorize = visit.page = ()
             visit.never_plugs = visit.cancels = False
+        visit.increment = tuple(chance.choice(INCREMENT_WAYS) for _ in range(3))
+        visit.card, visit.authenticated = chance.randint(1, 3), chance.random() < 0.7
         visit.notices_ms = chance.choice(((2_000,), (2_000,), (1_000, 90_000), (40_000,), (4_000_000,), ()))
         visit.lapses_after_ms = chance.choice((0, 0, 0, 0, 0, 0, 0, 5_000, 40_000))
         if chance.random() < 0.15:
             where = chance.choice(("down", *(f"down {one}" for one in plan.gateways)))
             down = Trouble(where, chance.choice((0, 0, 15_000)), chance.choice((20_000, 600_000, 5_000_000)))
             visit.troubles = (*visit.troubles, down)
+    plan.offline = chance.random() < 0.5
+    orders = [(chance.choice(ORDERS), chance.randint(0, 9), chance.choice((1, 50, 100, 100))) for _ in range(chance.randint(0, 5))]
+    plan.orders = tuple(orders)
     return plan
 
 

@@ -69,6 +69,7 @@ class Rules:
         self.jws: list[str] = []
         self.todo: list[actions.Action] = []
         self.screen_no, self.shown_meaning = 1, ""
+        self.incrementing: frozenset[str] = frozenset()
         self.register_wh = {one.number: 1_000_000 for one in self.settings.connector}
         self.state: State = initial(self.settings)
         self.boot(first=True)
@@ -76,7 +77,8 @@ class Rules:
     # --- turns -------------------------------------------------------------------------------------------------------
 
     def terms(self) -> Terms:
-        return stage.terms(self.settings, self.clock, self.chance, tariffs=self.tariffs, screen_no=self.screen_no)
+        changes = {"tariffs": self.tariffs, "screen_no": self.screen_no, "incrementing": self.incrementing}
+        return stage.terms(self.settings, self.clock, self.chance, **changes)
 
     def feed(self, event: events.Event) -> Turn:
         """One event through decide; its facts are stored, its actions put on the list; replay is compared."""
@@ -145,12 +147,12 @@ class Rules:
     def touch(self, button: screens.Button, value: str = "") -> Turn:
         return self.feed(events.Touched(button, value))
 
-    def tap(self, number: int = 1, tap: int = 1) -> Turn:
+    def tap(self, number: int = 1, tap: int = 1, authenticated: bool = False) -> Turn:
         """A card is read for whatever the reader is armed for (a payment of the hold if it is not armed at all)."""
         wish = machine.reader_wish(self.state)
         request = wish.request if wish else CardRequest(True, self.settings.policy.hold_minor, "EUR", "276", 0, 1)
         arm_no = wish.arm_no if wish else self.state.kiosk.arm_no
-        return self.feed(events.CardRead(arm_no, request.pay, stage.card(request, number, tap)))
+        return self.feed(events.CardRead(arm_no, request.pay, stage.card(request, number, tap, authenticated)))
 
     def take(self, kind: type[actions.Action]) -> Any:
         """The oldest action of this kind, taken off the list."""
@@ -167,8 +169,7 @@ class Rules:
         return self.feed(events.AuthorizationAnswered(asked.hold.hold_id, outcome or approved))
 
     def answer_step(self, outcome: Outcome | None = None) -> Turn:
-        kind = actions.Capture if self.has(actions.Capture) else actions.Void
-        asked = self.take(kind)
+        asked = self.take(next(kind for kind in (actions.Capture, actions.Void, actions.Refund) if self.has(kind)))
         approved = Approved(asked.step.amount_minor, {"rrn": "000000000002"})
         return self.feed(events.SettlementAnswered(asked.hold.hold_id, asked.step.key, outcome or approved))
 

@@ -27,29 +27,47 @@ FREE = element(component("ENERGY", "0.00"), component("FLAT", "0.00"))
 MIXED = element(component("ENERGY", KWH_PRICE), component("TIME", "1.20"), component("FLAT", "1.00"))
 
 
-PAGE = {"kind": "stripe", "secret_key_file": "stripe.key", "return_url": "https://office.example"}
-SECTIONS = {
-    "stripe": PAGE,
-    "adyen": PAGE,  # its double brings its own contract: the rules only know a gateway's name
-    "account": {"kind": "account", "url": "https://office.example", "token_file": "token"},
-    "cybersource": {"kind": "cybersource", "merchant_id": "m", "key_id": "k", "shared_secret_file": "s", "terminal_id": "TERM0001"},
-}
-
-
 @cache
 def tariff(kind: str = "paid") -> Tariff:
     return parse_tariff(as_json(document({"paid": PAID, "free": FREE, "mixed": MIXED}[kind])))
 
 
+PHONE = {"kind": "stripe", "secret_key_file": "stripe.key", "return_url": "https://office.example"}
+ACCOUNTS = {"kind": "account", "url": "https://office.example", "token_file": "token"}
+BACKUP = {
+    "kind": "iso8583",
+    "host": "backup.example",
+    "port": 8583,
+    "tls": True,
+    "terminal_id": "TERM0002",
+    "merchant_id": "MERCHANT0000002",
+}
+
+
+SECTIONS = {
+    "stripe": PHONE,
+    "adyen": PHONE,  # its double brings its own contract: the rules only know a gateway's name
+    "account": ACCOUNTS,
+    "cybersource": {"kind": "cybersource", "merchant_id": "m", "key_id": "k", "shared_secret_file": "s", "terminal_id": "TERM0001"},
+}
+
+
 def configuration(
-    connectors: int = 1, max_power_w: int = 22_000, by_phone: bool = False, gateways: tuple[str, ...] = (), **policy: Any
+    connectors: int = 1,
+    max_power_w: int = 22_000,
+    by_phone: bool = False,
+    gateways: dict[str, dict[str, Any]] | None = None,
+    sections: dict[str, Any] | None = None,
+    kinds: tuple[str, ...] = (),
+    **policy: Any,
 ) -> Config:
     """A terminal with `connectors` outlets, `by_phone` also with pages for phones; `policy` overrides keys of [policy].
 
-    `gateways`: these kinds instead, each named like its kind.
+    `gateways` are added behind the acquirer, `sections` to the whole file, `kinds` stand instead of all gateways, each named
+    like its kind.
     """
     numbers = range(1, connectors + 1)
-    raw = {
+    raw: dict[str, Any] = {
         "terminal": {
             "id": "T-0001",
             "mode": "demo",
@@ -99,11 +117,10 @@ def configuration(
             "receipt_url": "https://office.example",
         },
     }
-    if by_phone:
-        raw["gateway"]["phone"] = PAGE  # type: ignore[index]
-    if gateways:
-        host = raw["gateway"]["acquirer"]  # type: ignore[index]
-        raw["gateway"] = {name: SECTIONS.get(name, host) for name in gateways}
+    raw["gateway"] |= ({"phone": PHONE} if by_phone else {}) | (gateways or {})
+    if kinds:
+        raw["gateway"] = {name: SECTIONS.get(name, raw["gateway"]["acquirer"]) for name in kinds}
+    raw |= sections or {}
     return decode(raw, Config, Path("/etc/charge-terminal/terminal.toml"))
 
 
@@ -188,7 +205,7 @@ def terms(settings: Config, clock: FakeClock, chance: Chance, **changes: Any) ->
     return msgspec.structs.replace(found, **changes)
 
 
-def card(request: CardRequest, number: int = 1, tap: int = 0) -> PaymentCard:
+def card(request: CardRequest, number: int = 1, tap: int = 0, authenticated: bool = False) -> PaymentCard:
     """Card `number` as the reader brings it; `tap` marks the cryptogram, so that a gateway can tell one tap from another."""
     return PaymentCard(
         facts=CardFacts(
@@ -199,6 +216,7 @@ def card(request: CardRequest, number: int = 1, tap: int = 0) -> PaymentCard:
             label="Mastercard",
             entry=EntryMode.CONTACTLESS,
             cryptogram=f"{tap:016X}",
+            authenticated=authenticated,
         ),
         amount_minor=request.amount_minor,
         currency=request.currency,

@@ -7,7 +7,7 @@ The adapters below stand for the workers: they obey wishes and actions after a d
 import heapq
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,16 @@ from terminal_app.values import (
     Pilot,
 )
 from tests.simulation import stage
-from tests.simulation.books import Books
+from tests.simulation.books import BY_NAME, Books
 from tests.simulation.coverage import Coverage
 from tests.simulation.lines import Lines
+from tests.simulation.orders import ordered
 from tests.simulation.plan import METER_WAYS, Crash, Plan, Visit
 from tests.simulation.site import WMS_PER_WH, Outlet
 
 SERIAL = "21130042"
 STEP_MS = 500
+OFFLINE = {"card_minor": 2_500, "terminal_minor": 4_000, "card_sessions": 2}
 LONGEST_RUN_MS = 6 * 3_600_000
 
 
@@ -70,15 +72,18 @@ class World:
         self.folder, self.plan, self.engine_class = folder, plan, engine_class
         self.settings = settings or stage.configuration(
             by_phone=any(one.by_phone for one in plan.visits),
-            gateways=plan.gateways,
+            kinds=plan.gateways,
             checkout_window_s=30,
             max_power_w=150_000,
             meter_return_s=600,
             settle_deadline_s=3 * 3600,
             checkpoint_s=8,
             receipt_show_s=20,
+            increment_minor=300 if plan.gateways else 0,
+            sections={"offline": OFFLINE} if plan.offline else {},
         )
         self.tariff = stage.tariff(tariff)
+        self._raising = frozenset(name for name in self.settings.gateway if BY_NAME[name].raises_holds)
         self.coverage = coverage or Coverage()
         self.clock, self.chance = stage.FakeClock(), stage.Chance(plan.seed)
         self.outlet, self.lines = Outlet(), Lines(self)
@@ -136,8 +141,18 @@ class World:
             self._advance_to(at_ms)
             assert self.now_ms < LONGEST_RUN_MS, f"never quiet: {self._open_matters()}"
             do()
-            if self.quiet:
+            if self.quiet and not self._next_order():
                 return
+
+    def _next_order(self) -> bool:
+        """A person gives an order about money, if one is left; what the rules refuse is told and forgotten."""
+        if not self.plan.orders:
+            return False
+        (what, which, percent), self.plan.orders = self.plan.orders[0], self.plan.orders[1:]
+        if event := ordered(self.engine.state, [one.fact for one in self.ledger.entries()], what, which, percent):
+            self.sums[f"{what} ordered"] += 1
+            self.deliver(event)
+        return True
 
     @property
     def quiet(self) -> bool:
@@ -164,7 +179,7 @@ class World:
         self._reset_adapters()
         self._ledger = Ledger(self.folder, self._probe)
         outside = Outside(self._act, self._wish_evse, self._wish_reader, self._publish)
-        standing = stage.standing(self.settings, {1: self.tariff})
+        standing = replace(stage.standing(self.settings, {1: self.tariff}), incrementing=self._raising)
         self._engine = self.engine_class(standing, self._ledger, self.clock, self.chance, outside)
         self.coverage.note(self._replayed(), events.Booted(), self.faults)
         if self._guarded(lambda: self.engine.start(crashed)):
@@ -348,7 +363,9 @@ class World:
                 self.lines.watch(action)
             case actions.ExpireCheckout():
                 self.lines.end_page(action)
-            case actions.Capture() | actions.Void():
+            case actions.Increment():
+                self.lines.increment(action)
+            case actions.Capture() | actions.Void() | actions.Refund():
                 self.lines.settle(action)
             case actions.ReadRegister():
                 self.after(50, lambda: self._read_register(action))
@@ -405,7 +422,7 @@ class World:
         if pulled:
             self.after(150, lambda: self.deliver(events.CardFailed(wish.arm_no, "removed")))
             return
-        card = stage.card(wish.request, card_number, tap)
+        card = stage.card(wish.request, card_number, tap, self.visit.authenticated)
         self.after(300, lambda: self.deliver(events.CardRead(wish.arm_no, wish.request.pay, card)))
 
     def touch(self, button: screens.Button) -> None:
@@ -485,7 +502,7 @@ class World:
 
     def _driver_arrive(self, driver: Driver, visit: Visit, view: Any, here_ms: int) -> None:
         if visit.early_tap:
-            self.tap(1)
+            self.tap(visit.card)
         if visit.plug_first:
             self._plug(True)
         driver.state = "tap"
@@ -501,10 +518,14 @@ class World:
                     driver.taps += 1
                     self.touch(screens.Button.PAY_BY_PHONE)
                     driver.state = "phone"
+                elif here_ms > 5_000:  # no page can be opened now: a card, then
+                    visit.by_phone = False
             elif view.card_ready:
                 driver.taps += 1
-                self.tap(1, visit.pulls_card and driver.taps == 1)
+                self.tap(visit.card, visit.pulls_card and driver.taps == 1)
                 driver.state = "wait"
+            elif here_ms > 120_000:
+                driver.state = "leave"
         elif isinstance(view, screens.PlugIn | screens.Charging):
             driver.state = "wait"
         elif here_ms > 120_000:
@@ -566,7 +587,7 @@ class World:
             case "unplug":
                 self._plug(False)
             case "card" if here_ms < 90_000:
-                self.tap(1)
+                self.tap(visit.card)
             case "order":
                 self.deliver(events.StopCommanded(1, StopReason.REMOTE, "technician", "test"))
             case "hold" if here_ms < (260_000 if visit.power_w > 100_000 else 60_000):

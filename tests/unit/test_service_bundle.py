@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from drivers.sim.card_keys import DemoScheme
 from terminal_app.run.service.redaction import scrubbed
 from terminal_app.session import events
 from terminal_app.session.facts import ServiceAct
@@ -149,6 +150,26 @@ def test_each_file_it_names_is_tried(site: Paper, tool: Tool, tmp_path: Path, fi
     (tmp_path / file).unlink()
     code, found = remarks(tool)
     assert code == 2 and found[where] == "fault"
+
+
+def test_ca_keys_are_tried_if_there_are_any(site: Paper, tool: Tool, tmp_path: Path) -> None:
+    assert "[reader] ca_keys" not in remarks(tool)[1]
+    site.path.write_text(
+        site.path.read_text().replace('card_key = "card.key"', 'card_key = "card.key"\nca_keys = "scheme/ca-keys.toml"')
+    )
+    code, found = remarks(tool)
+    assert code == 2 and found["[reader] ca_keys"] == "fault"
+    DemoScheme(tmp_path / "scheme")
+    assert remarks(tool)[1]["[reader] ca_keys"] == "ok"
+
+
+def test_offline_charging_without_ca_keys_is_remarked(site: Paper, tool: Tool, tmp_path: Path) -> None:
+    text = site.path.read_text() + "\n[offline]\ncard_minor = 5000\nterminal_minor = 50000\n"
+    site.path.write_text(text)
+    assert remarks(tool)[1]["[offline]"] == "warning"
+    site.path.write_text(text.replace('card_key = "card.key"', 'card_key = "card.key"\nca_keys = "scheme/ca-keys.toml"'))
+    DemoScheme(tmp_path / "scheme")
+    assert "[offline]" not in remarks(tool)[1]
 
 
 def test_another_file_can_be_checked_before_it_is_installed(site: Paper, tool: Tool, tmp_path: Path) -> None:

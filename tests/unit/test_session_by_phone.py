@@ -107,11 +107,45 @@ def test_intent_then_page_then_its_name_then_the_code() -> None:
     assert one.take(actions.WatchCheckout).hold.trace == {"checkout": "page-1"}
 
 
-def test_no_card_is_read_while_a_page_is_open() -> None:
+def test_no_card_is_read_while_the_page_is_not_on_the_glass() -> None:
     one = opened()
+    one.feed(events.FrameShown(0))
     assert one.state.kiosk.request is None
     one.tap()
     assert not one.has(actions.Authorize)
+
+
+def tapped_instead() -> Rules:
+    """The page is on the glass, and the driver taps a card after all."""
+    one = opened()
+    one.show()
+    assert isinstance(one.view, screens.PayByPhone) and one.view.by_card
+    one.tap()
+    return one
+
+
+def test_a_card_tapped_instead_is_asked_for_money_only_after_the_page_has_ended() -> None:
+    one = tapped_instead()
+    assert not one.has(actions.Authorize) and isinstance(one.view, screens.PayByPhone) and one.view.ending
+    page_end = one.take(actions.ExpireCheckout)
+    one.feed(events.AuthorizationAnswered(page_end.hold.hold_id, Declined(DeclineReason.TOO_LATE, "expired")))
+    asked_for = one.take(actions.Authorize)
+    assert asked_for.hold.hold_id != page_end.hold.hold_id and any(asked_for.card.track2)
+    assert one.phase is Phase.AUTHORIZING and one.count(f.AuthorizationDeclined) == 1
+
+
+def test_paid_by_phone_in_the_moment_of_the_tap_charges_the_card_nothing() -> None:
+    one = tapped_instead()
+    card = one.state.kiosk.card
+    paid(one)
+    assert not one.has(actions.Authorize) and one.phase is Phase.AUTHORIZED and card is not None and not any(card.track2)
+
+
+def test_a_page_that_cannot_be_ended_for_certain_leaves_the_card_alone() -> None:
+    one = tapped_instead()
+    card = one.state.kiosk.card
+    one.tick(20)
+    assert one.phase is Phase.NONE and not one.has(actions.Authorize) and card is not None and not any(card.track2)
 
 
 def test_paid_is_approved_and_the_card_is_what_the_gateway_saw() -> None:
@@ -167,7 +201,8 @@ def test_paid_in_that_very_moment_is_released_at_once(by_time: bool) -> None:
     paid(one)
     ended(one)  # the watch saw it first, the end comes after it
     assert one.phase is Phase.NONE and one.count(f.AuthorizationApproved) == 1 and one.count(f.VoidIntended) == 1
-    assert isinstance(one.view, screens.DeclinedView) is by_time
+    assert isinstance(one.view, screens.DeclinedView) and one.view.held_minor == 5000, "the driver is told of the release"
+    assert one.view.reason is (DeclineWords.PHONE_TIMEOUT if by_time else DeclineWords.CANCELLED)
     one.tick()
     assert one.take(actions.Void).hold.trace["checkout"] == "page-1"
 
@@ -237,10 +272,10 @@ def test_check_words_can_be_told_apart_and_read() -> None:
 
 def test_the_first_gateway_of_each_kind_is_used() -> None:
     both = stage.configuration(by_phone=True)
-    assert (both.tap_gateway, both.checkout_gateway) == ("acquirer", "phone")
+    assert (both.tap_gateways, both.phone_gateways) == (("acquirer",), ("phone",))
     turned = dict(reversed(both.gateway.items()))
-    assert msgspec.structs.replace(both, gateway=turned).tap_gateway == "acquirer", "a page gateway takes no cards"
-    assert stage.configuration().checkout_gateway == ""
+    assert msgspec.structs.replace(both, gateway=turned).tap_gateways == ("acquirer",), "a page gateway takes no cards"
+    assert stage.configuration().phone_gateways == ()
 
 
 def test_with_pages_only_no_card_is_asked_for() -> None:

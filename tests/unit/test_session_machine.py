@@ -384,7 +384,9 @@ class Money(RuleBasedStateMachine):
             if hold_id not in declined | ended:
                 found = state.settlements[hold_id]
                 with_session = found.phase in (SettlementPhase.ASKED, SettlementPhase.HELD)
-                assert not with_session or any(s.hold_id == hold_id for s in state.sessions.values()), "a hold nobody looks after"
+                kept = found.phase is SettlementPhase.HELD and found.kept_until_mono_ms > 0
+                held_for = any(s.hold_id == hold_id for s in state.sessions.values())
+                assert not with_session or kept or held_for, "a hold nobody looks after"
 
     @invariant()
     def a_screen_for_every_state(self) -> None:

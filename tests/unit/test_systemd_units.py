@@ -118,7 +118,7 @@ def test_the_example_configuration_shows_every_key_there_is(tmp_path: Path) -> N
     path = tmp_path / "terminal.toml"
     path.write_text(text)
     plain = config.load(path)
-    without_a_default = {"host", "tcp_port", "baud_rate", "parity", "stop_bits", "ca_file", "client_cert", "client_key"}
+    without_a_default = {"host", "tcp_port", "baud_rate", "parity", "stop_bits", "ca_file", "client_cert", "client_key", "ca_keys"}
     commented = re.findall(r"(?m)^# (\w+) = .*$", text)
     for section in (config.PolicySection, config.OfficeSection, config.ReaderSection, config.Iso8583Section, config.MeterSection):
         for name in section.__struct_fields__:

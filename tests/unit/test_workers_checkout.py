@@ -9,7 +9,7 @@ import pytest
 from terminal_app.ports import GatewayCapabilities
 from terminal_app.session import actions, events
 from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold, MoneyStep, Outcome, OutcomeUnknown, PaymentCard
-from terminal_app.workers import checkout
+from terminal_app.workers import checkout, reach
 from tests.simulation.stage import FakeClock
 
 
@@ -78,7 +78,8 @@ def box() -> Box:
 def worker(pages: Pages, box: Box, monkeypatch: pytest.MonkeyPatch) -> Iterator[checkout.CheckoutWorker]:
     monkeypatch.setattr(checkout, "FIRST_PAUSE_S", 0.02)
     monkeypatch.setattr(checkout, "LONGEST_PAUSE_S", 0.05)
-    monkeypatch.setattr(checkout, "CHECK_EVERY_S", 0.02)
+    monkeypatch.setattr(reach, "FIRST_CHECK_S", 0.02)
+    monkeypatch.setattr(reach, "LONGEST_CHECK_S", 0.02)
     monkeypatch.setattr(checkout, "IDLE_S", 0.02)
     one = checkout.CheckoutWorker({"phone": pages}, 5.0, 60.0, FakeClock(), box)
     one.start()

@@ -10,7 +10,7 @@ from terminal_app.ledger.entry import Entry
 from terminal_app.run.service.core_talk import ServiceTrouble
 from terminal_app.run.service.site import Books
 from terminal_app.session import facts as f
-from terminal_app.values import EntryMode
+from terminal_app.values import CardFacts, EntryMode, Hold
 
 SESSION_KINDS = (
     "session_opened",
@@ -27,12 +27,22 @@ HOLD_KINDS = (
     "capture_intended",
     "void_intended",
     "hold_ended",
+    "authorization_rerouted",
+    "checkout_opened",
+    "offline_granted",
+    "hold_kept",
+    "hold_reused",
+    "increment_intended",
+    "increment_ended",
+    "refund_intended",
+    "settlement_reopened",
 )
 MOST_SEARCHED = 5000
 
 
 class HoldSummary(msgspec.Struct):
-    """One hold as far as the ledger tells. `phase`: asked, declined, in_doubt, held, capturing, voiding, or how it ended."""
+    """One hold as far as the ledger tells. `phase`: asked, declined, in_doubt, held, kept, offline, capturing, voiding,
+    refunding, or how it ended. `moved_minor` is what was taken, `refunded_minor` what was given back of it."""
 
     hold_id: str
     session_id: str
@@ -45,6 +55,7 @@ class HoldSummary(msgspec.Struct):
     phase: str = "asked"
     approved_minor: int = 0
     moved_minor: int = 0
+    refunded_minor: int = 0
     detail: str = ""
     trace: dict[str, str] = {}
     record_seq: int = 0
@@ -89,28 +100,38 @@ class Fold:
                 fact.session_id, fact.connector, entry.stamp.utc_ms, currency, fact.free, holds=[]
             )
         elif isinstance(fact, f.AuthorizationIntended):
-            self._intended(fact)
-        elif (hold_id := getattr(fact, "hold_id", "")) in self.holds:
+            self._intended(fact.session_id, fact.hold, fact.card)
+        elif isinstance(fact, f.RefundIntended | f.SettlementReopened) and hold_of(fact) not in self.holds:
+            self._from_the_past(fact)
+        elif (hold_id := hold_of(fact)) in self.holds:
             self._money(self.holds[hold_id], fact)
         elif isinstance(fact, f.Sealed):
             self._sealed(fact)
         elif (session_id := getattr(fact, "session_id", "")) in self.sessions:
             self._charge(self.sessions[session_id], fact, entry)
 
-    def _intended(self, fact: f.AuthorizationIntended) -> None:
-        hold = fact.hold
+    def _intended(self, session_id: str, hold: Hold, card: CardFacts) -> HoldSummary:
         self.holds[hold.hold_id] = one = HoldSummary(
             hold_id=hold.hold_id,
-            session_id=fact.session_id,
+            session_id=session_id,
             connector=hold.connector,
             gateway=hold.gateway,
             asked_utc_ms=hold.utc_ms,
             asked_minor=hold.amount_minor,
             currency=hold.currency,
-            card=f"{fact.card.brand} {fact.card.last4}" if fact.card.entry is not EntryMode.QR else "phone",
+            card=f"{card.brand} {card.last4}" if card.entry is not EntryMode.QR else "phone",
         )
-        if fact.session_id in self.sessions:
-            self.sessions[fact.session_id].holds.append(one)
+        if session_id in self.sessions:
+            self.sessions[session_id].holds.append(one)
+        return one
+
+    def _from_the_past(self, fact: f.RefundIntended | f.SettlementReopened) -> None:
+        """A hold that had ended before what this fold has seen begins again."""
+        past = fact.past
+        one = self._intended(past.session_id, past.hold, past.card)
+        one.approved_minor, one.moved_minor, one.refunded_minor = past.approved_minor, past.captured_minor, past.refunded_minor
+        one.phase = "captured" if past.captured_minor else "manual"
+        self._money(one, fact)
 
     def _money(self, one: HoldSummary, fact: f.Fact) -> None:
         session = self.sessions.get(one.session_id)
@@ -130,10 +151,33 @@ class Fold:
             case f.VoidIntended():
                 one.phase, one.detail = "voiding", fact.reason
             case f.HoldEnded():
-                one.phase, one.moved_minor, one.detail = fact.how.value, fact.amount_minor, fact.detail
-                one.trace = {**one.trace, **fact.trace}
+                self._ended(one, fact)
+            case f.AuthorizationRerouted():
+                one.gateway = fact.gateway
+            case f.OfflineGranted():
+                one.phase, one.approved_minor, one.gateway = "offline", fact.amount_minor, fact.gateway
+            case f.HoldKept():
+                one.phase = "kept"
+            case f.HoldReused():
+                one.phase, one.session_id = "held", fact.session_id
+                if fact.session_id in self.sessions:
+                    self.sessions[fact.session_id].holds.append(one)
+            case f.IncrementEnded():
+                one.approved_minor += fact.added_minor
+            case f.RefundIntended():
+                one.phase, one.detail, one.record_seq = "refunding", f"{fact.actor}: {fact.reason}", 0
+            case f.SettlementReopened():
+                one.detail, one.record_seq = f"{fact.actor}: {fact.reason}", 0
             case _:
                 pass
+
+    def _ended(self, one: HoldSummary, fact: f.HoldEnded) -> None:
+        if one.phase == "refunding":
+            one.refunded_minor += fact.amount_minor
+        else:
+            one.moved_minor = fact.amount_minor
+        one.phase = "captured" if fact.how is f.Terminated.REFUSED else fact.how.value
+        one.detail, one.trace = fact.detail, {**one.trace, **fact.trace}
 
     def _sealed(self, fact: f.Sealed) -> None:
         if fact.subject in self.holds:
@@ -158,6 +202,43 @@ class Fold:
                 pass
 
 
+def hold_of(fact: f.Fact) -> str:
+    """The hold a fact is about, "" = none."""
+    if isinstance(fact, f.RefundIntended | f.SettlementReopened):
+        return fact.past.hold.hold_id
+    return fact.hold.hold_id if isinstance(fact, f.AuthorizationIntended) else str(getattr(fact, "hold_id", ""))
+
+
+def hold_chapters(books: Books, given: str) -> list[Entry]:
+    """Every entry about one hold, oldest first, found by the beginning of its id. ServiceTrouble if none or several fit."""
+    found: dict[str, int] = {}
+    for entry in books.entries(kinds=("authorization_intended",), newest_first=True):
+        hold_id = hold_of(entry.fact)
+        if given and hold_id.startswith(given):
+            found.setdefault(hold_id, entry.seq)
+            if hold_id == given:
+                break
+    if given in found:
+        found = {given: found[given]}
+    if len(found) != 1:
+        many = f"{len(found)} holds begin with {given}; give more of the id"
+        none = f"there is no hold {given} in this ledger"
+        raise ServiceTrouble(f"{many if found else none}; see: charge-service payments list")
+    ((hold_id, first),) = found.items()
+    kinds = ("authorization_intended", *HOLD_KINDS, "seal_intended", "sealed")
+    about = books.entries(after=first - 1, kinds=kinds)
+    return [one for one in about if hold_id in (hold_of(one.fact), getattr(one.fact, "subject", ""))]
+
+
+def hold_summary(entries: Iterable[Entry]) -> HoldSummary:
+    """What the entries of one hold come to."""
+    fold = Fold()
+    for entry in entries:
+        fold.take(entry)
+    (found,) = fold.holds.values()
+    return found
+
+
 def newest_sessions(books: Books, limit: int) -> list[SessionSummary]:
     """The newest sessions, newest first."""
     fold = _fold_from_newest(books, "session_opened", limit)
@@ -175,10 +256,9 @@ def open_holds(books: Books) -> list[HoldSummary]:
     fold = Fold()
     for entry in books.entries(kinds=("authorization_intended", *HOLD_KINDS, "sealed")):
         fold.take(entry)
-        if not (hold := getattr(entry.fact, "subject", getattr(entry.fact, "hold_id", ""))):
-            continue
-        if hold in fold.holds and not fold.holds[hold].open:
-            del fold.holds[hold]
+        subject = getattr(entry.fact, "subject", hold_of(entry.fact))
+        if subject in fold.holds and not fold.holds[subject].open:
+            del fold.holds[subject]
     return list(fold.holds.values())
 
 
@@ -212,14 +292,14 @@ def chapters(books: Books, session_id: str) -> Iterator[Entry]:
     own = list(books.entries(session_id=session_id))
     if not own:
         return
-    holds = {entry.fact.hold.hold_id for entry in own if isinstance(entry.fact, f.AuthorizationIntended)}
+    holds = {hold_of(entry.fact) for entry in own if isinstance(entry.fact, f.AuthorizationIntended | f.HoldReused)}
     known, waited = {entry.seq: entry for entry in own}, holds | {session_id}
     if any(isinstance(entry.fact, f.SessionAborted) for entry in own):
         waited.discard(session_id)
     last = own[-1].seq
     for entry in books.entries(after=own[0].seq, kinds=(*HOLD_KINDS, "seal_intended", "sealed")):
         fact = entry.fact
-        subject = getattr(fact, "subject", getattr(fact, "hold_id", ""))
+        subject = getattr(fact, "subject", hold_of(fact))
         if subject in holds or subject == session_id:
             known[entry.seq] = entry
             if isinstance(fact, f.Sealed):

@@ -129,6 +129,7 @@ def _profile(meter: config.MeterSection) -> str:
 
 
 def _files(settings: config.Config, path: Path) -> Iterator[Remark]:
+    from drivers.cards.ca_keys import load_ca_keys
     from drivers.cards.card_token import load_card_key
     from terminal_app.run.core import signer, spki_of
 
@@ -136,6 +137,12 @@ def _files(settings: config.Config, path: Path) -> Iterator[Remark]:
     yield _read(keys.record, lambda: f"key {signer(keys.record, path, 'record').key_id}", "[keys] record")
     yield _read(keys.ocmf, lambda: f"key {signer(keys.ocmf, path, 'ocmf').key_id}", "[keys] ocmf")
     yield _read(settings.reader.card_key, lambda: load_card_key(settings.reader.card_key) and "32 bytes", "[reader] card_key")
+    if settings.reader.ca_keys is not None:
+        ca_keys = settings.reader.ca_keys
+        yield _read(ca_keys, lambda: counted(len(load_ca_keys(ca_keys)), "key"), "[reader] ca_keys")
+    elif settings.offline is not None:
+        says = "without [reader] ca_keys no card can prove itself: nobody will ever charge offline"
+        yield Remark("[offline]", "warning", says, "name a file with the CA keys of the cards (drivers/cards/ca_keys.py)")
     yield _read(office.public_key, lambda: spki_of(office.public_key) and "a public key", "[office] public_key")
     yield _read(office.token_file, lambda: _token(office.token_file), "[office] token_file")
     if office.ca_file is not None:

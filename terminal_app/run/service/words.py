@@ -24,14 +24,17 @@ ENDS = {
     f.Terminated.CAPTURED: "was taken from the card; the rest of the hold is free",
     f.Terminated.VOIDED: "was released; nothing is taken",
     f.Terminated.MANUAL: "has an end nobody could confirm: a person must ask the gateway",
+    f.Terminated.REFUNDED: "was given back",
+    f.Terminated.REFUSED: "was not given back; what was taken stands",
 }
 
 
 class Teller:
     """Tells one session's facts in order: it remembers the currency and the start register."""
 
-    def __init__(self) -> None:
-        self._currency = "EUR"
+    def __init__(self, currency: str = "EUR") -> None:
+        """`currency` until a session's tariff tells it."""
+        self._currency = currency
         self._start_wh: int | None = None
         self._tell: dict[type, Callable[[Any], str]] = {
             f.SessionOpened: self._opened,
@@ -42,6 +45,24 @@ class Teller:
             f.AuthorizationUnknown: lambda fact: (
                 f"Nobody knows whether money is held: {fact.why}. It is released until that is answered."
             ),
+            f.AuthorizationRerouted: lambda fact: (
+                f"Nothing reached the gateway asked first ({fact.why}); gateway {fact.gateway} is asked with the same card reading."
+            ),
+            f.OfflineGranted: lambda fact: (
+                f"No gateway can be reached; the card may charge for {self._money(fact.amount_minor)}, to be owed by its account."
+            ),
+            f.HoldKept: lambda fact: "The hold waits for the same card to try again; then it is released.",
+            f.HoldReused: lambda fact: f"The same card came again: its live hold {fact.hold_id} pays for this session.",
+            f.IncrementIntended: lambda fact: f"The hold shall be raised by {self._money(fact.step.amount_minor)}.",
+            f.IncrementEnded: lambda fact: (
+                f"The hold was raised by {self._money(fact.added_minor)}."
+                if fact.added_minor
+                else f"The hold was not raised ({fact.detail}): the old limit stands."
+            ),
+            f.RefundIntended: lambda fact: (
+                f"{fact.actor} gives back {self._money(fact.step.amount_minor)}: {fact.reason} (serial {fact.step.serial})."
+            ),
+            f.SettlementReopened: lambda fact: f"{fact.actor} lets its end be tried again: {fact.reason}.",
             f.StartRegistered: self._started,
             f.EnergyCheckpoint: self._checkpoint,
             f.StopIntended: self._stopped,
@@ -122,5 +143,6 @@ class Teller:
         return f"The hold of {self._money(fact.step.amount_minor)} shall be released: {fact.reason} (serial {fact.step.serial})."
 
     def _ended(self, fact: f.HoldEnded) -> str:
-        amount = f"{self._money(fact.amount_minor)} " if fact.how is f.Terminated.CAPTURED else "The hold "
+        moved = fact.how in (f.Terminated.CAPTURED, f.Terminated.REFUNDED)
+        amount = f"{self._money(fact.amount_minor)} " if moved else "The hold "
         return f"{amount}{ENDS[fact.how]}{': ' + fact.detail if fact.detail else ''}."

@@ -1,0 +1,186 @@
+"""Orders about money from the control socket and the office: (engine, arguments, actor) -> plain JSON. Any thread.
+
+What is refused raises ValueError with one sentence and commits nothing. What is accepted is first a ServiceAct in the ledger
+(who, what, why), then a turn of the rules in the same job of the engine, so that nothing can come between check and commit.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from terminal_app.config import AccountSection
+from terminal_app.engine.engine import Engine
+from terminal_app.session import events, orders, sale, settlement
+from terminal_app.session.facts import ServiceAct
+from terminal_app.session.past import Past, past_of
+from terminal_app.session.state import Phase
+
+Arguments = Mapping[str, Any]
+MONEY_KINDS = (
+    "authorization_intended",
+    "authorization_rerouted",
+    "authorization_approved",
+    "checkout_opened",
+    "offline_granted",
+    "hold_reused",
+    "increment_ended",
+    "capture_intended",
+    "void_intended",
+    "hold_ended",
+    "refund_intended",
+    "settlement_reopened",
+)
+MIN_NAME = 6
+
+
+def payment_retry(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
+    """The next step of a hold at once; of one that became manual: the same step again, with the same serial and key."""
+    return _settlement_order(engine, arguments, actor, orders.RETRY)
+
+
+def payment_release(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
+    """Release a hold that serves no charge, or one that became manual without a capture."""
+    return _settlement_order(engine, arguments, actor, orders.RELEASE)
+
+
+def _settlement_order(engine: Engine, arguments: Arguments, actor: str, act: str) -> dict[str, Any]:
+    hold_id, reason = _hold_id(engine, arguments), _reason(arguments)
+    past = _past(engine, hold_id) if hold_id not in engine.state.settlements else None
+    event = events.SettlementOrdered(hold_id, act, actor, reason)
+    if past is not None and past.undecided is not None:
+        step = past.undecided if act == orders.RETRY or past.kind == "void" else None
+        event = msgspec.structs.replace(event, past=past.hold, step=step, kind=past.kind if step else "")
+
+    def order() -> None:
+        if why := orders.refusal(engine.state, event):
+            raise ValueError(f"hold {hold_id}: {why}")
+        engine.commit_outside_a_turn(ServiceAct(actor, f"payment.{act}", hold_id, reason))
+        engine.turn(event)
+
+    engine.ask(order)
+    return {"hold_id": hold_id, "ordered": act}
+
+
+def payment_refund(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
+    """Give back `amount_minor` of what was captured; without an amount all that is left. A chained record follows."""
+    hold_id, reason = _hold_id(engine, arguments), _reason(arguments)
+    past = _past(engine, hold_id)
+    if past is None:
+        raise ValueError(f"hold {hold_id}: the ledger does not know it")
+    left = past.hold.captured_minor - past.hold.refunded_minor
+    amount = arguments.get("amount_minor")
+    if amount is not None and (not isinstance(amount, int) or isinstance(amount, bool)):
+        raise ValueError("amount_minor must be an integer: minor units of the hold's currency")
+    event = events.RefundOrdered(past.hold, left if amount is None else amount, actor, reason)
+
+    def order() -> None:
+        if why := orders.refund_refusal(engine.state, event):
+            raise ValueError(f"hold {hold_id}: {why}")
+        engine.commit_outside_a_turn(ServiceAct(actor, "payment.refund", hold_id, f"{event.amount_minor}: {reason}"))
+        engine.turn(event)
+
+    engine.ask(order)
+    return {"hold_id": hold_id, "ordered": "refund", "amount_minor": event.amount_minor}
+
+
+def session_start(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
+    """Open a session with a hold the office has placed on an account: the driver started from the phone.
+
+    ValueError if it cannot be: then nothing was opened, and the office releases its hold.
+    """
+    connector, held_minor = int(arguments["connector"]), int(arguments["held_minor"])
+    config = engine.standing.config
+    gateways = [name for name, one in config.gateway.items() if isinstance(one, AccountSection)]
+    if not gateways:
+        raise ValueError("this terminal has no account gateway: a hold on an account cannot be captured here")
+    if str(arguments["currency"]) != config.terminal.currency:
+        raise ValueError(f"this terminal charges in {config.terminal.currency}, not in {arguments['currency']}")
+    if held_minor < config.policy.min_useful_hold_minor:
+        raise ValueError(f"a hold of {held_minor} is below min_useful_hold_minor ({config.policy.min_useful_hold_minor})")
+    event = events.StartCommanded(
+        connector=connector,
+        gateway=gateways[0],
+        key=str(arguments["key"]),
+        reference=str(arguments["hold"]),
+        held_minor=held_minor,
+        label=str(arguments.get("label", ""))[:32],
+        actor=actor,
+    )
+
+    def order() -> str:
+        state, terms = engine.state, engine.terms()
+        if connector not in state.live:
+            raise ValueError(f"there is no connector {connector}")
+        if connector in state.sessions:
+            raise ValueError(f"connector {connector} is in use")
+        if any(one.hold.key == event.key for one in state.settlements.values()):
+            raise ValueError("this hold serves another charge already")
+        reason = sale.out_of_service(state, terms) or sale.not_for_sale(state, terms, connector)
+        if reason is not None:
+            raise ValueError(f"connector {connector} is not for sale: {reason.value}")
+        engine.commit_outside_a_turn(ServiceAct(actor, "session.start", str(connector), "started from the phone"))
+        engine.turn(event)
+        session = engine.state.sessions.get(connector)
+        if session is None or session.phase not in (Phase.AUTHORIZED, Phase.STARTING):
+            raise ValueError(f"connector {connector}: the charge could not begin; the hold is being released")
+        return session.session_id
+
+    return {"connector": connector, "session": engine.ask(order)}
+
+
+# --- finding a hold --------------------------------------------------------------------------------------------------
+
+
+def _hold_id(engine: Engine, arguments: Arguments) -> str:
+    """The hold's full id. ValueError if none or several begin like this."""
+    given = str(arguments.get("hold_id", "")).strip().lower()
+    if len(given) < MIN_NAME or not given.isalnum():
+        raise ValueError(f"{given!r} is no hold id: give at least its first {MIN_NAME} letters and digits")
+    found = {hold_id for hold_id in engine.state.settlements if hold_id.startswith(given)}
+    if len(given) < 32 or not found:
+        for entry in engine.ledger.about(f'"hold_id":"{given}', ("authorization_intended",)):
+            found.add(str(msgspec.json.decode(entry.body)["hold"]["hold_id"]))
+    if len(found) != 1:
+        raise ValueError(f"hold {given}: {len(found) or 'none'} of this name in the ledger")
+    return found.pop()
+
+
+def _past(engine: Engine, hold_id: str) -> Past | None:
+    return past_of(hold_id, (one.fact for one in engine.ledger.about(hold_id, MONEY_KINDS)))
+
+
+def _reason(arguments: Arguments) -> str:
+    reason = str(arguments.get("reason", "")).strip()[:200]
+    if not reason:
+        raise ValueError("an order needs a reason: it stands in the ledger")
+    return reason
+
+
+def payments_open(engine: Engine, arguments: Arguments, actor: str) -> list[dict[str, Any]]:
+    """The open-holds register: every hold that has not ended with a sealed record, oldest first, with its age and its time."""
+    now, policy = engine.terms().now, engine.standing.config.policy
+    rows = []
+    for one in sorted(engine.state.settlements.values(), key=lambda each: each.hold.utc_ms):
+        rows.append(
+            {
+                "hold_id": one.hold.hold_id,
+                "session_id": one.session_id,
+                "connector": one.hold.connector,
+                "gateway": one.hold.gateway,
+                "phase": one.phase.value,
+                "how": one.how.value if one.how else "",
+                "asked_minor": one.hold.amount_minor,
+                "approved_minor": one.approved_minor,
+                "step_minor": one.step.amount_minor if one.step else 0,
+                "currency": one.hold.currency,
+                "card": f"{one.card.brand} {one.card.last4}",
+                "age_s": (now.utc_ms - one.hold.utc_ms) // 1000,
+                "tries": one.tries,
+                "detail": one.detail or one.step_reason,
+                "offline": one.offline,
+                "capture_before_utc_ms": one.capture_before_utc_ms,
+                "overdue": settlement.overdue(one, now.utc_ms, policy.settle_deadline_s),
+            }
+        )
+    return rows

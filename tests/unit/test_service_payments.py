@@ -1,0 +1,175 @@
+"""charge-service payments against a running core: what became of the money, and what a person orders about it."""
+
+import getpass
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from terminal_app.billing.record import open_record
+from terminal_app.session import actions, events
+from terminal_app.session.facts import HoldEnded, RefundIntended, ServiceAct, Terminated
+from terminal_app.values import Declined, DeclineReason, OutcomeUnknown
+from tests.service_tool import Tool, answering
+from tests.sessions import Paper, terminal
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Paper]:
+    with terminal(tmp_path) as paper:
+        yield paper
+
+
+@pytest.fixture
+def tool(site: Paper, capsys: pytest.CaptureFixture[str]) -> Tool:
+    return Tool(site.path, capsys)
+
+
+def hold_of(site: Paper) -> str:
+    """The newest hold."""
+    return next(one.fact.hold.hold_id for one in site.ledger.entries(kinds=("authorization_intended",), newest_first=True))  # type: ignore[union-attr]
+
+
+def settle(site: Paper) -> None:
+    """Whatever was ordered is answered and sealed."""
+    for _ in range(4):
+        site.pass_time(2)
+        site.turn(events.Ticked())
+
+
+def newest_record(site: Paper) -> dict[str, object]:
+    record = list(site.ledger.records())[-1]
+    return open_record(record.jws, site.keys.records.public_key_spki())
+
+
+def test_show_tells_a_holds_whole_life(site: Paper, tool: Tool) -> None:
+    site.paid_session()
+    with answering(site):
+        code, text = tool("payments", "show", hold_of(site)[:8])
+        _, found = tool.json("payments", "show", hold_of(site))
+    assert code == 0 and "shall be held on visa ending in 1111" in text and "was taken from the card" in text
+    assert found["phase"] == "captured" and found["moved_minor"] > 0 and found["entries"][0]["kind"] == "authorization_intended"
+    assert "5e" * 16 not in text
+
+
+@pytest.mark.parametrize("given", ["", "zzzzzz", "0"])
+def test_a_hold_nobody_knows_is_said(site: Paper, tool: Tool, given: str) -> None:
+    site.paid_session()
+    with answering(site):
+        code, _ = tool("payments", "show", given)
+        assert code == 2 and "there is no hold" in tool.stderr
+        code, _ = tool("payments", "refund", given, "--reason", "test")
+    assert code == 2 and ("hold" in tool.stderr)
+
+
+def test_a_refund_is_named_recorded_and_never_above_what_was_taken(site: Paper, tool: Tool) -> None:
+    site.paid_session()
+    hold = hold_of(site)
+    with answering(site):
+        code, text = tool("payments", "refund", hold[:8], "--amount", "2.50", "--reason", "charger stopped twice")
+        assert code == 0 and "2.50 EUR are given back" in text
+    settle(site)
+    (act,) = (one.fact for one in site.ledger.entries(kinds=("service_act",)))
+    assert isinstance(act, ServiceAct) and (act.act, act.target, act.actor) == ("payment.refund", hold, getpass.getuser())
+    told = newest_record(site)
+    assert (told["type"], told["how"], told["amount_minor"], told["authorization_reference"]) == (
+        "settlement",
+        "refunded",
+        250,
+        hold,
+    )
+    assert getpass.getuser() in str(told["detail"]) and "charger stopped twice" in str(told["detail"])
+    with answering(site):
+        taken = tool.json("payments", "show", hold)[1]["moved_minor"]
+        code, _ = tool("payments", "refund", hold, "--amount", "100.00", "--reason", "all of it")
+        assert code == 2 and "left of it" in tool.stderr
+        assert tool("payments", "refund", hold, "--reason", "the rest")[0] == 0
+    settle(site)
+    assert newest_record(site)["amount_minor"] == taken - 250
+    with answering(site):
+        code, _ = tool("payments", "refund", hold, "--reason", "once more")
+        assert code == 2 and tool.json("payments", "show", hold)[1]["refunded_minor"] == taken
+
+
+@pytest.mark.parametrize("amount", ["-1", "0.001", "nan", "1e3x", ""])
+def test_an_amount_that_is_none_is_refused(site: Paper, tool: Tool, amount: str) -> None:
+    site.paid_session()
+    with answering(site):
+        code, _ = tool("payments", "refund", hold_of(site), f"--amount={amount}", "--reason", "test")
+    assert code in (2, 3) and not list(site.ledger.entries(kinds=("refund_intended", "service_act")))
+
+
+def test_orders_need_a_reason(site: Paper, tool: Tool) -> None:
+    site.paid_session()
+    with answering(site):
+        for act in ("retry", "release", "refund"):
+            assert tool("payments", act, hold_of(site))[0] == 3
+            code, _ = tool("payments", act, hold_of(site), "--reason", " ")
+            assert code == 2 and "needs a reason" in tool.stderr
+    assert not list(site.ledger.entries(kinds=("service_act",)))
+
+
+def test_a_refused_capture_is_a_persons_and_can_be_tried_again(site: Paper, tool: Tool) -> None:
+    site.outcomes[actions.Capture] = Declined(DeclineReason.GATEWAY_REFUSED, "12")
+    site.paid_session()
+    hold = hold_of(site)
+    with answering(site):
+        code, text = tool("payments", "list")
+        assert code == 1 and "needs a person" in text and f"payments retry {hold[:8]}" in text.replace("\n", " ")
+        code, _ = tool("payments", "refund", hold, "--reason", "test")
+        assert code == 2 and "nothing was captured" in tool.stderr
+        site.outcomes.clear()
+        assert tool("payments", "retry", hold, "--reason", "acquirer mended its tables")[0] == 0
+    settle(site)
+    captures = [one.fact for one in site.ledger.entries(kinds=("capture_intended",))]
+    assert len({msgspec.json.encode(one) for one in captures}) == 1 and len(captures) == 2, "the same serial, key and amount"
+    with answering(site):
+        code, found = tool.json("payments", "show", hold)
+        assert code == 0 and found["phase"] == "captured" and found["moved_minor"] == captures[0].step.amount_minor  # type: ignore[union-attr]
+        code, _ = tool("payments", "retry", hold, "--reason", "again")
+        assert code == 2 and "nothing to do" in tool.stderr
+
+
+def test_a_hold_that_waits_for_its_plug_is_released_by_order(site: Paper, tool: Tool) -> None:
+    site.tap()
+    hold = hold_of(site)
+    with answering(site):
+        assert tool("payments", "retry", hold, "--reason", "test")[0] == 2
+        assert tool("payments", "release", hold, "--reason", "driver left")[0] == 0
+    settle(site)
+    ended = [one.fact for one in site.ledger.entries(kinds=("hold_ended",))]
+    assert [one.how for one in ended if isinstance(one, HoldEnded)] == [Terminated.VOIDED] and not site.engine.state.sessions
+
+
+def test_a_running_charge_keeps_its_hold(site: Paper, tool: Tool) -> None:
+    site.tap()
+    site.charge(1_000, seconds=600)
+    with answering(site):
+        code, _ = tool("payments", "release", hold_of(site), "--reason", "test")
+    assert code == 2 and "stop that first" in tool.stderr and not list(site.ledger.entries(kinds=("service_act",)))
+
+
+def test_the_register_is_watched_live_and_an_overdue_hold_is_a_warning(site: Paper, tool: Tool) -> None:
+    site.outcomes[actions.Capture] = OutcomeUnknown("silence")
+    site.paid_session()
+    with answering(site):
+        code, (one,) = tool.json("payments", "open")
+        assert code == 0 and not one["overdue"]
+        site.pass_time(4 * 86_400)
+        code, text = tool("payments", "watch", "--count", 2, "--every", 0.2)
+        assert code == 1 and "overdue" in text
+        code, text = tool("payments", "watch", "--count", 2, "--every", 0.2, "--json")
+        assert code == 1 and len([line for line in text.splitlines() if line.startswith("[")]) == 2
+
+
+def test_a_refund_in_flight_is_open_also_without_a_core(site: Paper, tool: Tool) -> None:
+    site.paid_session()
+    site.outcomes[actions.Refund] = OutcomeUnknown("silence")
+    with answering(site):
+        assert tool("payments", "refund", hold_of(site), "--amount", "1.00", "--reason", "test")[0] == 0
+    settle(site)
+    assert isinstance(next(iter(site.ledger.entries(kinds=("refund_intended",)))).fact, RefundIntended)
+    site.close()
+    _, (one,) = tool.json("payments", "open")
+    assert (one["phase"], one["hold_id"]) == ("refunding", hold_of(site))
