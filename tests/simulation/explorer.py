@@ -13,10 +13,10 @@ from tests.simulation.system import Bounds, Broken
 
 
 class Explorer:
-    """Explores one gateway kind within bounds; `hooks` are those of `System` for known-bad terminals."""
+    """Explores a route (one gateway, or some in order) within bounds; `hooks` are those of `System` for known-bad terminals."""
 
-    def __init__(self, gateway: Gateway, bounds: Bounds, check: Callable[[Node, Node], None], **hooks: Any) -> None:
-        self.outside, self.bounds, self._check = Outside(gateway, bounds, **hooks), bounds, check
+    def __init__(self, route: tuple[Gateway, ...], bounds: Bounds, check: Callable[[Node, Node], None], **hooks: Any) -> None:
+        self.outside, self.bounds, self._check = Outside(route, bounds, **hooks), bounds, check
         self.nodes: dict[Any, tuple[Any, str]] = {}  # key -> key before, move
         self.home: dict[Any, Any] = {}  # key -> key of the quiet next one
         self.ends: set[Any] = set()

@@ -147,6 +147,9 @@ class Host(Gateway):
             return account, Approved(step.amount_minor, {"original": "unknown"})
         return replace(account, released=True), Approved(step.amount_minor, {})
 
+    def refund(self, account: Account, hold: Hold, step: MoneyStep, utc_ms: int) -> Done:
+        return account, Declined(DeclineReason.GATEWAY_REFUSED, "needs the card again")
+
 
 class CyberSource(Gateway):
     """Without the payment's id a hold is reversed by our own id, and not before a minute has passed."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from terminal_app.session.facts import BillFrozen, Terminated
+from terminal_app.session.facts import BillFrozen, Fact, Terminated
 from terminal_app.session.settlement import ANSWER_LONGEST_MS, GATEWAY_DELAY_MS
 from terminal_app.session.state import Finished, Kiosk, Phase, Session, State
 from terminal_app.values import MeterIdentity, MeterValue, Stamp
@@ -58,22 +58,28 @@ CONTENT = frozenset(
 )
 """Carried into records and screens, or alike in all nodes: no rule that moves money asks for it. Kiosk and receipt are brought
 to the offer before every tap, whatever they were."""
-DEADLINES = ("plug_deadline_mono_ms", "next_try_mono_ms", "read_again_mono_ms", "capture_before_utc_ms")
+DEADLINES = ("plug_deadline_mono_ms", "next_try_mono_ms", "read_again_mono_ms", "capture_before_utc_ms", "kept_until_mono_ms")
+
+
+STEPS = ("increment", "capture", "void", "refund")
 
 
 class Call(msgspec.Struct, frozen=True):
     """A question to a gateway. `answer` is there once the gateway has done it; `waited`: our own deadlines have passed."""
 
-    kind: str  # authorize, open, watch, expire, capture, void
+    kind: str  # authorize, open, watch, expire, increment, capture, void, refund
     action: Any
     answer: Any = None
     waited: bool = False
 
 
 class End(msgspec.Struct, frozen=True):
+    """`kind`: the step it ended, as capture, void or refund."""
+
     hold_id: str
     how: Terminated
     amount_minor: int
+    kind: str = ""
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -88,6 +94,7 @@ class Node(msgspec.Struct, frozen=True):
     crashes: int = 0
     visits: int = 0
     last: bool = False  # no driver comes after this one
+    forgets: bool = False  # a hold that is sealed, and that nothing travels to any more, tells nodes apart no longer
     plugged: bool = False
     relay: bool = False
     seen_relay: bool = False  # what the controller last reported
@@ -101,6 +108,9 @@ class Node(msgspec.Struct, frozen=True):
     declined: tuple[str, ...] = ()
     ended: tuple[End, ...] = ()
     bills: tuple[BillFrozen, ...] = ()
+    orders: int = 0  # of a person, so far
+    misread: int = 0  # how often the meter has failed
+    money: tuple[Fact, ...] = ()  # what a person's order about a sealed hold is built on; `ended` tells them apart
 
     @property
     def phase(self) -> Phase:
@@ -131,7 +141,12 @@ def key(node: Node) -> Any:
     gone = node.last and node.phase is Phase.NONE and not node.relay  # where the plug hangs matters no more
     live = None if gone else state.live[1]
     fresh = live is not None and live.evse is not None and live.evse.stamp.mono_ms >= live.stopping_since_mono_ms
-    bank = tuple((one.hold_id, one.taps, one.approved_minor, one.captures, one.refunds, *_flags(one)) for one in node.books)
+    over = set[str]()
+    if node.forgets and not node.net:
+        over = {one.hold_id for one in node.ended if one.hold_id not in state.settlements}.union(node.declined)
+    bank = tuple(_account(one) for one in node.books if one.hold_id not in over)
+    told = tuple(tuple(one for one in ids if one not in over) for ids in (node.intended, node.declined))
+    ended = tuple(one for one in node.ended if one.hold_id not in over)
     return (
         tuple(_shape(one, node, "") for one in (state.sessions, state.settlements, state.seal, live)),
         tuple(state.faults),
@@ -140,18 +155,18 @@ def key(node: Node) -> Any:
         frozenset(_called(one) for one in node.net),
         tuple(_asked(one) for one in node.asked),
         bank,
-        (node.intended, node.declined, node.ended),
-        tuple((one.energy_wh, one.capture_minor, one.shortfall_minor) for one in node.bills),
+        (told, ended, node.orders, node.misread),
+        () if over else tuple((one.energy_wh, one.capture_minor, one.shortfall_minor) for one in node.bills),
     )
 
 
-def _flags(one: Account) -> tuple[Any, ...]:
-    return one.released, one.lapsed, one.barred, one.refused, one.page, one.scanned, one.received, one.confirmed
+def _account(one: Account) -> Any:
+    return msgspec.structs.astuple(replace(one, first_key_utc_ms=0))
 
 
 def _called(one: Call) -> Any:
     trace = tuple(sorted(one.action.hold.trace))
-    step = one.action.step.key if one.kind in ("capture", "void") else ""
+    step = one.action.step.key if one.kind in STEPS else ""
     return (
         one.kind,
         one.action.hold.hold_id,
@@ -211,7 +226,7 @@ def _shape(value: Any, node: Node, name: str) -> Any:
         age_ms = node.utc_ms - value.utc_ms
         arrived = age_ms >= GATEWAY_DELAY_MS + ANSWER_LONGEST_MS
         return value.hold_id, value.amount_minor, value.gateway, tuple(sorted(value.trace)), age_class(age_ms), arrived
-    if name == "step":
+    if name in ("step", "increment"):
         return value.key, value.amount_minor, age_class(node.utc_ms - value.utc_ms)
     if name == "evse":
         return value.pilot, value.relay, value.authorized, value.fault

@@ -12,10 +12,11 @@ from terminal_app.screens import Button
 from terminal_app.session import events, machine, presenter
 from terminal_app.session import facts as f
 from terminal_app.session.state import KioskPhase, Phase, SettlementPhase
-from terminal_app.values import Checkout, Declined, DeclineReason, OutcomeUnknown
+from terminal_app.values import Approved, Checkout, Declined, DeclineReason, OutcomeUnknown
 from tests.simulation import stage
 from tests.simulation.gateways import Account, Adyen
-from tests.simulation.node import DAY_MS, HOUR_MS, MINUTE_MS, Call, Node
+from tests.simulation.node import DAY_MS, HOUR_MS, MINUTE_MS, STEPS, Call, Node
+from tests.simulation.orders import ordered
 from tests.simulation.system import HOLD_MINOR, PARTIAL_MINOR, TINY_MINOR, System
 
 replace = msgspec.structs.replace
@@ -49,6 +50,8 @@ class Outside(System):
             yield "power cut", "power", lambda: self.crashed(node, power=True), False
         if node.asked:
             yield f"{type(node.asked[0]).__name__} is answered", "-", lambda: self.device_answered(node), True
+            if node.misread < self.bounds.misreads and getattr(node.asked[0], "purpose", "") == "start":
+                yield "the meter is silent", "meter", lambda: self.misread(node), False
             if not self.bounds.prompt:
                 yield from self._network(node)
                 yield from self._driver(node)
@@ -105,13 +108,25 @@ class Outside(System):
             yield "unplugs", "-", lambda: self.reported(replace(node, plugged=False, relay=False)), False
         else:
             yield "plugs in", "-", lambda: self.reported(replace(node, plugged=True)), False
-        if node.phase is Phase.NONE and node.visits < self.bounds.visits:
+        kept = all(one.phase is SettlementPhase.HELD for one in node.living.settlements.values())
+        settled = kept and not (node.calls or node.net or node.living.seal)
+        if node.phase is Phase.NONE and node.visits < self.bounds.visits and (settled or not self.bounds.prompt):
             last = node.visits + 1 == self.bounds.visits
             yield "pays", "-", lambda: self._pays(replace(node, visits=node.visits + 1, last=last)), False
         for account in node.books:
             if account.page == "open" and account.scanned:
-                paid = self.gateway.pay(account, HOLD_MINOR)
+                paid = self.route[0].pay(account, HOLD_MINOR)
                 yield "the phone pays", "-", lambda paid=paid: [node.with_account(paid)], False  # type: ignore[misc]
+        if node.orders < self.bounds.orders:
+            yield from self._orders(node)
+
+    def _orders(self, node: Node) -> Steps:
+        """A person looks at the holds. What the rules refuse is told, and nothing happens."""
+        for which in range(len(node.intended)):
+            for what, percent in (("refund", 100), ("refund", 50), ("retry", 100), ("release", 100)):
+                if event := ordered(node.living, node.money, what, which, percent):
+                    after = replace(node, orders=node.orders + 1)
+                    yield f"{what} {percent} %", "order", lambda event=event, after=after: self.deliver(after, event), False  # type: ignore[misc]
 
     def _pays(self, node: Node) -> list[Node]:
         """The offer is brought to the glass; then a card is held out, or a page asked for. A refusal takes nothing."""
@@ -120,12 +135,12 @@ class Outside(System):
         node = replace(node, living=replace(node.living, kiosk=replace(node.living.kiosk, phase=KioskPhase.FOCUSED)))
         node = self.deliver(node, events.FrameShown(1))[0]
         assert node.living.kiosk.shown == presenter.meaning(node.living, self.terms(node))
-        if self.gateway.by_phone:
+        if self.by_phone:
             return self.deliver(node, events.Touched(Button.PAY_BY_PHONE, ""))
         wish = machine.reader_wish(node.living)
         if wish is None:
             return [node]
-        card = stage.card(wish.request, 1, node.visits)
+        card = stage.card(wish.request, 1, node.visits, authenticated=self.bounds.offline)
         return self.deliver(node, events.CardRead(wish.arm_no, wish.request.pay, card))
 
     # --- the network -------------------------------------------------------------------------------------------------------
@@ -137,8 +152,8 @@ class Outside(System):
             rest = replace(node, net=tuple(one for one in node.net if one is not late))
             yield f"{late.kind} arrives late", "arrives late", lambda late=late, rest=rest: [self._done(rest, late)[0]], False  # type: ignore[misc]
         for account in node.books:
-            if isinstance(self.gateway, Adyen) and account.received != account.confirmed:
-                told = self.gateway.notify(account)
+            if account.received != account.confirmed:
+                told = Adyen().notify(account)
                 yield "the notification comes", "notification", lambda told=told: [node.with_account(told)], True  # type: ignore[misc]
 
     def _called(self, node: Node, call: Call) -> Steps:
@@ -150,7 +165,8 @@ class Outside(System):
             yield f"{kind}: the answer comes", fault, lambda: self._answer(rest, call, call.answer), True
             return
         if kind == "watch":
-            answer = self.gateway.poll(node.account(call.action.hold.hold_id), call.action.hold)
+            hold = call.action.hold
+            answer = self.gateway(hold).poll(node.account(hold.hold_id), hold)
             if answer is not None:
                 yield "the page's end is seen", "-", lambda: self._answer(rest, call, answer), True
             return
@@ -181,7 +197,10 @@ class Outside(System):
         if kind in ("authorize", "open"):
             unreachable = Declined(DeclineReason.UNREACHABLE)
             yield f"{kind}: unreachable", "unreachable", lambda: self._answer(rest, call, unreachable), False
-        if kind in ("capture", "void"):
+        if kind == "increment":
+            yield "increment: refused", "refused", lambda: done(most_minor=0), False
+            yield "increment: partial", "partial", lambda: done(most_minor=1), False
+        if kind in STEPS:
             yield f"{kind}: answered twice", "twice", twice, False
         if kind == "capture" and not node.account(call.action.hold.hold_id).captures:
             account = replace(node.account(call.action.hold.hold_id), refused=True)
@@ -192,26 +211,32 @@ class Outside(System):
         """The request arrives: the gateway's books after it, and its answer."""
         hold, account = call.action.hold, node.account(call.action.hold.hold_id)
         answer: Any
+        gateway = self.gateway(hold)
         match call.kind:
             case "authorize":
-                account, answer = self.gateway.authorize(account, hold, hold.serial, most_minor)
+                account, answer = gateway.authorize(account, hold, hold.serial, most_minor)
             case "open":
-                account, answer = self.gateway.open_page(account, hold)
+                account, answer = gateway.open_page(account, hold)
             case "expire":
-                account, answer = self.gateway.expire(account, hold)
-            case "capture":
-                account, answer = self.gateway.capture(account, hold, call.action.step, node.utc_ms)
+                account, answer = gateway.expire(account, hold)
+            case "increment":
+                account, answer = gateway.increment(account, hold, call.action.step, most_minor)
+            case _ if call.kind == "void" and "offline" in hold.trace:  # nothing is held anywhere
+                answer = Approved(call.action.step.amount_minor, {})
             case _:
-                account, answer = self.gateway.void(account, hold, call.action.step, node.utc_ms)
+                account, answer = getattr(gateway, call.kind)(account, hold, call.action.step, node.utc_ms)
         return node.with_account(account), answer
 
     def _answer(self, node: Node, call: Call, answer: Any) -> list[Node]:
         hold_id = call.action.hold.hold_id
-        if call.kind in ("capture", "void"):
+        if call.kind in STEPS:
             named = call.action.step.key.partition("/")[0]  # as the terminal knows it (`renamed` puts a suffix to it)
-            return self.deliver(node, events.SettlementAnswered(hold_id, named, answer))
+            kind = events.IncrementAnswered if call.kind == "increment" else events.SettlementAnswered
+            return self.deliver(node, kind(hold_id, named, answer))
         if call.kind == "open":
             if isinstance(answer, Checkout) and node.phase is Phase.CHECKOUT:  # the code is on the screen
                 node = node.with_account(replace(node.account(hold_id), scanned=not node.living.live[1].checkout_ends))
             return self.deliver(node, events.CheckoutAnswered(hold_id, answer))
-        return self.deliver(node, events.AuthorizationAnswered(hold_id, answer))
+        unsent = isinstance(answer, Declined) and answer.reason is DeclineReason.UNREACHABLE
+        card = stage.again(call.action.card) if unsent else None  # it goes back: nobody has seen it
+        return self.deliver(node, events.AuthorizationAnswered(hold_id, answer, card))

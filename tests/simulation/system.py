@@ -4,6 +4,7 @@ Crashes. Before a commit is the same as without the event: every node can crash.
 is a branch of its own, for only then an intent exists that nobody has sent.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,8 +13,9 @@ import msgspec
 from terminal_app.config import Config
 from terminal_app.session import actions, events, machine
 from terminal_app.session import facts as f
+from terminal_app.session.past import past_of
 from terminal_app.session.state import Phase, Terms, initial
-from terminal_app.values import EvseStatus, MeterValue, Pilot
+from terminal_app.values import EvseStatus, Hold, MeterValue, Pilot
 from tests.simulation import stage
 from tests.simulation.coverage import Coverage
 from tests.simulation.gateways import Gateway
@@ -23,16 +25,43 @@ from tests.simulation.rules import IDENTITY, SERIAL, durable
 replace = msgspec.structs.replace
 POWER_W = 150_000
 SECOND_WH = POWER_W // 3600
-HOLD_MINOR, PARTIAL_MINOR, TINY_MINOR = 20, 16, 3
-MONEY = (actions.Authorize, actions.OpenCheckout, actions.ExpireCheckout, actions.Capture, actions.Void)
+HOLD_MINOR, PARTIAL_MINOR, TINY_MINOR, RAISE_MINOR = 20, 16, 3, 3
+OFFLINE = {"card_minor": 20, "terminal_minor": 40}
+MONEY = (
+    actions.Authorize,
+    actions.OpenCheckout,
+    actions.ExpireCheckout,
+    actions.Increment,
+    actions.Capture,
+    actions.Void,
+    actions.Refund,
+)
 KINDS = {
     actions.Authorize: "authorize",
     actions.OpenCheckout: "open",
     actions.WatchCheckout: "watch",
     actions.ExpireCheckout: "expire",
+    actions.Increment: "increment",
     actions.Capture: "capture",
     actions.Void: "void",
+    actions.Refund: "refund",
 }
+
+
+MONEY_FACTS = (
+    f.AuthorizationIntended,
+    f.AuthorizationRerouted,
+    f.OfflineGranted,
+    f.HoldReused,
+    f.CheckoutOpened,
+    f.AuthorizationApproved,
+    f.IncrementEnded,
+    f.CaptureIntended,
+    f.VoidIntended,
+    f.RefundIntended,
+    f.SettlementReopened,
+    f.HoldEnded,
+)
 
 
 class Broken(AssertionError):
@@ -47,13 +76,18 @@ class Bounds:
     visits: int = 1
     crashes: int = 2
     prompt: bool = True
+    orders: int = 0  # of a person about money: refund, retry, release
+    misreads: int = 0  # of the meter before a charge
+    offline: bool = False  # charging on the operator's risk; the cards prove themselves
+    raised: int = 0  # how often a hold may be raised
     most_nodes: int = 1_000_000
 
 
-def settings(gateway: Gateway) -> Config:
+def settings(route: tuple[Gateway, ...], bounds: Bounds) -> Config:
     """Waits that belong to one class each (see `node.py`), and a hold that three seconds of energy use up."""
     return stage.configuration(
-        by_phone=gateway.by_phone,
+        kinds=tuple(one.kind for one in route),
+        sections={"offline": OFFLINE} if bounds.offline else {},
         max_power_w=POWER_W,
         hold_minor=HOLD_MINOR,
         min_useful_hold_minor=5,
@@ -62,24 +96,33 @@ def settings(gateway: Gateway) -> Config:
         settle_retry_s=3600,
         settle_deadline_s=86_400,
         checkpoint_wh=100_000,
+        increment_minor=RAISE_MINOR if bounds.raised else 0,
+        increments_most=max(bounds.raised, 1),
     )
 
 
 @dataclass
 class System:
-    """One gateway kind. `renamed` and `sends_first` are the two hooks for known-bad terminals."""
+    """Gateways of one way to pay, the preferred one first. `renamed` and `sends_first` are hooks for known-bad terminals."""
 
-    gateway: Gateway
+    route: tuple[Gateway, ...]
     bounds: Bounds = Bounds()
     renamed: Callable[[actions.Action, Node], actions.Action] = lambda action, node: action
     sends_first: bool = False
     coverage: Coverage = field(default_factory=Coverage)
     fault: str = "-"  # under which the present move is counted
+    met: Counter[type[f.Fact]] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.settings = settings(self.gateway)
+        self.settings = settings(self.route, self.bounds)
         self.tariffs = {1: stage.tariff()}
-        self._base = stage.terms(self.settings, stage.FakeClock(), stage.Chance(), tariffs=self.tariffs)
+        self.by_phone = self.route[0].by_phone
+        raising = frozenset(one.kind for one in self.route if one.raises_holds)
+        clock, chance = stage.FakeClock(), stage.Chance()
+        self._base = stage.terms(self.settings, clock, chance, tariffs=self.tariffs, incrementing=raising)
+
+    def gateway(self, hold: Hold) -> Gateway:
+        return next(one for one in self.route if one.kind == hold.gateway)
 
     def terms(self, node: Node) -> Terms:
         number = f"{node.visits:032x}"
@@ -87,7 +130,7 @@ class System:
 
     def first(self) -> Node:
         state = initial(self.settings)
-        node = Node(living=state, told=state, utc_ms=stage.T0_UTC_MS)
+        node = Node(living=state, told=state, utc_ms=stage.T0_UTC_MS, forgets=self.bounds.visits > 1)
         return self.reported(self._booted(node)[0])[0]
 
     def deliver(self, node: Node, event: events.Event) -> list[Node]:
@@ -95,6 +138,7 @@ class System:
         self.coverage.note(node.living, event, [self.fault])
         turn = machine.decide(node.living, event, self.terms(node))
         told = node.told
+        self.met.update(type(fact) for fact in turn.facts)
         for fact in turn.facts:
             told = machine.evolve(told, fact, node.stamp)
             self._no_card_in(fact)
@@ -118,13 +162,17 @@ class System:
     def _noted(node: Node, facts: list[f.Fact]) -> Node:
         """What the ledger tells of money, kept after the state has forgotten it."""
         for fact in facts:
+            if isinstance(fact, MONEY_FACTS):
+                node = replace(node, money=(*node.money, fact))
             match fact:
                 case f.AuthorizationIntended(hold=hold):
                     node = replace(node, intended=(*node.intended, hold.hold_id))
                 case f.AuthorizationDeclined(hold_id=hold_id):
                     node = replace(node, declined=(*node.declined, hold_id))
                 case f.HoldEnded(hold_id=hold_id, how=how, amount_minor=amount):
-                    node = replace(node, ended=(*node.ended, End(hold_id, how, amount)))
+                    past = past_of(hold_id, node.money)
+                    kind = past.kind if past is not None else ""
+                    node = replace(node, ended=(*node.ended, End(hold_id, how, amount, kind)))
                 case f.BillFrozen():
                     node = replace(node, bills=(*node.bills, fact))
                 case _:
@@ -137,8 +185,6 @@ class System:
             if isinstance(action, actions.ReadRegister | actions.SignOcmf | actions.SignRecord):
                 node = replace(node, asked=(*node.asked, action))
                 continue
-            if isinstance(action, actions.Authorize):
-                action.card.wipe()
             if isinstance(action, actions.ExpireCheckout):  # it is watched no longer
                 node = replace(node, calls=tuple(one for one in node.calls if one.kind != "watch"))
             node = replace(node, calls=(*node.calls, Call(KINDS[type(action)], self.renamed(action, node))))
@@ -210,6 +256,22 @@ class System:
 
     def ticked(self, node: Node) -> list[Node]:
         return self.deliver(node, events.Ticked())
+
+    def misread(self, node: Node) -> list[Node]:
+        """The meter does not answer, three times; then the charge has failed before it began."""
+        action, node = node.asked[0], replace(node, asked=(), misread=node.misread + 1)
+        nodes = self.deliver(node, events.RegisterUnreadable(1, action.session_id, action.purpose, "no answer"))
+        for _ in range(2):
+            nodes = self.and_then(nodes, self._second, self.ticked, self._not_read)
+        return nodes
+
+    @staticmethod
+    def _second(node: Node) -> list[Node]:
+        return [replace(node, utc_ms=node.utc_ms + MOMENT_MS, mono_ms=node.mono_ms + MOMENT_MS)]
+
+    def _not_read(self, node: Node) -> list[Node]:
+        action, node = node.asked[0], replace(node, asked=())
+        return self.deliver(node, events.RegisterUnreadable(1, action.session_id, action.purpose, "no answer"))
 
     def device_answered(self, node: Node) -> list[Node]:
         action, node = node.asked[0], replace(node, asked=node.asked[1:])

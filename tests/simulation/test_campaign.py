@@ -73,9 +73,14 @@ def test_a_confirmation_that_never_comes_ends_as_manual_and_is_listed() -> None:
     assert world.sums["manual"] > 0 and world.sums["adyen captured"] == 0 and world.bank.captured_minor == world.sums["manual"]
 
 
-def test_a_hold_that_lapsed_is_listed_as_lost() -> None:
-    world = charge_at("stripe", lapses_after_ms=5_000)
+def test_a_hold_that_lapsed_untold_is_listed_as_lost() -> None:
+    world = charge_at("own_reader", lapses_after_ms=12_000)
     assert world.sums["manual"] > 0 and world.bank.captured_minor == 0
+
+
+def test_a_hold_whose_end_is_told_is_taken_in_time() -> None:
+    world = charge_at("cybersource", lapses_after_ms=40_000, charge_ms=120_000)
+    assert world.sums["manual"] == 0 and world.sums["cybersource captured"] > 0
 
 
 def test_an_account_is_paid_from_its_slice_while_the_office_is_away() -> None:
