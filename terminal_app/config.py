@@ -4,6 +4,7 @@ Secrets are paths of files, never values. Relative paths are relative to the con
 money or devices has a silent default; what has a default here is a pace, a window or a path, and says so.
 """
 
+import ipaddress
 import re
 import tomllib
 from collections.abc import Callable
@@ -189,16 +190,22 @@ class CyberSourceSection(_Section, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class AccountSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="account"):
-    """[gateway.NAME] kind = "account": prepaid and fleet accounts kept by the office."""
+    """[gateway.NAME] kind = "account": prepaid and fleet accounts kept by the office.
+
+    Slices: money of a card's account that the office sets aside for this terminal, so that the card can pay here offline.
+    """
 
     url: Name
     token_file: Path
     ca_file: Path | None = None
+    slice_minor: Annotated[int, Meta(ge=0, le=100_000_000)] = 0  # set aside for each card that paid online here; 0 = never
+    slice_days: Annotated[int, Meta(ge=1, le=30)] = 7  # then it goes back, if it was not used
+    slices_most: Annotated[int, Meta(ge=1, le=1000)] = 100  # so many cards at once
 
 
 TAP_KINDS = (Iso8583Section, CyberSourceSection, AccountSection)
-CHECKOUT_KINDS = (StripeSection,)
-"""Pages whose payment the terminal can see by itself. Adyen's is known by notification only: not offered at the screen yet."""
+CHECKOUT_KINDS = (StripeSection, AdyenSection)
+"""Pages for the driver's phone. That Adyen's is paid is told by a notification, which the office relays."""
 
 GatewaySection = Iso8583Section | StripeSection | AdyenSection | CyberSourceSection | AccountSection
 
@@ -272,6 +279,18 @@ class OfficeSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     deadline_s: Seconds = 30
 
 
+class SyncSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[sync] What the carrier offers to the site. `listen`: ADDRESS:PORT for metrics and a page about this terminal."""
+
+    listen: Annotated[str, Meta(pattern=r"^(|[0-9.]{7,15}:[0-9]{1,5}|\[[0-9a-fA-F:]{2,39}\]:[0-9]{1,5})\Z")] = ""  # "" = off
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Address and port; None = do not listen."""
+        host, _, port = self.listen.rpartition(":")
+        return (host.strip("[]"), int(port)) if self.listen else None
+
+
 class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything `terminal.toml` may say."""
 
@@ -284,6 +303,7 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     policy: PolicySection
     keys: KeysSection
     office: OfficeSection
+    sync: SyncSection = SyncSection()
     routing: RoutingSection = RoutingSection()
     offline: OfflineSection | None = None
 
@@ -447,6 +467,13 @@ def _check_relations(config: Config, path: Path) -> None:
             if len(set(lines)) != len(lines):
                 refuse(f"[evse.{name}]", "line, feedback_line and pilot_line must be different lines")
     _each_its_own(config, refuse)
+    if (found := config.sync.address) is not None:
+        try:
+            ipaddress.ip_address(found[0])
+        except ValueError as error:
+            refuse("[sync] listen", str(error))
+        if not 1 <= found[1] <= 65535:
+            refuse("[sync] listen", f"{found[1]} is not a port")
     if not config.gateway:
         refuse("[gateway]", "no gateway is configured")
     for name, gateway in config.gateway.items():

@@ -156,6 +156,30 @@ class CheckoutGateway(Protocol):
         """End the page. Approved = the driver paid in that very moment (money is held); Declined TOO_LATE = nothing is held."""
 
 
+class Confirmation(msgspec.Struct, frozen=True):
+    """What a genuine notification of a gateway says.
+
+    `key` is our own reference: the hold's key for `authorize`, the step's key for the others (a void may name the hold's).
+    `payment` is the gateway's name of the payment. `outcome` None = nothing is decided by it: a card was refused while the
+    page stays open, or an event of no concern (`operation` is empty then).
+    """
+
+    key: str
+    operation: str  # "authorize" | "capture" | "void" | "refund" | ""
+    payment: str
+    event: str
+    currency: str  # of the outcome's amount; another than the hold's is nobody's approval
+    outcome: Outcome | None
+
+
+@runtime_checkable
+class Notified(Protocol):
+    """Second Protocol: a gateway that tells what it did by notifications, which the office relays as they came."""
+
+    def confirm(self, notification: bytes) -> Confirmation:
+        """Check that it is genuine. SignatureInvalid. No network, any thread; moves no money."""
+
+
 class ChargeControl(Protocol):
     """The charge controller (IEC 61851). Power-up, link loss and restart of it mean: not authorized. Moves no money."""
 

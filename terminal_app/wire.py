@@ -106,13 +106,45 @@ class SyncTrouble(msgspec.Struct, frozen=True, tag="sync_trouble"):
 
 
 class Taken(msgspec.Struct, frozen=True, tag="taken"):
-    """Answer to Acknowledge and SyncTrouble. `error` empty = verified and stored (or already known)."""
+    """Answer to Acknowledge, Deliver and SyncTrouble. `error` empty = verified and stored (or already known)."""
 
     error: str = ""
 
 
-ToCoreFromSync = NextBatch | Acknowledge | SyncTrouble
-ToSyncFromCore = Batch | Taken
+class CommandsAfter(msgspec.Struct, frozen=True, tag="commands_after"):
+    """Which commands of the office are new to you?"""
+
+    protocol: int = SYNC_PROTOCOL
+
+
+class CommandsThrough(msgspec.Struct, frozen=True, tag="commands_through"):
+    """Answer to CommandsAfter: all after `number`, the newest one that was taken (0 = none)."""
+
+    terminal: str
+    number: int
+
+
+class Deliver(msgspec.Struct, frozen=True, tag="deliver"):
+    """A command of the office (compact JWS), bytes as received; the core verifies, commits and executes it once."""
+
+    jws: str
+
+
+class Look(msgspec.Struct, frozen=True, tag="look"):
+    """What does the terminal look like now? For metrics and the site page."""
+
+    protocol: int = SYNC_PROTOCOL
+
+
+class Seen(msgspec.Struct, frozen=True, tag="seen"):
+    """Answer to Look: what the control socket's `status` and `payments.open` say, without cards."""
+
+    status: dict[str, Any]
+    payments: tuple[dict[str, Any], ...]
+
+
+ToCoreFromSync = NextBatch | Acknowledge | SyncTrouble | CommandsAfter | Deliver | Look
+ToSyncFromCore = Batch | Taken | CommandsThrough | Seen
 
 # --- endpoint ------------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from terminal_app.billing.acknowledgement import Ack, make_ack, seal_ack
 from terminal_app.billing.receipt import receipt_code
 from terminal_app.billing.record import GENESIS, thumbprint
 from terminal_app.engine.engine import Engine, Outside
-from terminal_app.ledger.store import Ledger
+from terminal_app.ledger.store import CommitProbe, Ledger
 from terminal_app.run.core import Keys, read_standing
 from terminal_app.screens import Button
 from terminal_app.session import actions, events
@@ -135,14 +135,17 @@ class PaperClock:
 class Paper:
     """One connector's devices as plain values, a driver, and an engine over a real ledger."""
 
-    def __init__(self, path: Path, wh: int = 1_234_560) -> None:
+    def __init__(self, path: Path, wh: int = 1_234_560, probe: CommitProbe | None = None, ms: int = 0) -> None:
+        """`probe` may end it at a commit; `ms` is how late it is already."""
         self.path, self._closed = path, False
         self.config = config.load(path)
         keys = self.config.keys
         self.keys = Keys(keyfile.KeyFileSigner(keys.record), keyfile.KeyFileSigner(keys.ocmf))
-        self.ledger = Ledger(self.config.terminal.state_dir)
+        self.ledger = Ledger(self.config.terminal.state_dir, probe)
         self.clock = PaperClock()
+        self.clock.ms = ms
         self.wh = wh
+        self.authenticated = False  # whether the card's chip proves itself
         self.outcomes: dict[type[actions.Action], Outcome] = {}  # what the gateway says instead of yes
         self.pending: deque[actions.Action] = deque()
         numbers = itertools.count(self.ledger.head[0] + 1)
@@ -203,7 +206,9 @@ class Paper:
         assert self.engine.screen is not None
         self.turn(events.FrameShown(self.engine.screen.screen_no))
         arm_no = self.engine.state.kiosk.arm_no
-        facts = CardFacts("visa", PAN[-4:], "5e" * 16, "A0000000031010", "VISA", EntryMode.CONTACTLESS)
+        facts = CardFacts(
+            "visa", PAN[-4:], "5e" * 16, "A0000000031010", "VISA", EntryMode.CONTACTLESS, authenticated=self.authenticated
+        )
         card = PaymentCard(facts, 6000, "EUR", bytearray.fromhex(f"{PAN}D2912201"), bytearray(b"\x9f\x02"))
         self.turn(events.CardSeen(arm_no))
         self.turn(events.CardRead(arm_no, True, card))

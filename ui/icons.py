@@ -75,6 +75,11 @@ def card(pen: Pen) -> None:
     pen.box(0.08, 0.50, 0.84, 0.08, radius=0.01)
 
 
+def ring(pen: Pen) -> None:
+    """One of several that may be chosen."""
+    pen.arc(0.5, 0.5, 0.36, 0, 360, width=0.10)
+
+
 def check(pen: Pen) -> None:
     pen.line((0.16, 0.52), (0.40, 0.27), (0.84, 0.74), width=0.13)
 
@@ -136,7 +141,7 @@ def arrow_left(pen: Pen) -> None:
 
 DRAWINGS: dict[str, Callable[[Pen], None]] = {
     drawing.__name__: drawing
-    for drawing in (plug, tap, card, check, cross, stop, bolt, pause, warning, phone, qr, clock, wrench, arrow_left)
+    for drawing in (plug, tap, card, ring, check, cross, stop, bolt, pause, warning, phone, qr, clock, wrench, arrow_left)
 }
 
 

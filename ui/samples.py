@@ -10,6 +10,7 @@ from terminal_app.screens import (
     ConnectorTile,
     DeclinedView,
     DeclineWords,
+    HoldChoice,
     MoneyWords,
     NotForSale,
     NotForSaleReason,
@@ -52,6 +53,10 @@ MANY_PRICES = (
     PriceLine(PriceKind.PARKING, "0.15", "from_min", {"from_min": "45"}),
     PriceLine(PriceKind.LIMIT, "75.00", "maximum"),
 )
+AMOUNTS = (HoldChoice(2000), HoldChoice(4000), HoldChoice(8000))
+ENERGIES = (HoldChoice(1200, 20000), HoldChoice(2400, 40000), HoldChoice(4800, 80000), HoldChoice(8000))
+LARGE_AMOUNTS = (HoldChoice(99900), HoldChoice(120000), HoldChoice(150000), HoldChoice(180000), HoldChoice(200000))
+LARGE_ENERGIES = (HoldChoice(99900, 999000), HoldChoice(120000, 1000000), HoldChoice(150000, 1000000), HoldChoice(180000))
 
 
 def charging(**changes: object) -> Charging:
@@ -131,6 +136,10 @@ USUAL: dict[str, View] = {
     "offer_wait": Offer(1, "1", PRICES[:2], "19", False, 8000, True, False),
     "offer_phone": Offer(1, "1", PRICES[:2], "19", False, 8000, True, True, by_phone=True),
     "offer_phone_only": Offer(1, "1", PRICES[:2], "19", False, 8000, True, False, by_card=False, by_phone=True),
+    "offer_choices": Offer(1, "1", PRICES, "19", False, 4000, False, True, choices=AMOUNTS),
+    "offer_energies": Offer(1, "1", (ENERGY,), "19", False, 2400, True, True, True, True, True, choices=ENERGIES),
+    "offer_offline": Offer(1, "1", PRICES[:2], "19", False, 2000, True, True, offline=True),
+    "offer_offline_choices": Offer(1, "1", PRICES, "19", False, 2000, True, True, True, choices=AMOUNTS[:2], offline=True),
     "offer_free": Offer(1, "1", (PriceLine(PriceKind.ENERGY, "0"),), "19", True, 0, True, False, True),
     "not_for_sale": NotForSale(2, "2", NotForSaleReason.METER, True),
     "reading_card": ReadingCard(1),
@@ -138,8 +147,15 @@ USUAL: dict[str, View] = {
     "pay_by_phone": PayByPhone(1, "1", 8000, PAY_URL, "K7RM", 171),
     "pay_by_phone_opening": PayByPhone(1, "1", 8000, "", "K7RM", 179),
     "pay_by_phone_ending": PayByPhone(1, "1", 8000, "", "K7RM", 60, True),
+    "pay_by_phone_or_card": PayByPhone(1, "1", 8000, PAY_URL, "K7RM", 171, by_card=True),
     "declined": DeclinedView(1, DeclineWords.BANK_SILENT, 8000, 25),
+    "declined_offers": DeclinedView(1, DeclineWords.AUTHENTICATION_WANTED, 0, 25, True, 2000),
+    "declined_phone": DeclinedView(1, DeclineWords.AUTHENTICATION_WANTED, 0, 25, True),
+    "declined_lower": DeclinedView(1, DeclineWords.INSUFFICIENT_FUNDS, 0, 25, lower_hold_minor=2000),
+    "declined_kept": DeclinedView(1, DeclineWords.HOLD_KEPT, 8000, 25, kept_s=84),
+    "declined_by_driver": DeclinedView(1, DeclineWords.CANCELLED, 8000, 25),
     "plug_in": PlugIn(1, "1", 8000, CARD, 154),
+    "plug_in_reused": PlugIn(1, "1", 8000, CARD, 154, True),
     "plug_in_free": PlugIn(1, "1", 0, "", 154),
     "charging": charging(),
     "charging_paused": charging(phase=ChargePhase.CAR_PAUSED, power_w=0),
@@ -155,6 +171,23 @@ HARDEST: dict[str, View] = {
     "offer_long_wait": Offer(1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, True, False, True),
     "offer_phone_long": Offer(1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, False, True, True, True, True),
     "offer_phone_only_long": Offer(1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, True, False, True, False, True),
+    "offer_choices_long": Offer(
+        1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, False, True, True, True, True, LARGE_AMOUNTS
+    ),
+    "offer_energies_long": Offer(
+        1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, True, False, True, False, True, LARGE_ENERGIES
+    ),
+    "offer_offline_long": Offer(
+        1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, True, True, True, choices=LARGE_ENERGIES, offline=True
+    ),
+    "offer_offline_phone": Offer(
+        1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, False, True, True, True, True, LARGE_AMOUNTS, True
+    ),
+    "offer_offline_stacked": Offer(
+        1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, False, True, True, True, True, offline=True
+    ),
+    "offer_offline_wait": Offer(1, "Parking bay 01", MANY_PRICES, "7.7 / 19", False, 150000, True, False, True, offline=True),
+    "pay_by_phone_or_card_long": PayByPhone(1, "Parking bay 01", 150000, LONG_PAY_URL, "WWWM", 1199, by_card=True),
     "pay_by_phone_long": PayByPhone(1, "Parking bay 01", 150000, LONG_PAY_URL, "WWWM", 1199),
     "pay_by_phone_opening_long": PayByPhone(1, "Parking bay 01", 150000, "", "WWWM", 1199),
     "pay_by_phone_ending_long": PayByPhone(1, "Parking bay 01", 150000, "", "WWWM", 1199, True),
@@ -170,6 +203,7 @@ HARDEST: dict[str, View] = {
         prices=MANY_PRICES,
     ),
     "receipt_long": LONG_RECEIPT,
+    "plug_in_reused_long": PlugIn(1, "Parking bay 01", 150000, LONG_CARD, 600, True),
     "plug_in_long": PlugIn(1, "Parking bay 01", 150000, LONG_CARD, 600),
     "bank_wait_long": BankWait(1, 150000, 18, 18),
 }
@@ -178,7 +212,10 @@ for _why in NotForSaleReason:
 for _out in OutOfServiceReason:
     HARDEST[f"out_{_out.value}"] = OutOfService(_out)
 for _words in DeclineWords:
-    HARDEST[f"declined_{_words.value}"] = DeclinedView(1, _words, 150000, 120)
+    HARDEST[f"declined_{_words.value}"] = DeclinedView(
+        1, _words, 150000, 120, kept_s=600 if _words is DeclineWords.HOLD_KEPT else 0
+    )
+    HARDEST[f"declined_{_words.value}_offers"] = DeclinedView(1, _words, 150000, 120, True, 120000, kept_s=600)
 for _phase in ChargePhase:
     HARDEST[f"charging_{_phase.value}"] = charging(phase=_phase, card=LONG_CARD)
 for _end in StopWords:

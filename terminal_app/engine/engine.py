@@ -19,12 +19,29 @@ from terminal_app.ports import Clock
 from terminal_app.screens import Screen
 from terminal_app.session import events, machine, presenter
 from terminal_app.session.actions import Action, EvseWish, ReaderWish
-from terminal_app.session.facts import Fact, OfficeAcknowledged, ServiceAct, TerminalBooted
+from terminal_app.session.facts import (
+    CommandAnswered,
+    CommandTaken,
+    DenyListSet,
+    Fact,
+    OfficeAcknowledged,
+    ServiceAct,
+    SliceKept,
+    SliceRefused,
+    SliceReturned,
+    SliceReturning,
+    SliceSettled,
+    SliceTaken,
+    TerminalBooted,
+)
 from terminal_app.session.state import Terms, initial
 from terminal_app.values import Stamp
 
 log = logging.getLogger("charge.engine")
 TICK_MS = 1000
+INTERRUPTED = "interrupted; look at the terminal"
+SliceFact = SliceKept | SliceRefused | SliceTaken | SliceSettled | SliceReturning | SliceReturned
+OutsideFact = TerminalBooted | OfficeAcknowledged | ServiceAct | CommandTaken | CommandAnswered | DenyListSet | SliceFact
 
 
 @dataclass(frozen=True)
@@ -98,6 +115,8 @@ class Engine:
             resumed_after_crash=resumed_after_crash,
         )
         self.commit_outside_a_turn(booted)
+        for command_id in self.state.chain.commands_open:  # nobody knows how far it came: never again by itself
+            self.commit_outside_a_turn(CommandAnswered(command_id, False, INTERRUPTED))
         self.turn(events.Booted())
 
     def _leave_out_connectors_that_are_gone(self) -> None:
@@ -109,12 +128,15 @@ class Engine:
         live = {number: one for number, one in self.state.live.items() if number in configured}
         self.state = msgspec.structs.replace(self.state, live=live)
 
-    def commit_outside_a_turn(self, fact: TerminalBooted | OfficeAcknowledged | ServiceAct) -> None:
-        """For facts no machine decides: start, acknowledgement, service act. Engine's thread."""
+    def commit_outside_a_turn(self, *facts: OutsideFact) -> None:
+        """For facts no machine decides: start, acknowledgement, service act, command, deny list, slices. One commit.
+
+        Engine's thread."""
         self._amid = True
         now = self._clock.now()
-        self._commit([fact], now, "")
-        self.state = machine.evolve(self.state, fact, now)
+        self._commit(facts, now, "")
+        for fact in facts:
+            self.state = machine.evolve(self.state, fact, now)
         self._amid = False
 
     # --- turns -------------------------------------------------------------------------------------------------------

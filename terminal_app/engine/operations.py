@@ -4,6 +4,7 @@ Questions read the present state or page through the ledger; every order is firs
 peer's Unix user and the reason. No answer holds a key, a card token or a secret.
 """
 
+import re
 import threading
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -17,13 +18,15 @@ from terminal_app.engine.engine import Engine
 from terminal_app.ledger.entry import GENESIS
 from terminal_app.ports import PaymentGateway
 from terminal_app.session import events, sale
-from terminal_app.session.facts import ServiceAct, StopReason
+from terminal_app.session.facts import DenyListSet, ServiceAct, StopReason
 from terminal_app.session.state import State
 
 Arguments = Mapping[str, Any]
 MAX_PAGE = 1000
 MAX_PAGE_BYTES = 1024 * 1024
 LONGEST_CHECK_S = 20.0
+MAX_DENIED = 10_000
+CARD_TOKEN = re.compile(r"[0-9a-f]{32,64}")
 
 
 def status(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
@@ -160,6 +163,30 @@ def session_stop(engine: Engine, arguments: Arguments, actor: str) -> dict[str, 
     session_id = engine.ask(order)
     engine.inbox.post(events.StopCommanded(connector, StopReason.REMOTE, actor, reason))
     return {"connector": connector, "session": session_id, "ordered": True}
+
+
+def cards_deny(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
+    """Replace the list of cards that get nothing offline by `tokens`, if `version` is newer than ours. ValueError."""
+    version, tokens = arguments["version"], arguments["tokens"]
+    if not isinstance(version, int) or isinstance(version, bool) or not 0 < version < 2**53:
+        raise ValueError("version must be a whole number above 0")
+    if not isinstance(tokens, list | tuple) or len(tokens) > MAX_DENIED:
+        raise ValueError(f"tokens must be a list of at most {MAX_DENIED} card tokens")
+    if not all(isinstance(one, str) and CARD_TOKEN.fullmatch(one) for one in tokens):
+        raise ValueError("a card token is 32 to 64 hexadecimal digits in lower case")
+    denied, reason = tuple(sorted(set(tokens))), str(arguments.get("reason", "")).strip()[:200]
+
+    def order() -> dict[str, Any]:
+        known = engine.state.deny
+        if version <= known.version:
+            return {"applied": False, "version": known.version, "denied": len(known.tokens)}
+        act = ServiceAct(actor, "cards.deny", f"version {version}", reason or f"{len(denied)} cards get nothing offline")
+        engine.commit_outside_a_turn(act, DenyListSet(version, denied))
+        return {"applied": True, "version": version, "denied": len(denied)}
+
+    answer = engine.ask(order)
+    assert isinstance(answer, dict)
+    return answer
 
 
 # --- gateways --------------------------------------------------------------------------------------------------------

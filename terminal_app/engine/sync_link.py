@@ -1,4 +1,4 @@
-"""The sync socket: hands out batches, takes the office's countersigned acknowledgements. Verified here, by the core."""
+"""The sync socket: hands out batches, takes the office's countersigned acknowledgements and commands. Verified by the core."""
 
 import logging
 import threading
@@ -10,21 +10,27 @@ import msgspec
 
 from terminal_app.billing.acknowledgement import Ack, open_ack
 from terminal_app.billing.record import GENESIS
+from terminal_app.engine import money_orders, operations
+from terminal_app.engine.command_link import CommandLink, told_args
 from terminal_app.engine.engine import Engine
 from terminal_app.errors import ChargeError, SignatureInvalid, WireError
 from terminal_app.ledger.entry import Entry
 from terminal_app.session import events
-from terminal_app.session.facts import AuthorizationIntended, OfficeAcknowledged, encode
+from terminal_app.session.facts import AuthorizationIntended, CommandTaken, OfficeAcknowledged, encode
 from terminal_app.values import Device, Fault
 from terminal_app.wire import (
     SYNC_PROTOCOL,
     Acknowledge,
     Batch,
+    CommandsAfter,
+    Deliver,
     Endpoint,
     FactRow,
     Listener,
+    Look,
     NextBatch,
     RecordRow,
+    Seen,
     SyncTrouble,
     Taken,
     ToCoreFromSync,
@@ -39,8 +45,15 @@ MAX_BATCH_BYTES = 2 * 1024 * 1024
 class SyncLink:
     """One sync process is expected; several do no harm."""
 
-    def __init__(self, path: Path, engine: Engine, office_spki: bytes, allowed_uids: frozenset[int] | None = None) -> None:
-        self._engine, self._office_spki = engine, office_spki
+    def __init__(
+        self,
+        path: Path,
+        engine: Engine,
+        commands: CommandLink,
+        office_spki: bytes,
+        allowed_uids: frozenset[int] | None = None,
+    ) -> None:
+        self._engine, self._commands, self._office_spki = engine, commands, office_spki
         self._acknowledging = threading.Lock()
         self._listener = Listener(path, ToCoreFromSync, self._serve, allowed_uids)
 
@@ -49,10 +62,13 @@ class SyncLink:
             NextBatch: self.next_batch,
             Acknowledge: self.acknowledge,
             SyncTrouble: self.trouble,
+            CommandsAfter: self._commands.after,
+            Deliver: self._commands.deliver,
+            Look: self.look,
         }
         while True:
             message = endpoint.receive(None)
-            if isinstance(message, NextBatch) and message.protocol != SYNC_PROTOCOL:
+            if isinstance(message, NextBatch | CommandsAfter | Look) and message.protocol != SYNC_PROTOCOL:
                 raise WireError(f"sync speaks protocol {message.protocol}, we {SYNC_PROTOCOL}")
             endpoint.send(answers[type(message)](message))
 
@@ -138,6 +154,12 @@ class SyncLink:
         self._engine.inbox.post(events.FaultSeen(fault, bool(message.trouble)), droppable=True)
         return Taken()
 
+    def look(self, message: Look) -> Seen:
+        """What the site's page and metrics show: nothing of a card, whoever is near may read it. Any thread."""
+        payments = money_orders.payments_open(self._engine, {}, "")
+        told = tuple({name: value for name, value in one.items() if name != "card"} for one in payments)
+        return Seen(operations.status(self._engine, {}, ""), told)
+
     def close(self) -> None:
         self._listener.close()
 
@@ -154,9 +176,11 @@ def _within(limit: int, sizes: Iterable[int]) -> int:
 
 
 def told(entry: Entry) -> str:
-    """A public fact as the office gets it: the card's token links a person's visits and stays here."""
+    """A public fact as the office gets it: a card's token links a person's visits and stays here."""
     fact = entry.fact  # what is ordered about a sealed hold carries no token (session.past)
     if isinstance(fact, AuthorizationIntended):
         card = msgspec.structs.replace(fact.card, token="", cryptogram="")
         return encode(msgspec.structs.replace(fact, card=card)).decode()
+    if isinstance(fact, CommandTaken):
+        return encode(msgspec.structs.replace(fact, args=told_args(fact.act, fact.args))).decode()
     return entry.body

@@ -1,4 +1,4 @@
-"""The account API: terminals hold, capture, void, refund and spend slices; operators add, top up and read statements.
+"""The account API: terminals hold, capture, void, refund, spend slices, book receivables; operators add, top up, read statements.
 
 A terminal is known by its bearer token alone. Amounts are integer minor units; every act names its key. Refusals are
 `{"error": sentence, "code": word}`: 402 = the account gives nothing (decline), 404 unknown, 422 not possible any more or at all.
@@ -21,6 +21,7 @@ from starlette.routing import Route
 from terminal_app.office import books, store
 from terminal_app.office.access import Access, hash_of
 from terminal_app.office.accounts import MAX_MINOR, Accounts, NewAccount, Refused, Who
+from terminal_app.office.receivables import Receivables
 from terminal_app.office.slices import Slices
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,13 @@ class SpendAsked(_Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hold_key: Key
 
 
+class ReceivableAsked(_Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    card: Card
+    amount_minor: Amount
+    currency: Currency
+    hold_key: Key
+
+
 class TopUpAsked(_Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
     amount_minor: Amount
     way: Way
@@ -100,11 +108,13 @@ class AccountApi:
 
     def __init__(self, database: store.Store, accounts: Accounts, slices: Slices, access: Access) -> None:
         self._database, self._accounts, self._slices, self._access = database, accounts, slices, access
+        self._receivables = Receivables(database)
         self.routes = [
             Route("/v1/terminals/self", self.whoami),
             Route("/v1/accounts", self.add, methods=["POST"]),
             Route("/v1/accounts/{account}/holds", self.hold, methods=["POST"]),
             Route("/v1/accounts/{account}/slices", self.grant, methods=["POST"]),
+            Route("/v1/accounts/{account}/receivables", self.receivable, methods=["POST"]),
             Route("/v1/accounts/{account}/topups", self.top_up, methods=["POST"]),
             Route("/v1/accounts/{account}/statement", self.statement),
             Route("/v1/holds/by-key/{key}", self.look_up),
@@ -170,6 +180,14 @@ class AccountApi:
             return self._slices.spend(terminal, request.path_params["slice"], asked.hold_key, asked.key, asked.amount_minor)
 
         return await self._terminal_asks(request, SpendAsked, act)
+
+    async def receivable(self, request: Request) -> Response:
+        def act(terminal: str, asked: ReceivableAsked) -> dict[str, Any]:
+            if request.path_params["account"] != BY_CARD:
+                raise Refused(422, "bad_request", f"receivables are booked at {BY_CARD}")
+            return self._receivables.book(terminal, asked.key, asked.card, asked.amount_minor, asked.currency, asked.hold_key)
+
+        return await self._terminal_asks(request, ReceivableAsked, act)
 
     async def give_back(self, request: Request) -> Response:
         return await self._terminal_asks(

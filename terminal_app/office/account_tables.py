@@ -3,8 +3,8 @@
 `entries` is the truth: every posting's lines add up to 0 in its currency. The `_minor` columns of `accounts` and
 `account_holds` are running totals of it, kept in the same commit and compared with it by `books.trouble`.
 
-Books (a line's sign: + is owed to the book's owner): customer, hold and slice per account; revenue, vat, loss and
-clearing:NAME (money that came by a gateway or a bank) for the whole office.
+Books (a line's sign: + is owed to the book's owner): customer, hold and slice per account; revenue, vat, loss, receivable
+(charged offline, and no account could owe it) and clearing:NAME (money that came by a gateway or a bank) for the whole office.
 """
 
 import sqlalchemy as sa
@@ -44,7 +44,9 @@ account_holds = sa.Table(
     sa.Column("terminal", sa.String(36), nullable=False),
     sa.Column("key", sa.String(64), nullable=False),
     sa.Column("account", sa.String(36), nullable=False, index=True),  # "" = released before it was ever asked for
-    sa.Column("slice_id", sa.String(36), nullable=False),  # "" = an online hold
+    sa.Column(
+        "slice_id", sa.String(36), nullable=False
+    ),  # "" = an online hold, or owed by the account; "unassigned" = owed by nobody known
     sa.Column("state", sa.String(8), nullable=False, index=True),  # held | captured | voided
     sa.Column("asked_minor", Big, nullable=False),
     sa.Column("held_minor", Big, nullable=False),
@@ -80,7 +82,7 @@ postings = sa.Table(
     metadata,
     sa.Column("posting", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("utc_ms", Big, nullable=False),
-    sa.Column("kind", sa.String(12), nullable=False),  # topup hold capture void refund grant spend return write_off
+    sa.Column("kind", sa.String(12), nullable=False),  # topup hold capture void refund grant spend return receivable write_off
     sa.Column("source", sa.String(36), nullable=False),  # the terminal, or "office"
     sa.Column("key", sa.String(64), nullable=False),
     sa.Column("account", sa.ForeignKey("accounts.account"), nullable=False, index=True),

@@ -15,9 +15,11 @@ from sqlalchemy.engine import Connection
 from terminal_app import units
 from terminal_app.office import books, store
 from terminal_app.office.account_tables import account_cards, account_holds, account_slices, accounts
-from terminal_app.office.books import CUSTOMER, HOLD, LOSS, REVENUE, VAT, Line, Posting
+from terminal_app.office.books import CUSTOMER, HOLD, LOSS, RECEIVABLE, REVENUE, VAT, Line, Posting
 
 OFFICE = "office"
+UNASSIGNED = "unassigned"
+"""In place of a hold's slice id: no account could owe it, so it stands in the office's book `receivable`."""
 DAY_MS = 86_400_000
 MAX_MINOR = 10**12
 
@@ -189,7 +191,8 @@ class Accounts:
                 raise Refused(422, "above_captured", "more than was captured")
             now = store.now_ms()
             posting = Posting("refund", terminal, key, row["account"], amount_minor, row["currency"], now, row["hold"], note)
-            books.post(db, posting, (Line(REVENUE, -amount_minor), Line(CUSTOMER, amount_minor)))
+            debtor = RECEIVABLE if row["slice_id"] == UNASSIGNED else CUSTOMER
+            books.post(db, posting, (Line(REVENUE, -amount_minor), Line(debtor, amount_minor)))
             return told(_changed(db, row, now, refunded_minor=row["refunded_minor"] + amount_minor))
 
     def look_up(self, terminal: str, key: str) -> dict[str, Any] | None:
@@ -198,7 +201,7 @@ class Accounts:
         return told(row) if row else None
 
 
-# --- shared with slices.py -----------------------------------------------------------------------------------------
+# --- shared with slices.py and receivables.py ------------------------------------------------------------------------
 
 
 def granted(db: Connection, account: dict[str, Any], amount_minor: int, currency: str, partial: bool) -> int:
@@ -246,6 +249,16 @@ def account_of(db: Connection, terminal: str, who: Who) -> dict[str, Any]:
     if not who.card and not (found["secret_sha256"] and secrets.compare_digest(found["secret_sha256"], who.secret_sha256)):
         raise unknown
     return dict(found)
+
+
+def unassigned(db: Connection, currency: str) -> dict[str, Any]:
+    """The account in whose name the office books what no account can owe; made when it is first needed. It pays nothing."""
+    name = f"{UNASSIGNED.upper()}-{currency}"
+    if not db.execute(sa.select(accounts.c.account).where(accounts.c.account == name)).first():
+        new = NewAccount(name, currency, label="charged offline, no account")
+        zero = {"balance_minor": 0, "held_minor": 0, "sliced_minor": 0, "blocked": True, "added_utc_ms": store.now_ms()}
+        db.execute(accounts.insert().values(**{one: getattr(new, one) for one in NewAccount.__dataclass_fields__}, **zero))
+    return locked(db, name)
 
 
 def locked(db: Connection, account: str) -> dict[str, Any]:

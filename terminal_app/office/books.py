@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from terminal_app.office.account_tables import account_holds, account_slices, accounts, entries, postings
 
 CUSTOMER, HOLD, SLICE, REVENUE, VAT, LOSS = "customer", "hold", "slice", "revenue", "vat", "loss"
+RECEIVABLE = "receivable"
 _TOTALS = {CUSTOMER: "balance_minor", HOLD: "held_minor", SLICE: "sliced_minor"}
 
 
@@ -111,6 +112,9 @@ def trouble(db: Connection) -> list[str]:
     open_slices = sa.select(s.account, sa.func.sum(s.amount_minor - s.spent_minor)).where(~s.closed).group_by(s.account)
     listed = {(account, HOLD): int(total) for account, total in db.execute(open_holds)}
     listed |= {(account, SLICE): int(total) for account, total in db.execute(open_slices)}
+    offline = sa.select(entries.c.account, -sa.func.sum(entries.c.amount_minor)).join(postings).group_by(entries.c.account)
+    offline = offline.where((postings.c.kind == "receivable") & (entries.c.book == CUSTOMER))
+    unasked = {account: int(total) for account, total in db.execute(offline)}  # charged without asking: the balance gave way
     for row in db.execute(sa.select(accounts).order_by(accounts.c.account)).mappings():
         for book, column in _TOTALS.items():
             place = (row["account"], book)
@@ -118,7 +122,7 @@ def trouble(db: Connection) -> list[str]:
                 found.append(f"account {row['account']}: {column} is {row[column]}, its entries say {real.get(place, 0)}")
             if book != CUSTOMER and real.get(place, 0) != listed.get(place, 0):
                 found.append(f"account {row['account']}: {real.get(place, 0)} in {book}, open are {listed.get(place, 0)}")
-        if row["balance_minor"] < -row["credit_minor"]:
+        if row["balance_minor"] < -row["credit_minor"] - unasked.get(row["account"], 0):
             found.append(f"account {row['account']}: balance {row['balance_minor']} is below its credit of {row['credit_minor']}")
     return found
 

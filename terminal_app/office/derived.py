@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from terminal_app.office import store
+from terminal_app.office.command_tables import commands, gateway_references
 
 OPEN_HOLDS = ("asked", "held", "unknown", "capturing", "voiding", "manual")
 LIVE_STATES = ("opened", "charging", "stopping")
@@ -71,13 +72,13 @@ def _session_row(payload: dict[str, Any]) -> dict[str, Any]:
 
 def apply_fact(db: Connection, terminal: str, chain_id: str, utc_ms: int, kind: str, session_id: str, body: str) -> None:
     """Facts of one chain come in order and once each. A fact this version does not know changes nothing here."""
-    step = _STEPS.get(kind)
-    if step is None:
-        return
     try:
         fact = json.loads(body)
-        step(db, {"terminal": terminal, "chain_id": chain_id}, utc_ms, session_id, fact)
-    except (KeyError, TypeError, AttributeError, ValueError):
+        chain = {"terminal": terminal, "chain_id": chain_id}
+        if step := _STEPS.get(kind):
+            step(db, chain, utc_ms, session_id, fact)
+        _refer(db, chain, fact)
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         return  # said differently by another version: stored, not shown
 
 
@@ -163,6 +164,15 @@ def _fault_cleared(db: Connection, chain: dict[str, Any], utc_ms: int, session_i
     db.execute(store.faults.delete().where(sa.and_(*(store.faults.c[name] == value for name, value in key.items()))))
 
 
+def _command_taken(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    _command(db, chain, fact["command_id"], ("waiting", "expired"), state="taken", changed_utc_ms=utc_ms)
+
+
+def _command_answered(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    said = {"state": "done" if fact["done"] is True else "refused", "answer": str(fact["answer"]).replace("\x00", "")}
+    _command(db, chain, fact["command_id"], ("waiting", "expired", "taken"), **said, changed_utc_ms=utc_ms)
+
+
 _STEPS: dict[str, Step] = {
     "session_opened": _opened,
     "start_registered": _started,
@@ -179,6 +189,8 @@ _STEPS: dict[str, Step] = {
     "hold_ended": _hold_ended,
     "fault_raised": _fault_raised,
     "fault_cleared": _fault_cleared,
+    "command_taken": _command_taken,
+    "command_answered": _command_answered,
 }
 
 
@@ -205,6 +217,27 @@ def _hold(db: Connection, chain: dict[str, Any], hold_id: str, **values: Any) ->
     table = store.holds
     where = (table.c.terminal == chain["terminal"]) & (table.c.chain_id == chain["chain_id"]) & (table.c.hold_id == hold_id)
     db.execute(table.update().where(where).values(**values))
+
+
+def _command(db: Connection, chain: dict[str, Any], command_id: str, states: tuple[str, ...], **values: Any) -> None:
+    """Only a command of this very terminal, and what is known for good stays."""
+    c = commands.c
+    where = (c.terminal == chain["terminal"]) & (c.command_id == str(command_id)) & c.state.in_(states)
+    db.execute(commands.update().where(where).values(**values))
+
+
+def _refer(db: Connection, chain: dict[str, Any], fact: dict[str, Any]) -> None:
+    """By which references a gateway knows a hold and the steps on it: its notifications name nothing else of ours."""
+    past = fact.get("past")
+    hold, step = fact.get("hold"), fact.get("step")
+    whose = hold or (past.get("hold") if isinstance(past, dict) else None) or fact
+    keys = [one.get("key") for one in (hold, step) if isinstance(one, dict)]
+    r = gateway_references.c  # who came first keeps it: no terminal takes another one's notifications
+    for key in keys:
+        if not isinstance(key, str) or not 1 <= len(key) <= 64 or not whose.get("hold_id"):
+            continue
+        if db.execute(sa.select(r.reference).where(r.reference == key)).first() is None:
+            db.execute(gateway_references.insert().values(reference=key, hold_id=str(whose["hold_id"]), **chain))
 
 
 def _card(card: dict[str, Any] | None) -> str:

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
-from terminal_app.office import account_tables
+from terminal_app.office import account_tables, command_tables
 from terminal_app.office.metadata import Big, metadata
 
-__all__ = ["NoTables", "Store", "account_tables", "alarm", "metadata", "now_ms"]
+__all__ = ["NoTables", "Store", "account_tables", "alarm", "command_tables", "metadata", "now_ms"]
 
 terminals = sa.Table(
     "terminals",

@@ -2,26 +2,29 @@
 
 The account is found by the card's token. While the office is out of reach, a balance slice (money the office has set aside for
 this terminal, see billing.balance_slice) pays instead, if one is held for the card: its capture is told to the office with
-the settlement machine's own patience, under the same key until it is answered.
+the settlement machine's own patience, under the same key until it is answered. So is the bill of a charge that the terminal's
+rules granted offline without a slice: a receivable.
 """
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from terminal_app.billing.balance_slice import BalanceSlice, open_slice
+from terminal_app.billing.balance_slice import open_slice
 from terminal_app.config import AccountSection
 from terminal_app.errors import SignatureInvalid
 from terminal_app.http_client import HttpAnswer
 from terminal_app.payments import rest
+from terminal_app.payments.offline import Offline, granted
 from terminal_app.payments.tcp_exchange import NoAnswer, NotSent
 from terminal_app.ports import GatewayCapabilities
 from terminal_app.values import Approved, Declined, DeclineReason, Hold, MoneyStep, Outcome, OutcomeUnknown, PaymentCard
 
+POCKET_S = 2.0
+"""So long the engine may take to commit a change of the pocket; a longer wait leaves the outcome unknown."""
 _WHY = MappingProxyType(
     {
         "insufficient_funds": DeclineReason.INSUFFICIENT_FUNDS,
@@ -36,39 +39,6 @@ _WHY = MappingProxyType(
         "slice_closed": DeclineReason.TOO_LATE,
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A reserve on a slice, made for one hold."""
-
-    slice_id: str
-    amount_minor: int
-
-
-class SlicePocket(Protocol):
-    """Where a terminal keeps its slices and what it used of them. Every change is durable before the call returns.
-
-    Called by two threads. Raises LedgerBroken if it cannot write (then nothing changed).
-    """
-
-    def put(self, slice_: BalanceSlice, jws: str) -> None:
-        """Keep a verified slice. The same slice again changes nothing."""
-
-    def take(self, hold_key: str, card: str, currency: str, amount_minor: int, now_utc_ms: int) -> Taken | None:
-        """Reserve up to `amount_minor` of the slice with most left (`balance_slice.free_minor`); the same key, the same answer."""
-
-    def settle(self, hold_key: str, spent_minor: int) -> None:
-        """The reserve of a hold shrinks to what was spent; 0 frees it. Again, or without a reserve: nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Offline:
-    """What makes slices usable: who we are, whose signature counts, and where they are kept."""
-
-    terminal: str
-    office_key: bytes
-    pocket: SlicePocket
 
 
 class _Refusal(Exception):
@@ -118,11 +88,10 @@ class AccountGateway:
         demo: bool,
         *,
         offline: Offline | None = None,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         """Connects to nothing. `offline` None: no slices. Raises ValueError for an unusable address, CA or token file."""
         self.name = name
-        self._offline, self._now_ms = offline, now_ms
+        self._offline = offline
         self._token = rest.Secret(section.token_file, "token_file")
         self._rest = rest.Rest(section.url, demo=demo, ca_file=section.ca_file, max_body=64 * 1024)
 
@@ -130,10 +99,11 @@ class AccountGateway:
 
     def authorize(self, hold: Hold, source: PaymentCard, deadline_s: float) -> Outcome:
         asked = {"card": source.facts.token, "amount_minor": hold.amount_minor, "currency": hold.currency, "partial": True}
+        pocket_s = self._pocket_s(deadline_s)
         try:
-            found = self._post("/v1/accounts/by-card/holds", hold.key, asked, deadline_s, _Held)
+            found = self._post("/v1/accounts/by-card/holds", hold.key, asked, deadline_s - pocket_s, _Held)
         except NotSent:
-            return self._from_slice(hold, source) or Declined(DeclineReason.UNREACHABLE)
+            return self._from_slice(hold, source, pocket_s)
         except NoAnswer as error:
             return OutcomeUnknown(str(error))
         except _Refusal as refusal:
@@ -143,29 +113,38 @@ class AccountGateway:
         return Approved(found.held_minor, {"hold": found.hold, "held_minor": str(found.held_minor)})
 
     def capture(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
+        asked: dict[str, Any] = {"amount_minor": step.amount_minor}
         if slice_id := hold.trace.get("slice"):
-            if self._offline:
-                self._offline.pocket.settle(hold.key, step.amount_minor)
-            path, asked = f"/v1/slices/{rest.segment(slice_id)}/spend", {"hold_key": hold.key, "amount_minor": step.amount_minor}
+            if trouble := self._settled(hold, step.amount_minor, deadline_s):
+                return trouble
+            path = f"/v1/slices/{rest.segment(slice_id)}/spend"
+            asked |= {"hold_key": hold.key}
+        elif granted(hold):
+            card = self._offline.pocket.card(hold.key) if self._offline else ""
+            if not card:
+                return OutcomeUnknown("the card of this charge is not known here: it cannot be told who owes the money")
+            path = "/v1/accounts/by-card/receivables"
+            asked |= {"card": card, "currency": hold.currency, "hold_key": hold.key}
         elif reference := hold.trace.get("hold"):
-            path, asked = f"/v1/holds/{rest.segment(reference)}/capture", {"amount_minor": step.amount_minor}
+            path = f"/v1/holds/{rest.segment(reference)}/capture"
         else:
             return OutcomeUnknown("the hold has no reference of the office: it can only be released")
-        return self._followed(path, hold, step, asked, deadline_s, lambda held: held.captured_minor == step.amount_minor)
+        left = deadline_s - self._pocket_s(deadline_s)
+        return self._followed(path, hold, step, asked, left, lambda held: held.captured_minor == step.amount_minor)
 
     def void(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
         """By our own key, so a hold of unknown outcome is released the same way; it can never be placed afterwards."""
-        if self._offline:
-            self._offline.pocket.settle(hold.key, 0)
-        if "slice" in hold.trace:
+        if trouble := self._settled(hold, 0, deadline_s):
+            return trouble
+        if "slice" in hold.trace or granted(hold):  # nothing is held at the office
             return Approved(int(hold.trace.get("held_minor", hold.amount_minor)), {})
-        path = f"/v1/holds/by-key/{rest.segment(hold.key)}/void"
-        return self._followed(path, hold, step, {}, deadline_s, lambda held: held.state == "voided")
+        path, left = f"/v1/holds/by-key/{rest.segment(hold.key)}/void", deadline_s - self._pocket_s(deadline_s)
+        return self._followed(path, hold, step, {}, left, lambda held: held.state == "voided")
 
     def refund(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
         end = time.monotonic() + deadline_s
         reference = hold.trace.get("hold")
-        if reference is None:  # paid by a slice: the office knows the hold by our key
+        if reference is None:  # paid offline: the office knows the hold by our key
             found = self._found(hold, end)
             if not isinstance(found, _Held):
                 return found
@@ -205,8 +184,9 @@ class AccountGateway:
         if self._offline is None:
             return Declined(DeclineReason.GATEWAY_REFUSED, "no_slices_here")
         asked = {"card": card, "amount_minor": amount_minor, "currency": currency, "days": days}
+        pocket_s = self._pocket_s(deadline_s)
         try:
-            jws = self._post("/v1/accounts/by-card/slices", key, asked, deadline_s, _Granted).slice
+            jws = self._post("/v1/accounts/by-card/slices", key, asked, deadline_s - pocket_s, _Granted).slice
             slice_ = open_slice(jws, self._offline.office_key, self._offline.terminal)
         except (NotSent, NoAnswer, SignatureInvalid) as error:
             return OutcomeUnknown(str(error))
@@ -214,7 +194,10 @@ class AccountGateway:
             return Declined(_WHY.get(refusal.code, DeclineReason.GATEWAY_REFUSED), rest.code_of(refusal.code))
         if slice_.card != card or slice_.currency != currency or slice_.amount_minor > amount_minor:
             return OutcomeUnknown("a slice that was not asked for")
-        self._offline.pocket.put(slice_, jws)
+        try:
+            self._offline.pocket.put(key, slice_, jws, pocket_s)
+        except TimeoutError as error:
+            return OutcomeUnknown(f"the slice is not kept yet: {error}")
         return Approved(slice_.amount_minor, {"slice": slice_.slice_id})
 
     def return_slice(self, slice_id: str, deadline_s: float) -> bool:
@@ -225,14 +208,30 @@ class AccountGateway:
             return False
         return True
 
-    def _from_slice(self, hold: Hold, source: PaymentCard) -> Approved | None:
+    def _from_slice(self, hold: Hold, source: PaymentCard, wait_s: float) -> Outcome:
+        """The office was certainly not asked. Unknown only if the pocket did not answer: then its reversal frees the reserve."""
         if self._offline is None:
-            return None
-        pocket, now_ms = self._offline.pocket, self._now_ms()
-        taken = pocket.take(hold.key, source.facts.token, hold.currency, hold.amount_minor, now_ms)
+            return Declined(DeclineReason.UNREACHABLE)
+        try:
+            taken = self._offline.pocket.take(hold.key, source.facts.token, hold.currency, hold.amount_minor, wait_s)
+        except TimeoutError as error:
+            return OutcomeUnknown(f"the pocket of slices: {error}")
         if taken is None:
-            return None
+            return Declined(DeclineReason.UNREACHABLE)
         return Approved(taken.amount_minor, {"slice": taken.slice_id, "held_minor": str(taken.amount_minor)})
+
+    def _settled(self, hold: Hold, spent_minor: int, deadline_s: float) -> OutcomeUnknown | None:
+        """The reserve of the hold, if it has one, is settled; else why it is not yet."""
+        try:
+            if self._offline:
+                self._offline.pocket.settle(hold.key, spent_minor, self._pocket_s(deadline_s))
+        except TimeoutError as error:
+            return OutcomeUnknown(f"the pocket of slices: {error}")
+        return None
+
+    def _pocket_s(self, deadline_s: float) -> float:
+        """The part of a deadline that is kept for the pocket."""
+        return min(POCKET_S, deadline_s / 4) if self._offline else 0.0
 
     # --- the office ----------------------------------------------------------------------------------------------
 

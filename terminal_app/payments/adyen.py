@@ -16,9 +16,9 @@ import msgspec
 from terminal_app.config import AdyenSection
 from terminal_app.http_client import HttpAnswer
 from terminal_app.payments import rest
-from terminal_app.payments.adyen_notification import Confirmation, NotificationKey
+from terminal_app.payments.adyen_notification import NotificationKey
 from terminal_app.payments.tcp_exchange import NoAnswer, NotSent
-from terminal_app.ports import GatewayCapabilities
+from terminal_app.ports import Confirmation, GatewayCapabilities
 from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold, MoneyStep, Outcome, OutcomeUnknown, PaymentCard
 
 KEY_TRUSTED_MS = 6 * 24 * rest.HOUR_MS

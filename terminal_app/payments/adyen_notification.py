@@ -16,6 +16,7 @@ import msgspec
 
 from terminal_app.errors import SignatureInvalid
 from terminal_app.payments import rest
+from terminal_app.ports import Confirmation
 from terminal_app.values import Approved, Declined, DeclineReason, Outcome
 
 MAX_NOTIFICATION = 64 * 1024
@@ -32,22 +33,6 @@ _OPERATION = {
 }
 _AFTERWARDS_FAILED = frozenset({"CAPTURE_FAILED", "REFUND_FAILED", "REFUNDED_REVERSED"})
 _REFUSED = {"capture": DeclineReason.TOO_LATE, "void": DeclineReason.ALREADY_DONE, "refund": DeclineReason.REFUSED}
-
-
-class Confirmation(msgspec.Struct, frozen=True):
-    """What a genuine notification says.
-
-    `key` is the merchant reference: the hold's key for `authorize`, the step's key for the others (a cancel by our own
-    reference may name the hold's). `payment` is the pspReference of the payment. `outcome` None = nothing is decided by it:
-    a card was refused while the page stays open, or an event of no concern (`operation` is empty then).
-    """
-
-    key: str
-    operation: str
-    payment: str
-    event: str
-    currency: str  # of the outcome's amount; another than the hold's is nobody's approval
-    outcome: Outcome | None
 
 
 class Amount(msgspec.Struct, frozen=True):

@@ -27,13 +27,17 @@ from drivers.system import SystemClock, disk_space
 from terminal_app import __version__, config
 from terminal_app.billing.receipt import CODE_BYTES, receipt_code
 from terminal_app.billing.tariff import Tariff, parse_tariff
+from terminal_app.engine.command_link import CommandLink, acts_of
 from terminal_app.engine.control_link import Answering
 from terminal_app.engine.engine import Engine, Outside, Standing
+from terminal_app.engine.notifications import Notifications
 from terminal_app.engine.operations import operations
+from terminal_app.engine.pocket import LedgerPocket, PocketCare
 from terminal_app.engine.sync_link import SyncLink
 from terminal_app.engine.ui_link import UiLink
 from terminal_app.errors import ConfigError, DeviceUnavailable, LedgerBroken, LedgerBusy, TariffRefused
 from terminal_app.ledger.store import CommitProbe, Ledger
+from terminal_app.payments.offline import Offline
 from terminal_app.ports import ChargeControl, Clock, Increment
 from terminal_app.run import access
 from terminal_app.run.closed import run_closed
@@ -51,6 +55,7 @@ from terminal_app.workers.payment import SETTLE_DEADLINE_S, PaymentWorker
 from terminal_app.workers.reach import Reach
 from terminal_app.workers.reader import ReaderWorker
 from terminal_app.workers.signer import SignerWorker
+from terminal_app.workers.slices import Keeper, SliceWorker
 
 log = logging.getLogger("charge.core")
 WATCH_S = 2.0
@@ -132,12 +137,17 @@ class Core:
     def __init__(self, standing: Standing, keys: Keys, ledger: Ledger, ui: UiLink, path: Path, clock: Clock) -> None:
         settings = standing.config
         self._ui, self._settings = ui, settings
-        gateways = {name: build(name, section, settings, path) for name, section in settings.gateway.items()}
-        self._gateways = gateways
-        raising = (name for name, one in gateways.items() if one.capabilities.increment and isinstance(one, Increment))
-        standing = replace(standing, incrementing=frozenset(raising))
         self.engine = Engine(standing, ledger, clock, chance, Outside(self._act, self._wish_evse, self._wish_reader, ui.publish))
         inbox = self.engine.inbox
+        office_spki = spki_of(settings.office.public_key)
+        gateways = {
+            name: build(name, section, settings, path, Offline(settings.terminal.id, office_spki, LedgerPocket(self.engine, name)))
+            for name, section in settings.gateway.items()
+        }
+        self._gateways = gateways
+        raising = (name for name, one in gateways.items() if one.capabilities.increment and isinstance(one, Increment))
+        self.engine.standing = replace(standing, incrementing=frozenset(raising))  # accounts need the engine, so it comes first
+        keepers = {name: one for name, one in gateways.items() if isinstance(one, Keeper)}
         self._meters = {
             one.number: MeterWorker(one.number, meter(settings, one.meter, clock, path), inbox) for one in settings.connector
         }
@@ -161,6 +171,7 @@ class Core:
             self._settling,
             self._signer,
             self._health,
+            *([SliceWorker(keepers, PocketCare(self.engine), inbox)] if keepers else []),
         ]
 
     def run(self, stopped: threading.Event, manager: ServiceManager, starts: Starts) -> str:
@@ -169,9 +180,10 @@ class Core:
             worker.start()
         runtime = self._settings.terminal.runtime_dir
         self._ui.open(self.engine)
-        sync = SyncLink(
-            runtime / "sync.sock", self.engine, spki_of(self._settings.office.public_key), access.users(access.SYNC_USER)
-        )
+        office = spki_of(self._settings.office.public_key)
+        acts = acts_of(self.engine) | {"relay.notification": Notifications(self.engine, self._gateways)}
+        commands = CommandLink(self.engine, office, acts)
+        sync = SyncLink(runtime / "sync.sock", self.engine, commands, office, access.users(access.SYNC_USER))
         control = Answering(runtime / "control.sock", operations(self.engine, self._gateways), access.members(access.CONTROL_GROUP))
         broken: list[BaseException] = []
         turning = threading.Thread(target=self._turn, args=(broken,), name="engine", daemon=True)

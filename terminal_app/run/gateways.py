@@ -8,11 +8,14 @@ from zoneinfo import ZoneInfo
 
 from terminal_app import config
 from terminal_app.errors import ConfigError
+from terminal_app.payments.offline import Offline
 from terminal_app.ports import PaymentGateway
 
 
-def build(name: str, section: config.GatewaySection, settings: config.Config, path: Path) -> PaymentGateway:
-    """The gateway of [gateway.NAME]; connects to nothing yet. ConfigError."""
+def build(
+    name: str, section: config.GatewaySection, settings: config.Config, path: Path, offline: Offline | None = None
+) -> PaymentGateway:
+    """The gateway of [gateway.NAME]; connects to nothing yet. `offline`: what accounts pay from without the office. ConfigError."""
     try:
         match section:
             case config.Iso8583Section():
@@ -32,7 +35,7 @@ def build(name: str, section: config.GatewaySection, settings: config.Config, pa
             case config.AccountSection():
                 from terminal_app.payments.account import AccountGateway
 
-                return AccountGateway(name, section, settings.demo)
+                return AccountGateway(name, section, settings.demo, offline=offline)
             case config.CyberSourceSection():
                 from terminal_app.payments.cybersource import CyberSourceGateway
 

@@ -18,6 +18,7 @@ from terminal_app.office import queries, signing, store
 from terminal_app.office.access import hash_of, token_file
 from terminal_app.office.ingest import Collector
 from terminal_app.run.office_accounts import account
+from terminal_app.run.office_commands import command, commands_
 from terminal_app.run.office_database import DATABASE, FILE, open_store
 
 
@@ -27,6 +28,8 @@ def office() -> None:
 
 
 office.add_command(account)
+office.add_command(command)
+office.add_command(commands_)
 
 
 @office.command()
@@ -119,7 +122,7 @@ def serve(
     token = _token(operator_token_file) if operator_token_file else ""
     key, database = _key(key_file), open_store(url)
     config = uvicorn.Config(
-        build(Office(database, key, public_url, token, demo)),
+        build(Office(database, key, public_url, token, demo, leaving=lambda: server.should_exit)),
         host=host,
         port=port,
         ssl_certfile=str(tls_cert) if tls_cert else None,
@@ -127,13 +130,14 @@ def serve(
         access_log=False,  # addresses of receipt pages are secrets
         server_header=False,
         log_config=None,
-        limit_concurrency=256,
+        limit_concurrency=1024,  # each terminal keeps two connections: one pushes, one waits for commands
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
         h11_max_incomplete_event_size=32 * 1024,
     )
+    server = uvicorn.Server(config)
     try:
-        uvicorn.Server(config).run()
+        server.run()
     finally:
         database.close()
 

@@ -1,4 +1,8 @@
-"""`charge-terminal-sync --config terminal.toml`: the process that talks to the office. One thread, no state of its own."""
+"""`charge-terminal-sync --config terminal.toml`: the process that talks to the office. No state of its own.
+
+Threads: one pushes records and facts, one waits for commands, one answers who asks for metrics (if `[sync] listen` says so).
+Each has its own connection to the core.
+"""
 
 import argparse
 import logging
@@ -7,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -14,7 +19,9 @@ from terminal_app import config
 from terminal_app.errors import ConfigError
 from terminal_app.http_client import HttpClient
 from terminal_app.run.watchdog import ServiceManager
+from terminal_app.sync import fetch
 from terminal_app.sync.core_link import CoreLink
+from terminal_app.sync.fetch import Fetch
 from terminal_app.sync.push import MAX_ANSWER, Push
 
 _SLICE_S = 5.0
@@ -31,40 +38,71 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings = config.load(path)
         push_forever(settings, path, ServiceManager())
+        logging.error("ended: the thread that fetches commands broke")
     except ConfigError as error:
         print(f"charge-terminal-sync: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    return 0
+    return 1
 
 
 def push_forever(settings: config.Config, path: Path, manager: ServiceManager) -> None:
-    """Runs until a signal ends it. The watchdog is fed by finished turns and by waiting, never during a call."""
-    office = settings.office
+    """Runs until a signal ends it, or until the other thread broke. The watchdog is fed by finished turns and by waiting,
+    never during a call."""
+    office, hurry = settings.office, threading.Event()  # set when commands came: their outcome is pushed at once
     client = HttpClient(demo=settings.demo, ca_file=office.ca_file, max_body=MAX_ANSWER)
     core = CoreLink(settings.terminal.runtime_dir / "sync.sock")
+    token = _token(office.token_file, path)
     push = Push(
         core,
         client,
         office_url=office.url,
-        token=_token(office.token_file, path),
+        token=token,
         deadline_s=office.deadline_s,
         every_s=office.push_every_s,
         chance=random.SystemRandom(),
     )
-    waiting = threading.Event()  # never set; a signal ends the wait by ending the process
+    fetching = threading.Thread(target=_fetch_forever, args=(settings, token, hurry.set), name="commands", daemon=True)
+    fetching.start()
+    if address := settings.sync.address:
+        _watchable(settings, address)
     manager.ready()
     try:
-        while True:
+        while fetching.is_alive():
             wait_s = push.turn(time.monotonic())
             manager.progress()
             until = time.monotonic() + wait_s
-            while (left_s := until - time.monotonic()) > 0:
-                waiting.wait(min(left_s, _SLICE_S))
+            while (left_s := until - time.monotonic()) > 0 and not hurry.wait(min(left_s, _SLICE_S)):
                 manager.progress()
+            hurry.clear()
     finally:
         manager.stopping()
         core.close()
         client.close()
+
+
+def _fetch_forever(settings: config.Config, token: str, arrived: Callable[[], None]) -> None:
+    """The commands' thread; ends with the process."""
+    office, pause = settings.office, threading.Event()  # never set
+    fetching = Fetch(
+        CoreLink(settings.terminal.runtime_dir / "sync.sock"),
+        HttpClient(demo=settings.demo, ca_file=office.ca_file, max_body=fetch.MAX_ANSWER),
+        office_url=office.url,
+        token=token,
+        deadline_s=office.deadline_s,
+        every_s=office.push_every_s,
+        chance=random.SystemRandom(),
+        arrived=arrived,
+    )
+    while True:
+        pause.wait(fetching.turn(time.monotonic))
+
+
+def _watchable(settings: config.Config, address: tuple[str, int]) -> None:
+    """Metrics and the site's page, on a thread that ends with the process. Loaded only where they are wanted: memory."""
+    from terminal_app.sync.monitor import Monitor
+
+    monitor = Monitor(address, CoreLink(settings.terminal.runtime_dir / "sync.sock"))
+    threading.Thread(target=monitor.run, name="monitor", daemon=True).start()
 
 
 def _token(file: Path, path: Path) -> str:

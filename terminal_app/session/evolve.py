@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from terminal_app.session import facts as f
+from terminal_app.session import pocket
 from terminal_app.session.state import (
     Finished,
     Grant,
@@ -327,6 +328,7 @@ def _hold_ended(state: State, fact: f.HoldEnded, at: Stamp) -> State:
     for connector, done in state.finished.items():
         if done.session.hold_id == fact.hold_id and not settlement.captured_minor:  # the receipt on the screen tells it
             state = replace(state, finished=with_item(state.finished, connector, replace(done, settled=fact.how)))
+    state = replace(state, slices=pocket.ended(state.slices, settlement.hold.key, fact.how))
     return _with_settlement(
         state,
         fact.hold_id,
@@ -383,6 +385,41 @@ def _acknowledged(state: State, fact: f.OfficeAcknowledged, at: Stamp) -> State:
     return replace(state, chain=chain)
 
 
+def _command_taken(state: State, fact: f.CommandTaken, at: Stamp) -> State:
+    chain = state.chain
+    opened = (*chain.commands_open, fact.command_id)
+    return replace(state, chain=replace(chain, commands_through=max(chain.commands_through, fact.number), commands_open=opened))
+
+
+def _command_answered(state: State, fact: f.CommandAnswered, at: Stamp) -> State:
+    left = tuple(one for one in state.chain.commands_open if one != fact.command_id)
+    return replace(state, chain=replace(state.chain, commands_open=left))
+
+
+def _slice_fact(state: State, fact: Any, at: Stamp) -> State:
+    slices = state.slices
+    match fact:
+        case f.SliceIntended():
+            slices = pocket.intended(slices, fact)
+        case f.SliceKept():
+            slices = pocket.kept(slices, fact)
+        case f.SliceRefused():
+            slices = pocket.answered(slices, fact.key)
+        case f.SliceTaken():
+            slices = pocket.reserved(slices, fact.hold_key, pocket.Taken(fact.slice_id, fact.amount_minor))
+        case f.SliceSettled():
+            slices = pocket.settled(slices, fact.hold_key, fact.spent_minor)
+        case f.SliceReturning():
+            slices = pocket.returning(slices, fact.slice_id)
+        case f.SliceReturned():
+            slices = pocket.returned(slices, fact.slice_id)
+    return replace(state, slices=slices)
+
+
+def _denied(state: State, fact: f.DenyListSet, at: Stamp) -> State:
+    return replace(state, deny=pocket.DenyList(fact.version, frozenset(fact.tokens)))
+
+
 def _booted(state: State, fact: f.TerminalBooted, at: Stamp) -> State:
     """A new process: telemetry, faults and receipts on the screen belong to the old one."""
     fresh = {connector: Live() for connector in state.live}
@@ -434,4 +471,8 @@ _STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
     f.FaultCleared: _fault_cleared,
     f.ServiceAct: _nothing,
     f.OfficeAcknowledged: _acknowledged,
+    f.CommandTaken: _command_taken,
+    f.CommandAnswered: _command_answered,
+    **dict.fromkeys(f.SLICES, _slice_fact),
+    f.DenyListSet: _denied,
 }

@@ -5,9 +5,11 @@ a changed meaning gets a new tag, old ones stay readable. No card data beyond `C
 """
 
 import enum
+from typing import Any
 
 import msgspec
 
+from terminal_app.billing.balance_slice import BalanceSlice
 from terminal_app.billing.record import RecordLine
 from terminal_app.screens import ReceiptLine
 from terminal_app.values import CardFacts, DeclineReason, Fault, Hold, MeterIdentity, MeterValue, MoneyStep, Stamp
@@ -308,6 +310,91 @@ class OfficeAcknowledged(msgspec.Struct, frozen=True, tag="office_acknowledged")
     jws: str
 
 
+class CommandTaken(msgspec.Struct, frozen=True, tag="command_taken"):
+    """A command of the office, verified; committed before it is acted upon, so that it works once at most.
+
+    `args` without what the ledger need not keep: of a relayed notification only its size and SHA-256.
+    """
+
+    number: int
+    command_id: str
+    act: str
+    args: dict[str, Any]
+    actor: str
+    reason: str
+    expires_utc_ms: int
+
+
+class CommandAnswered(msgspec.Struct, frozen=True, tag="command_answered"):
+    """What became of a taken command: done, with the order's own JSON, or not done, with a sentence."""
+
+    command_id: str
+    done: bool
+    answer: str
+
+
+class SliceIntended(msgspec.Struct, frozen=True, tag="slice_intended"):
+    """The office shall set money of a card's account aside for this terminal. Asked under `key` until it is answered."""
+
+    key: str
+    gateway: str
+    card: str  # the card's token: private, like the slice itself
+    amount_minor: int
+    currency: str
+    days: int
+    utc_ms: int
+
+
+class SliceKept(msgspec.Struct, frozen=True, tag="slice_kept"):
+    """The answer to a SliceIntended: a verified slice. `jws` as received, with the office's signature."""
+
+    key: str
+    gateway: str
+    slice_: BalanceSlice
+    jws: str
+
+
+class SliceRefused(msgspec.Struct, frozen=True, tag="slice_refused"):
+    """A SliceIntended came to nothing: the office said no, or it is too late for it."""
+
+    key: str
+    why: str
+
+
+class SliceTaken(msgspec.Struct, frozen=True, tag="slice_taken"):
+    """A reserve on a slice, committed before the hold counts as approved: the same money is never reserved twice."""
+
+    hold_key: str
+    slice_id: str
+    amount_minor: int
+
+
+class SliceSettled(msgspec.Struct, frozen=True, tag="slice_settled"):
+    """The reserve shrinks to what the charge cost; 0 = nothing was spent."""
+
+    hold_key: str
+    spent_minor: int
+
+
+class SliceReturning(msgspec.Struct, frozen=True, tag="slice_returning"):
+    """Committed before the office is told: from here on the slice pays nothing."""
+
+    slice_id: str
+
+
+class SliceReturned(msgspec.Struct, frozen=True, tag="slice_returned"):
+    """The office has what was left (or reclaims it by itself, if it could not be told in time)."""
+
+    slice_id: str
+
+
+class DenyListSet(msgspec.Struct, frozen=True, tag="deny_list_set"):
+    """Cards that get nothing offline, by token; replaces the list before. Only a higher `version` is ever committed."""
+
+    version: int
+    tokens: tuple[str, ...]
+
+
 Fact = (
     TerminalBooted
     | SessionOpened
@@ -338,10 +425,22 @@ Fact = (
     | FaultCleared
     | ServiceAct
     | OfficeAcknowledged
+    | CommandTaken
+    | CommandAnswered
+    | SliceIntended
+    | SliceKept
+    | SliceRefused
+    | SliceTaken
+    | SliceSettled
+    | SliceReturning
+    | SliceReturned
+    | DenyListSet
 )
 
-PRIVATE = (SealIntended, Sealed, OfficeAcknowledged)
-"""Facts the office need not see: it gets the records themselves. All others travel (DESIGN section 12.4)."""
+SLICES = (SliceIntended, SliceKept, SliceRefused, SliceTaken, SliceSettled, SliceReturning, SliceReturned)
+PRIVATE = (SealIntended, Sealed, OfficeAcknowledged, *SLICES, DenyListSet)
+"""Facts the office need not see: it gets the records themselves, and has slices and deny lists in books of its own; these
+name cards by their token. All others travel (DESIGN section 12.4)."""
 
 
 def kind_of(fact: Fact) -> str:

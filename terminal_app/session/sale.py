@@ -3,7 +3,7 @@
 from terminal_app.billing.tariff import dearest_second_price
 from terminal_app.config import AccountSection
 from terminal_app.screens import HoldChoice, NotForSaleReason, OutOfServiceReason
-from terminal_app.session import gate
+from terminal_app.session import gate, pocket
 from terminal_app.session.bill import margin_minor, most_minor
 from terminal_app.session.state import State, Terms, fault_key
 from terminal_app.values import ClockState, Device, Fault, Pilot
@@ -64,20 +64,23 @@ def takes_cards(state: State, terms: Terms) -> bool:
 def offline_only(state: State, terms: Terms) -> bool:
     """No gateway for cards answers, but cards of an account may charge on what was set aside or on the operator's risk."""
     names = terms.config.tap_gateways
-    return any(_alone(terms, name) for name in names) and not any(well(state, name) for name in names)
+    return any(_alone(state, terms, name) for name in names) and not any(well(state, name) for name in names)
 
 
-def _alone(terms: Terms, gateway: str) -> bool:
-    """Whether cards of this gateway may charge while it cannot be reached."""
-    section = terms.config.gateway[gateway]
-    return isinstance(section, AccountSection) and terms.config.offline is not None
+def _alone(state: State, terms: Terms, gateway: str) -> bool:
+    """Whether some cards of this gateway may charge while it cannot be reached: on the operator's risk, or from a slice."""
+    if not isinstance(terms.config.gateway[gateway], AccountSection):
+        return False
+    kept, now_utc_ms = state.slices.kept.values(), terms.now.utc_ms
+    slices = (one for one in kept if one.gateway == gateway)
+    return terms.config.offline is not None or any(pocket.left_minor(state.slices, one, now_utc_ms) for one in slices)
 
 
 def card_route(state: State, terms: Terms, brand: str) -> tuple[str, ...]:
     """Gateways to ask for a card of this brand, in order: those that answer, then those whose cards may charge alone."""
     names = terms.config.card_gateways(brand)
     answering = tuple(name for name in names if well(state, name))
-    return answering + tuple(name for name in names if name not in answering and _alone(terms, name))
+    return answering + tuple(name for name in names if name not in answering and _alone(state, terms, name))
 
 
 def takes_phones(state: State, terms: Terms) -> bool:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from terminal_app.session import actions, events, hold
+from terminal_app.config import AccountSection
+from terminal_app.session import actions, events, hold, pocket
 from terminal_app.session import facts as f
 from terminal_app.session.state import Phase, Settlement, SettlementPhase, fault_key
 from terminal_app.session.turn import Ignored, Impossible, Step, Turn, apply_rule
@@ -122,6 +123,8 @@ def _answered(turn: Turn, hold_id: str, event: events.Event) -> None:
             _try_later(turn, one)
         case Approved(amount_minor=amount, trace=trace):
             turn.commit(f.HoldEnded(hold_id, _ENDS[one.phase], 0 if voiding else amount, trace, one.step_reason))
+            if one.phase is SettlementPhase.CAPTURING:
+                _want_slice(turn, one)
         case Declined(reason=reason) if reason in IN_DOUBT:
             _try_later(turn, one)
         case Declined(reason=DeclineReason.TOO_LATE, code=code) if voiding:
@@ -132,6 +135,18 @@ def _answered(turn: Turn, hold_id: str, event: events.Event) -> None:
             turn.commit(f.HoldEnded(hold_id, how, 0, {}, why))
         case OutcomeUnknown():
             _try_later(turn, one)
+
+
+def _want_slice(turn: Turn, one: Settlement) -> None:
+    """The card has just paid online by its account: ask in the background for a slice, so that next time it can pay offline."""
+    section, now = turn.terms.config.gateway.get(one.hold.gateway), turn.terms.now
+    online = "slice" not in one.hold.trace and one.hold.trace.get("offline") != "granted"
+    if not isinstance(section, AccountSection) or not section.slice_minor or not one.card.token or not online:
+        return
+    gateway, card = one.hold.gateway, one.card.token
+    if pocket.wanted(turn.state.slices, turn.state.deny, gateway, card, section.slices_most, now.utc_ms):
+        key, currency = hold.operation_key(turn.terms, one.hold.hold_id, "slice"), one.hold.currency
+        turn.commit(f.SliceIntended(key, gateway, card, section.slice_minor, currency, section.slice_days, now.utc_ms))
 
 
 def _may_still_arrive(turn: Turn, one: Settlement, trace: dict[str, str]) -> bool:
@@ -189,7 +204,7 @@ _WITH_SESSION = Ignored("the session of this hold decides")
 _NOTHING_SENT = Impossible("no step was sent for this hold in this state")
 _ONE_PAGE = Impossible("a page is opened once, before it can be paid")
 _GIVEN_UP = Ignored("the charge has ended meanwhile: what was added is not used")
-_TOLD_TWICE = Ignored("the hold has ended; its own answer was known before, for no reversal overtakes it")
+_TOLD_TWICE = Ignored("its own answer is known: a page's watch, its end and a notification may all tell it")
 
 RULES: dict[tuple[SettlementPhase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.ASKED, E.Booted): _WITH_SESSION,
@@ -201,14 +216,14 @@ RULES: dict[tuple[SettlementPhase, type[events.Event]], Step | Ignored | Impossi
     (P.ASKED, E.SettlementOrdered): Ignored("the bank's answer decides; then it can be released"),
     (P.HELD, E.Booted): _held,
     (P.HELD, E.Ticked): _held,
-    (P.HELD, E.AuthorizationAnswered): Impossible("one answer per authorization"),
+    (P.HELD, E.AuthorizationAnswered): _TOLD_TWICE,
     (P.HELD, E.CheckoutAnswered): _ONE_PAGE,
     (P.HELD, E.SettlementAnswered): _NOTHING_SENT,
     (P.HELD, E.IncrementAnswered): hold.increment_answered,
     (P.HELD, E.SettlementOrdered): _ordered_on_held,
     (P.CAPTURING, E.Booted): _send_when_due,
     (P.CAPTURING, E.Ticked): _send_when_due,
-    (P.CAPTURING, E.AuthorizationAnswered): Impossible("one answer per authorization"),
+    (P.CAPTURING, E.AuthorizationAnswered): _TOLD_TWICE,
     (P.CAPTURING, E.CheckoutAnswered): _ONE_PAGE,
     (P.CAPTURING, E.SettlementAnswered): _answered,
     (P.CAPTURING, E.IncrementAnswered): _GIVEN_UP,

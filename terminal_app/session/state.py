@@ -13,6 +13,7 @@ from terminal_app.billing.tariff import Tariff
 from terminal_app.config import Config
 from terminal_app.screens import DeclineWords
 from terminal_app.session.facts import BillFrozen, Mark, StopReason, Terminated
+from terminal_app.session.pocket import DenyList, Slices
 from terminal_app.values import (
     CardFacts,
     CardRequest,
@@ -147,6 +148,8 @@ class Chain(msgspec.Struct, frozen=True):
     head_sha256: str = ""  # "" = genesis
     acknowledged_through: int = 0
     facts_acknowledged_through: int = 0
+    commands_through: int = 0  # number of the newest command of the office that was taken
+    commands_open: tuple[str, ...] = ()  # ids of those that were taken and not answered yet, oldest first
 
 
 class KioskPhase(enum.Enum):
@@ -219,13 +222,6 @@ class Grant(msgspec.Struct, frozen=True):
     utc_ms: int
 
 
-class DenyList(msgspec.Struct, frozen=True):
-    """Cards the office will not be paid for; a list with a higher version replaces this one."""
-
-    version: int = 0
-    tokens: frozenset[str] = frozenset()
-
-
 class State(msgspec.Struct, frozen=True):
     """Everything the rules know."""
 
@@ -238,6 +234,7 @@ class State(msgspec.Struct, frozen=True):
     faults: Mapping[str, Fault] = MappingProxyType({})
     finished: Mapping[int, Finished] = MappingProxyType({})
     registers: Mapping[int, MeterValue] = MappingProxyType({})  # last billing reading per connector: never below it
+    slices: Slices = Slices()  # money set aside for cards at this terminal
     grants: tuple[Grant, ...] = ()  # offline, of the last weeks
     deny: DenyList = DenyList()
     now: Stamp | None = None  # time of the newest fact or turn

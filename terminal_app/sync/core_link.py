@@ -1,4 +1,4 @@
-"""Sync's end of the core's sync socket: asks for batches, hands back acknowledgements, tells trouble."""
+"""Sync's end of the core's sync socket: asks for batches, hands over acknowledgements and commands, tells trouble, looks."""
 
 from pathlib import Path
 
@@ -26,6 +26,24 @@ class CoreLink:
     def acknowledge(self, jws: str) -> str:
         """Empty = the core verified and stored it; else why it did not believe it."""
         return self._taken(wire.Acknowledge(jws))
+
+    def commands_after(self) -> wire.CommandsThrough:
+        answer = self._ask(wire.CommandsAfter())
+        if not isinstance(answer, wire.CommandsThrough):
+            self.close()
+            raise WireError("the core answered a question for its newest command with something else")
+        return answer
+
+    def deliver(self, jws: str) -> str:
+        """Empty = the core took the command, whatever became of it; else why it did not believe it."""
+        return self._taken(wire.Deliver(jws))
+
+    def look(self) -> wire.Seen:
+        answer = self._ask(wire.Look())
+        if not isinstance(answer, wire.Seen):
+            self.close()
+            raise WireError("the core answered a look with something else")
+        return answer
 
     def tell_trouble(self, trouble: str) -> None:
         self._taken(wire.SyncTrouble(trouble))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from terminal_app.ports import PaymentGateway
 from terminal_app.session.events import FaultSeen
-from terminal_app.values import Declined, DeclineReason, Device, Fault, Outcome, OutcomeUnknown
+from terminal_app.values import Approved, Declined, DeclineReason, Device, Fault, Outcome, OutcomeUnknown
 from terminal_app.workers.base import Post
 
 CHECK_DEADLINE_S = 5.0
@@ -27,6 +27,8 @@ class Reach:
                 self._ill(name, trouble)
         elif isinstance(outcome, Declined) and outcome.reason in OURS:
             self._ill(name, outcome.code or outcome.reason.value)
+        elif isinstance(outcome, Approved) and "slice" in outcome.trace:
+            self._ill(name, "paid from a slice, out of reach")
         else:
             self._well(name)
 

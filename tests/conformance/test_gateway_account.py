@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from terminal_app.billing.balance_slice import BalanceSlice, free_minor
 from terminal_app.config import AccountSection
 from terminal_app.office import store
 from terminal_app.office.accounts import Who
-from terminal_app.payments.account import AccountGateway, Offline, Taken
-from terminal_app.values import Approved, CardFacts, Declined, DeclineReason, EntryMode, OutcomeUnknown, PaymentCard
+from terminal_app.payments.account import AccountGateway
+from terminal_app.payments.offline import Offline
+from terminal_app.session.pocket import Taken
+from terminal_app.values import Approved, CardFacts, Declined, DeclineReason, EntryMode, Hold, OutcomeUnknown, PaymentCard
 from tests.conformance.fault_proxy import UNKNOWN_AFTER, Fault, FaultProxy, Front, Reply, Request
 from tests.conformance.gateway_kit import Act, Bench, GatewayKit, a_card, a_hold, a_step, held
 from tests.conformance.tls_kit import Line, TlsKit
@@ -120,20 +123,29 @@ class Stage:
 
 
 class MemoryPocket:
-    """payments.account.SlicePocket without the durability."""
+    """payments.offline.SlicePocket without the durability. `busy`: as if the engine did not answer."""
 
     def __init__(self) -> None:
         self.slices: dict[str, BalanceSlice] = {}
         self.used: dict[str, Taken] = {}
+        self.cards: dict[str, str] = {}
+        self.busy = False
         self._guard = threading.Lock()
 
-    def put(self, slice_: BalanceSlice, jws: str) -> None:
+    def _answer(self) -> None:
+        if self.busy:
+            raise TimeoutError("the engine did not answer in time")
+
+    def put(self, key: str, slice_: BalanceSlice, jws: str, wait_s: float) -> None:
+        self._answer()
         self.slices[slice_.slice_id] = slice_
 
-    def take(self, hold_key: str, card: str, currency: str, amount_minor: int, now_utc_ms: int) -> Taken | None:
+    def take(self, hold_key: str, card: str, currency: str, amount_minor: int, wait_s: float) -> Taken | None:
+        self._answer()
         with self._guard:
             if hold_key in self.used:
                 return self.used[hold_key]
+            now_utc_ms = store.now_ms()
             mine = [one for one in self.slices.values() if (one.card, one.currency) == (card, currency)]
             free = {one.slice_id: free_minor(one, self._used(one.slice_id), now_utc_ms) for one in mine}
             best = max(free, key=free.__getitem__, default=None)
@@ -142,10 +154,14 @@ class MemoryPocket:
             self.used[hold_key] = Taken(best, min(free[best], amount_minor))
             return self.used[hold_key]
 
-    def settle(self, hold_key: str, spent_minor: int) -> None:
+    def settle(self, hold_key: str, spent_minor: int, wait_s: float) -> None:
+        self._answer()
         with self._guard:
             if before := self.used.get(hold_key):
                 self.used[hold_key] = Taken(before.slice_id, spent_minor)
+
+    def card(self, hold_key: str) -> str:
+        return self.cards.get(hold_key, "")
 
     def _used(self, slice_id: str) -> list[int]:
         return [one.amount_minor for one in self.used.values() if one.slice_id == slice_id]
@@ -386,6 +402,60 @@ def test_a_lost_answer_to_a_grant_sets_money_aside_once(stage: Stage) -> None:
     assert isinstance(stage.gateway.fetch_slice("slice-1", stage.peer.good, 4000, "EUR", 7, 2), OutcomeUnknown)
     with_slice(stage)
     assert len(stage.peer.desk.slice_rows(terminal=stage.terminal)) == 1
+
+
+def test_a_pocket_that_does_not_answer_leaves_everything_unknown_and_settles_later(stage: Stage) -> None:
+    slice_id = with_slice(stage)
+    stage.pocket.busy = True
+    assert isinstance(stage.unreachable.authorize(a_hold(1, 2500), stage.peer.card(), 1), OutcomeUnknown)
+    assert isinstance(stage.unreachable.void(a_hold(1, 2500), a_step(2500), 1), OutcomeUnknown)
+    assert isinstance(stage.gateway.fetch_slice("slice-2", stage.peer.good, 100, "EUR", 7, 5), OutcomeUnknown)
+    stage.pocket.busy = False
+    paid = held(a_hold(2, 4000), stage.unreachable.authorize(a_hold(2, 4000), stage.peer.card(), 1))
+    stage.pocket.busy = True
+    assert isinstance(stage.gateway.capture(paid, a_step(3000), 5), OutcomeUnknown)
+    assert stage.peer.desk.slice_rows(slice_id=slice_id)[0]["spent_minor"] == 0  # not told before it is written down
+    stage.pocket.busy = False
+    assert isinstance(stage.gateway.capture(paid, a_step(3000, attempt=2), 5), Approved)
+
+
+# --- granted offline without a slice ----------------------------------------------------------------------------------
+
+
+def offline_granted(stage: Stage, n: int = 1, card: str = "") -> Hold:
+    hold = msgspec.structs.replace(a_hold(n), trace={"offline": "granted"})
+    stage.pocket.cards[hold.key] = card or stage.peer.good
+    return hold
+
+
+@pytest.mark.parametrize("fault", UNKNOWN_AFTER, ids=lambda fault: fault.value)
+def test_a_charge_granted_offline_is_owed_once_and_can_be_given_back(stage: Stage, fault: Fault) -> None:
+    hold = offline_granted(stage)
+    assert isinstance(stage.unreachable.capture(hold, a_step(1900, serial=11), 1), OutcomeUnknown)
+    stage.proxy.next(fault)
+    stage.gateway.capture(hold, a_step(1900, serial=11, attempt=2), 1)
+    taken = stage.gateway.capture(hold, a_step(1900, serial=11, attempt=3), 5)
+    assert isinstance(taken, Approved) and taken.amount_minor == 1900
+    assert stage.peer.captures() == [1900]
+    stage.proxy.next(fault)
+    stage.gateway.refund(hold, a_step(400, serial=12), 1)
+    assert isinstance(stage.gateway.refund(hold, a_step(400, serial=12, attempt=2), 5), Approved)
+    (row,) = stage.peer.desk.holds(terminal=stage.terminal)
+    assert row["refunded_minor"] == 400
+
+
+def test_a_charge_granted_offline_of_a_stranger_is_booked_all_the_same(stage: Stage) -> None:
+    hold = offline_granted(stage, card="e" * 32)
+    assert isinstance(stage.gateway.capture(hold, a_step(1900), 5), Approved)
+    assert [row["kind"] for row in stage.peer.desk.rows(store.alarms, terminal=stage.terminal)] == ["receivable"]
+
+
+def test_a_charge_granted_offline_is_released_without_asking_anybody(stage: Stage) -> None:
+    assert isinstance(stage.unreachable.void(offline_granted(stage), a_step(5000), 1), Approved)
+    hold = msgspec.structs.replace(a_hold(3), trace={"offline": "granted"})
+    unknown = stage.gateway.capture(hold, a_step(1), 5)
+    assert isinstance(unknown, OutcomeUnknown) and "who owes" in unknown.why  # a card this terminal does not know
+    assert stage.peer.desk.holds(terminal=stage.terminal) == []
 
 
 def test_no_card_data_is_sent_but_the_token(stage: Stage) -> None:

@@ -39,6 +39,8 @@ def durable(state: State) -> tuple[Any, ...]:
         {hold_id: _durable_settlement(one) for hold_id, one in state.settlements.items()},
         state.chain,
         dict(state.registers),
+        state.slices,
+        state.deny,
         None if state.seal is None else replace(state.seal, asked=False, asked_mono_ms=0),
     )
 
@@ -95,6 +97,12 @@ class Rules:
         assert told == durable(self.state), "replay of the facts gives another state than living did"
         self._told = told
         return turn
+
+    def outside(self, fact: Fact) -> None:
+        """A fact that no machine decides, as the engine commits it between two turns."""
+        self._store([fact])
+        self.state = machine.evolve(self.state, fact, self.clock.now())
+        self._told = durable(self.replayed())
 
     def _store(self, facts: list[Fact]) -> None:
         self.committed += [(encode(fact), self.clock.now()) for fact in facts]

@@ -6,10 +6,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
-from terminal_app.screens import Button, ChargePhase, Charging, OutOfService, OutOfServiceReason, PayByPhone, Receipt, Touch
+from terminal_app.screens import (
+    Button,
+    ChargePhase,
+    Charging,
+    HoldChoice,
+    Offer,
+    OutOfService,
+    OutOfServiceReason,
+    PayByPhone,
+    Receipt,
+    Touch,
+)
 from tests.ui.conftest import SIZE
 from tests.ui.stage import Stage, picture, stage
 from ui import samples
@@ -17,6 +29,8 @@ from ui.link import Received
 from ui.panels import SPIN_S
 from ui.samples import screen
 from ui.theme import THEMES, Theme
+from ui.views.hold import Choice
+from ui.words import words_in
 
 
 @pytest.fixture
@@ -205,6 +219,46 @@ def test_pay_by_phone_is_touched_and_cancelled(on_stage: Stage) -> None:
     assert on_stage.touches() == [Touch(4, Button.PAY_BY_PHONE), Touch(5, Button.CANCEL)]
     on_stage.show(screen(samples.USUAL["offer"], screen_no=6))
     assert "pay_by_phone" not in on_stage.frame.rects(), "not offered while it does not work"
+
+
+def test_a_hold_is_chosen_by_its_place_and_the_chosen_one_is_marked(on_stage: Stage) -> None:
+    offer = samples.USUAL["offer_choices"]
+    assert isinstance(offer, Offer)
+    for number, chosen in enumerate(offer.choices, start=4):
+        on_stage.show(screen(msgspec.structs.replace(offer, hold_minor=chosen.amount_minor), screen_no=number))
+        boxes = [box for box in on_stage.frame.walk() if isinstance(box, Choice)]
+        marked = [box.main.text for box in boxes if box.mark.drawing == "check" and box.fill == "accent"]
+        assert marked == [words_in("en").money(chosen.amount_minor, "EUR")]
+    on_stage.tap(on_stage.frame.rects()["hold:1"])
+    assert on_stage.touches() == [Touch(6, Button.HOLD, "1")]
+    on_stage.show(screen(msgspec.structs.replace(offer, hold_minor=1), screen_no=7))
+    assert not [box for box in on_stage.frame.walk() if isinstance(box, Choice) and box.fill == "accent"], "none of them"
+    on_stage.show(screen(samples.USUAL["offer"], screen_no=8))
+    assert not [name for name in on_stage.frame.rects() if name.startswith("hold")], "no choice, no button"
+
+
+def test_of_many_holds_the_chosen_one_and_its_neighbours_are_shown(on_stage: Stage) -> None:
+    """So each can be reached: touch the outermost, then see those beyond it."""
+    offer = samples.USUAL["offer_choices"]
+    assert isinstance(offer, Offer)
+    choices = tuple(HoldChoice(1000 * number) for number in range(1, 10))
+    for number, (hold_minor, seen) in enumerate({1000: "01234", 5000: "23456", 7000: "45678", 9000: "45678", 1: "01234"}.items()):
+        on_stage.show(screen(msgspec.structs.replace(offer, hold_minor=hold_minor, choices=choices), screen_no=number))
+        assert {f"hold:{index}" for index in seen} == {name for name in on_stage.frame.rects() if name.startswith("hold")}
+        marked = [box.value for box in on_stage.frame.walk() if isinstance(box, Choice) and box.fill == "accent"]
+        assert marked == [str(index) for index, one in enumerate(choices) if one.amount_minor == hold_minor]
+
+
+def test_what_helps_after_a_refusal_can_be_touched(on_stage: Stage) -> None:
+    on_stage.show(screen(samples.USUAL["declined_offers"], screen_no=4))
+    for name in ("lower_hold", "pay_by_phone", "ok"):
+        on_stage.tap(on_stage.frame.rects()[name])
+    assert on_stage.touches() == [Touch(4, Button.LOWER_HOLD), Touch(4, Button.PAY_BY_PHONE), Touch(4, Button.OK)]
+    for number, (name, wanted) in enumerate({"declined_lower": "lower_hold", "declined_phone": "pay_by_phone"}.items(), start=5):
+        on_stage.show(screen(samples.USUAL[name], screen_no=number))
+        assert {one for one in on_stage.frame.rects() if "language" not in one} == {wanted, "ok"}
+    on_stage.show(screen(samples.USUAL["declined"], screen_no=7))
+    assert {one for one in on_stage.frame.rects() if "language" not in one} == {"ok"}
 
 
 def test_a_requested_picture_is_the_framebuffer(tmp_path: Path) -> None:

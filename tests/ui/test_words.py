@@ -18,7 +18,7 @@ from ui.views import VIEW_CLASSES
 from ui.words import PREFIXES, catalogue, languages, words_in
 
 HERE = Path(ui.__file__).parent
-NOT_SAID = {Button.SELECT, Button.LANGUAGE}  # these show the connector's and the language's own name
+NOT_SAID = {Button.SELECT, Button.LANGUAGE, Button.HOLD}  # these show the connector's and the language's own name, and amounts
 
 
 def pot_ids() -> set[str]:

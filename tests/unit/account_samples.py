@@ -19,6 +19,7 @@ from terminal_app.office import books, signing, store
 from terminal_app.office.access import hash_of
 from terminal_app.office.account_tables import account_holds, account_slices, entries
 from terminal_app.office.accounts import Accounts, NewAccount
+from terminal_app.office.receivables import Receivables
 from terminal_app.office.slices import Slices
 
 START_TIMEOUT_S = 60
@@ -34,6 +35,7 @@ class AccountDesk:
         self.database = store.Store(url, create=True)
         self.accounts = Accounts(self.database)
         self.slices = Slices(self.database, self.key)
+        self.receivables = Receivables(self.database)
 
     def terminal(self, name: str = "") -> tuple[str, str]:
         """A new terminal: its id and its bearer token."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from terminal_app import wire
 from terminal_app.billing.acknowledgement import open_ack
+from terminal_app.billing.command import open_command
 from terminal_app.billing.record import GENESIS, sha256_of
 from terminal_app.errors import SignatureInvalid
 from tests.unit.office_samples import CHAIN, TERMINAL, Terminal
@@ -22,6 +23,8 @@ class FakeCore:
         self.refused: list[str] = []
         self.troubles: list[str] = []
         self.silent = threading.Event()
+        self.commands: list[str] = []
+        self.commands_through = 0
         self._listener: wire.Listener | None = None
         self.start()
 
@@ -49,6 +52,21 @@ class FakeCore:
             elif isinstance(message, wire.SyncTrouble):
                 self.troubles.append(message.trouble)
                 endpoint.send(wire.Taken())
+            elif isinstance(message, wire.CommandsAfter):
+                endpoint.send(wire.CommandsThrough(TERMINAL, self.commands_through))
+            elif isinstance(message, wire.Deliver):
+                endpoint.send(wire.Taken(self._delivered(message.jws)))
+
+    def _delivered(self, jws: str) -> str:
+        try:
+            command = open_command(jws, self.office_key, TERMINAL)
+        except SignatureInvalid as error:
+            return str(error)
+        if command.number <= self.commands_through:
+            return "not new"
+        self.commands.append(jws)
+        self.commands_through = command.number
+        return ""
 
     def _batch(self, asked: wire.NextBatch) -> wire.Batch:
         rows = self.terminal.records[self.through : self.through + asked.max_records]

@@ -144,7 +144,7 @@ class BooksMachine(RuleBasedStateMachine):
                 assert not allowed
         if allowed:
             one["back"] = int(one["back"]) + amount
-            self.money += amount
+            self.money += 0 if "strange" in one else amount
 
     @rule(amount=amounts)
     def void_what_never_came(self, amount: int) -> None:
@@ -178,6 +178,18 @@ class BooksMachine(RuleBasedStateMachine):
                 assert not allowed
         if allowed:
             pocket[1] += amount
+
+    @rule(target=holds, amount=amounts, known=st.booleans(), again=st.booleans())
+    def receivable(self, amount: int, known: bool, again: bool) -> str:
+        """Charged while nobody could be asked: always booked, below 0 if need be; not to an account if there is none."""
+        key, step = self.key(), self.key()
+        card = self.card if known else "f" * 32
+        for _ in range(1 + again):
+            found = self.desk.receivables.book(self.terminal, step, card, amount, "EUR", key)
+        self.model[key] = {"hold": found["hold"], "held": amount, "state": "captured", "taken": amount, "back": 0}
+        self.model[key] |= {} if known else {"strange": 1}
+        self.money -= amount if known else 0
+        return key
 
     @rule(slice_id=slices_, again=st.booleans())
     def give_back(self, slice_id: str, again: bool) -> None:

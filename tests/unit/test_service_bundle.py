@@ -10,7 +10,7 @@ import pytest
 from drivers.sim.card_keys import DemoScheme
 from terminal_app.run.service.redaction import scrubbed
 from terminal_app.session import events
-from terminal_app.session.facts import ServiceAct
+from terminal_app.session.facts import CommandAnswered, CommandTaken, ServiceAct
 from terminal_app.values import Device, Fault
 from tests.pan_search import find_pan, forms_of
 from tests.service_tool import Tool, answering
@@ -51,6 +51,9 @@ def test_nothing_secret_is_in_the_archive_even_if_somebody_wrote_it_down(
     """Card numbers in a reason, a fault, a station name's URL and every log form; keys and tokens lie beside the configuration."""
     site.paid_session()
     site.engine.commit_outside_a_turn(ServiceAct("root", "note", "1", f"driver of card {OTHER_PAN} complained"))
+    order = CommandTaken(1, "C-1", "session.stop", {"connector": 1}, "Office", f"card {OTHER_PAN} is not theirs", 1)
+    site.engine.commit_outside_a_turn(order)
+    site.engine.commit_outside_a_turn(CommandAnswered("C-1", False, f"no session of {OTHER_PAN}"))
     site.turn(events.FaultSeen(Fault(Device.READER, 0, "stuck", f"track {PAN}D2912201"), True))
     lines = b"\n".join(b"2026-11-23T04:15:58+0000 core: " + form for form in forms_of(OTHER_PAN) if b"\n" not in form)
     secrets = {name: (tmp_path / name).read_text() for name in ("record.pem", "ocmf.pem", "office.token")}
@@ -70,6 +73,7 @@ def test_nothing_secret_is_in_the_archive_even_if_somebody_wrote_it_down(
         assert secret not in everything
     for pem in (secrets["record.pem"], secrets["ocmf.pem"]):
         assert not any(line in everything for line in pem.splitlines()[1:-1])
+    assert "is not theirs" in everything and "no session of" in everything
     assert "complained" in everything and "12345" in documents["ledger.json"]  # still of use
 
 

@@ -285,3 +285,12 @@ def test_with_pages_only_no_card_is_asked_for() -> None:
     assert offer(one).by_phone and not offer(one).by_card and one.state.kiosk.request is None
     one.feed(events.FaultSeen(Fault(Device.GATEWAY, 0, "phone"), True))
     assert one.view == screens.NotForSale(1, "1", screens.NotForSaleReason.GATEWAY)
+
+
+def test_the_pages_end_may_tell_a_second_time_that_it_is_paid() -> None:
+    """A card was tapped, the driver paid in that very moment: the watch tells it, then the end that was asked for."""
+    one = tapped_instead()
+    hold_id = next(iter(one.state.settlements))
+    for _ in range(2):
+        one.feed(events.AuthorizationAnswered(hold_id, Approved(5000, {"payment": "pi-1"})))
+    assert one.phase is Phase.AUTHORIZED and one.count(f.AuthorizationApproved) == 1

@@ -3,7 +3,6 @@ on the operator's risk, and what a person orders afterwards."""
 
 from typing import Any
 
-import msgspec
 import pytest
 
 from terminal_app import screens as s
@@ -508,8 +507,7 @@ def test_a_clock_nobody_knows_grants_nothing() -> None:
 
 def test_a_denied_card_gets_nothing() -> None:
     rules = alone()
-    denied = msgspec.structs.replace(rules.state.deny, version=1, tokens=frozenset({f"{1:032x}"}))
-    rules.state = msgspec.structs.replace(rules.state, deny=denied)
+    rules.outside(f.DenyListSet(1, (f"{1:032x}",)))
     tap_alone(rules)
     assert declined(rules).reason is s.DeclineWords.OFFLINE_REFUSED
 

@@ -2,9 +2,10 @@
 
 from ui.views.base import ViewBox
 from ui.views.charging import ChargingBox
+from ui.views.declined import DeclinedBox
 from ui.views.offer import OfferBox
 from ui.views.overview import OverviewBox
-from ui.views.paying import BankWaitBox, DeclinedBox, PayByPhoneBox, PlugInBox, ReadingCardBox
+from ui.views.paying import BankWaitBox, PayByPhoneBox, PlugInBox, ReadingCardBox
 from ui.views.receipt import ReceiptBox
 from ui.views.stopped import NotForSaleBox, OutOfServiceBox
 

@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 from kivy.uix.boxlayout import BoxLayout
+from kivy.uix.widget import Widget
 
 from terminal_app.screens import Button, Screen
 from ui.icons import Icon
@@ -54,9 +55,7 @@ class Notice(ViewBox):
         self.panel.add_widget(self.texts)
         self.add_widget(self.panel)
 
-    def add_button(
-        self, button: Button, *, kind: str, icon: str = "", share: float = 0.46, beside: FitLabel | None = None
-    ) -> Action:
+    def add_button(self, button: Button, *, kind: str, icon: str = "", share: float = 0.46, beside: Widget | None = None) -> Action:
         """A button row at the bottom; `beside` stands left of the button."""
         bar = row(self.style, gap=14, size_hint_y=None, height=self.style.px(68))
         action = Action(self.style, self.press, button, kind=kind, icon=icon)
@@ -79,3 +78,13 @@ def set_present(parent: BoxLayout, child: Any, present: bool, index: int = 0) ->
         parent.add_widget(child, index=index)
     elif not present and child.parent is not None:
         child.parent.remove_widget(child)
+
+
+def set_home(child: Widget, home: BoxLayout | None, index: int = 0) -> None:
+    """Move a prebuilt child to where it belongs now, None for nowhere; nothing happens if it is already there."""
+    if child.parent is home:
+        return
+    if child.parent is not None:
+        child.parent.remove_widget(child)
+    if home is not None:
+        home.add_widget(child, index=index)

@@ -8,7 +8,7 @@ from ui.labels import FitGroup, FitLabel
 from ui.panels import Action, Panel, Press, column
 from ui.theme import Style
 from ui.views.base import ViewBox, set_present
-from ui.views.offer import unit_text
+from ui.views.prices import unit_text
 from ui.words import Words
 
 LOOKS = {  # icon, fill, text colour

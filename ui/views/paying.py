@@ -1,22 +1,14 @@
-"""From the tap to the plug: reading the card, waiting for the bank, the page for the phone, refused, approved."""
+"""From the tap to the plug: reading the card, waiting for the bank, the page for the phone, approved."""
 
 from urllib.parse import urlsplit
 
-from terminal_app.screens import BankWait, Button, DeclinedView, DeclineWords, PayByPhone, PlugIn, ReadingCard, Screen
+from terminal_app.screens import BankWait, Button, PayByPhone, PlugIn, ReadingCard, Screen
+from ui.icons import Icon
 from ui.labels import FitLabel
 from ui.panels import Action, Panel, Press, Progress, Qr, Spinner, column, row
 from ui.theme import Style
 from ui.views.base import Notice, ViewBox, set_present
 from ui.words import Words
-
-CARD_TROUBLE = {
-    DeclineWords.CARD_REMOVED,
-    DeclineWords.CARD_NOT_SUPPORTED,
-    DeclineWords.CARD_REFUSED,
-    DeclineWords.CARD_SEVERAL,
-    DeclineWords.CARD_ERROR,
-    DeclineWords.CARD_INVALID,
-}
 
 
 class ReadingCardBox(Notice):
@@ -77,9 +69,16 @@ class PayByPhoneBox(ViewBox):
         for part in (self.title, self.text, self.check, self.word, self.host):
             told.add_widget(part)
         foot = row(style, gap=12, size_hint_y=None, height=style.px(68))
-        self.left_time = FitLabel(style, 26, bold=True, size_hint_x=0.5)
+        beside = column(style, gap=2, size_hint_x=0.5)
+        self.left_time = FitLabel(style, 26, bold=True)
+        self.or_card = row(style, gap=10)
+        self.or_card.add_widget(Icon(style, "tap", size_hint_x=None, width=style.px(34)))
+        self.or_card_text = FitLabel(style, 20, bold=True, wrap=True)
+        self.or_card.add_widget(self.or_card_text)
+        beside.add_widget(self.left_time)
+        self.beside = beside
         self.cancel = Action(style, press, Button.CANCEL, kind="quiet", icon="cross", size_hint_x=0.5)
-        foot.add_widget(self.left_time)
+        foot.add_widget(beside)
         foot.add_widget(self.cancel)
         self.side.add_widget(told)
         self.side.add_widget(foot)
@@ -106,6 +105,8 @@ class PayByPhoneBox(ViewBox):
         self._turn()
         minutes, seconds = divmod(view.left_s, 60)
         self.left_time.text = "" if view.ending else words.say("phone.left", time=f"{minutes}:{seconds:02}")
+        self.or_card_text.text = words.say("phone.or_card") if view.by_card else ""
+        set_present(self.beside, self.or_card, view.by_card and not view.ending)
         set_present(self.foot, self.cancel, not view.ending)
         self.cancel.label.text = words.say("button.cancel")
 
@@ -124,27 +125,6 @@ class PayByPhoneBox(ViewBox):
             self.spinner.start()
         elif not turning:
             self.spinner.stop()
-
-
-class DeclinedBox(Notice):
-    shows = DeclinedView
-
-    def __init__(self, style: Style, press: Press) -> None:
-        super().__init__(style, press, "warning", role="on_warning", disc="warning")
-        self.title.size_hint_y, self.text.size_hint_y = 0.36, 0.5
-        align = "left" if not style.portrait else "center"
-        self.held = FitLabel(style, 20, bold=True, wrap=True, align=align, valign="top", size_hint_y=0.24)
-        self.texts.add_widget(self.held)
-        self.back_in = FitLabel(style, 18, role="muted", wrap=True)
-        self.ok = self.add_button(Button.OK, kind="accent", share=0.4, beside=self.back_in)
-
-    def show(self, view: DeclinedView, screen: Screen, words: Words) -> None:
-        self.badge.drawing = "card" if view.reason in CARD_TROUBLE else "warning"
-        self.title.text = words.say("declined.title")
-        self.text.text = words.of(view.reason)
-        self.held.text = words.say("declined.held", amount=words.money(view.held_minor, screen.currency)) if view.held_minor else ""
-        self.back_in.text = words.say("declined.back_in", seconds=str(view.back_in_s))
-        self.ok.label.text = words.say("button.ok")
 
 
 class PlugInBox(Notice):
@@ -166,7 +146,8 @@ class PlugInBox(Notice):
         self.title.text = words.say("plug_in.title" if paid else "plug_in.title_free")
         self.text.text = words.say("plug_in.text", connector=words.connector(view.label))
         self.card.text = view.card
-        self.hold.text = words.say("plug_in.hold", amount=words.money(view.hold_minor, screen.currency)) if paid else ""
+        amount = words.money(view.hold_minor, screen.currency)
+        self.hold.text = words.say("plug_in.reused" if view.reused else "plug_in.hold", amount=amount) if paid else ""
         minutes, seconds = divmod(view.left_s, 60)
         self.left_time.text = words.say("plug_in.left", time=f"{minutes}:{seconds:02}")
         self.cancel.label.text = words.say("button.cancel")

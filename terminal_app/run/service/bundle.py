@@ -214,6 +214,10 @@ def _event(entry: Entry) -> dict[str, Any] | None:
             }
         case f.ServiceAct() as fact:
             return {"act": fact.act, "target": scrubbed(fact.target), "reason": scrubbed(fact.reason)}
+        case f.CommandTaken() as fact:
+            return {"command": fact.number, "act": fact.act, "actor": scrubbed(fact.actor), "reason": scrubbed(fact.reason)}
+        case f.CommandAnswered() as fact:
+            return {"command_id": fact.command_id, "done": fact.done, "answer": scrubbed(fact.answer)}
         case f.OfficeAcknowledged() as fact:
             return {"records_through": fact.records_through, "quarantined": list(fact.quarantined)}
     return None
