@@ -88,7 +88,7 @@ def _energy(node: Node) -> None:
 
 def _believed(node: Node) -> None:
     for hold_id, one in node.living.settlements.items():
-        if one.phase is SettlementPhase.HELD and not one.offline:
+        if one.phase in (SettlementPhase.HELD, SettlementPhase.CAPTURING) and not one.offline and not node.orders:
             held = node.account(hold_id).approved_minor
             must(one.approved_minor <= held, f"I1: the ledger believes in {one.approved_minor}, the gateway holds {held}")
 

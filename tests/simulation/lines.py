@@ -26,7 +26,7 @@ class Lines:
     def __init__(self, world: "World") -> None:
         self.world, self.books = world, Books()
         self.watched: set[str] = set()
-        self.refused: set[str] = set()  # holds whose end was refused for good, or never told
+        self.refused: set[str] = set()  # holds whose end was refused for good, never told, or asked of a gateway that was away
         self.slice_minor = 3_000  # set aside for this terminal by the account office
 
     @property
@@ -238,6 +238,8 @@ class Lines:
             self.slice_minor += int(hold.trace.get("held_minor", "0"))
             self.world.after(50, lambda: answer(Approved(step.amount_minor, {})))
             return
+        if self._down(hold.gateway):
+            self.refused.add(hold.hold_id)  # it may be away until a person must look
         if way != "lost_request":
             self.world.after(200, arrives, outside=True)
         if way in ("lost_request", "lost_reply"):

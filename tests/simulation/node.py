@@ -15,7 +15,7 @@ import msgspec
 from terminal_app.session.facts import BillFrozen, Fact, Terminated
 from terminal_app.session.settlement import ANSWER_LONGEST_MS, GATEWAY_DELAY_MS
 from terminal_app.session.state import Finished, Kiosk, Phase, Session, State
-from terminal_app.values import MeterIdentity, MeterValue, Stamp
+from terminal_app.values import ClockState, MeterIdentity, MeterValue, Stamp
 from tests.simulation.gateways import Account
 
 replace = msgspec.structs.replace
@@ -119,7 +119,7 @@ class Node(msgspec.Struct, frozen=True):
 
     @property
     def stamp(self) -> Stamp:
-        return Stamp(self.utc_ms, self.mono_ms, f"boot-{self.boot}")
+        return Stamp(self.utc_ms, self.mono_ms, f"boot-{self.boot}", ClockState.SYNCHRONISED)
 
     def account(self, hold_id: str) -> Account:
         return next((one for one in self.books if one.hold_id == hold_id), Account(hold_id))
