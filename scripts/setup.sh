@@ -30,7 +30,10 @@ CHARGE_APT_TEST=(
     systemd                                                           # systemd-analyze checks the units, offline
     softhsm2                                                          # a PKCS#11 token for the signer's tests
 )
-CHARGE_APT_FULL=(debootstrap systemd-container)                       # the install test boots a Debian in a container
+CHARGE_APT_FULL=(
+    debootstrap systemd-container                                     # the install test boots a Debian in a container
+    chromium chromium-driver                                          # the pages for phones in a real browser, headless
+)
 
 charge_say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
 charge_fail() { printf 'setup: %s\n' "$*" >&2; return 1; }
@@ -181,7 +184,7 @@ charge_setup() {
     case "$what" in
         demo) extra=demo ;;
         test) extra=test packages+=("${CHARGE_APT_TEST[@]}") ;;
-        full) extra=test packages+=("${CHARGE_APT_TEST[@]}" "${CHARGE_APT_FULL[@]}") ;;
+        full) extra=full packages+=("${CHARGE_APT_TEST[@]}" "${CHARGE_APT_FULL[@]}") ;;
         *) charge_fail "unknown '$what': demo, test or full"; return ;;
     esac
     exec {lock}<"$CHARGE_REPO/scripts/setup.sh" || return

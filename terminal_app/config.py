@@ -149,6 +149,7 @@ class Iso8583Section(_Section, frozen=True, kw_only=True, forbid_unknown_fields=
     host: Name
     port: Port
     tls: bool
+    profile: Path | None = None  # where this acquirer differs (payments/acquirer_profile.py); none = ISO 8583-1:1987
     ca_file: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None
@@ -186,6 +187,7 @@ class CyberSourceSection(_Section, frozen=True, kw_only=True, forbid_unknown_fie
     shared_secret_file: Path
     url: Name = "https://api.cybersource.com"
     terminal_id: Annotated[str, Meta(pattern=r"^[A-Z0-9]{8}$")]
+    increments: bool = False  # your contract and its processor have incremental authorization
     ca_file: Path | None = None
 
 
@@ -203,11 +205,19 @@ class AccountSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=
     slices_most: Annotated[int, Meta(ge=1, le=1000)] = 100  # so many cards at once
 
 
+class AccountPageSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="account-page"):
+    """[gateway.NAME] kind = "account-page": the same accounts by phone (QR), on a page of the office."""
+
+    url: Name
+    token_file: Path
+    ca_file: Path | None = None
+
+
 TAP_KINDS = (Iso8583Section, CyberSourceSection, AccountSection)
-CHECKOUT_KINDS = (StripeSection, AdyenSection)
+CHECKOUT_KINDS = (StripeSection, AdyenSection, AccountPageSection)
 """Pages for the driver's phone. That Adyen's is paid is told by a notification, which the office relays."""
 
-GatewaySection = Iso8583Section | StripeSection | AdyenSection | CyberSourceSection | AccountSection
+GatewaySection = Iso8583Section | StripeSection | AdyenSection | CyberSourceSection | AccountSection | AccountPageSection
 
 
 class RoutingSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -506,6 +516,8 @@ def _check_money(config: Config, refuse: Callable[[str, str], None]) -> None:
     policy = config.policy
     if policy.min_useful_hold_minor > policy.hold_minor:
         refuse("[policy] min_useful_hold_minor", "is above hold_minor: no hold would ever be useful")
+    if len(policy.hold_choices_minor) + len(policy.hold_choices_kwh) > 4:
+        refuse("[policy] hold_choices_kwh", "with hold_choices_minor these are more than 4: the screen shows no more at once")
     if policy.lower_hold_minor and not policy.min_useful_hold_minor <= policy.lower_hold_minor < policy.hold_minor:
         refuse("[policy] lower_hold_minor", "must lie between min_useful_hold_minor and hold_minor")
     if any(one < policy.min_useful_hold_minor for one in policy.hold_choices_minor):

@@ -4,6 +4,7 @@ Every method blocks its caller, which is always one worker thread that owns the 
 Drivers translate library errors at the border: only `DeviceUnavailable`, `DeviceMisread` and `CardMisread` come out.
 """
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -96,6 +97,12 @@ class PaymentGateway(Protocol):
     answer of the gateway, or (Declined UNREACHABLE, authorize only) when certainly nothing was sent.
     Each call blocks at most its `deadline_s`. May be called by three threads (authorizing,
     checkout, settling).
+
+    However old a step is, repeating it takes effect once; the gateway sees to that, not its caller. Where the service forgets
+    idempotency keys (Stripe after 24 h) or never had any (CyberSource), a repeat first reads what became of the step and sends
+    it only if that shows nothing; where nothing can be read (Adyen after 7 days), an old step stays unknown and is not sent
+    again. The office's books never forget a key; an ISO 8583 host knows a repeat by STAN and RRN, and refuses it by the
+    original's state. `MoneyStep.attempt` above 1 says that it may have been sent before; a caller that cannot know says so too.
     """
 
     name: str
@@ -128,12 +135,30 @@ class LookUp(Protocol):
 
 @runtime_checkable
 class Increment(Protocol):
-    """Second Protocol: a gateway that can raise a live hold. `GatewayCapabilities.increment` says whether it is switched on."""
+    """Second Protocol: a gateway that can raise a live hold. `capabilities.increment` says whether this one's contract has it."""
 
     def increment(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
-        """Add `step.amount_minor` to the hold, once per key. Approved.amount_minor = what was ADDED, at most what was asked.
+        """Add `step.amount_minor` to the hold, once per key. Approved.amount_minor = what was ADDED, at most what was asked; its
+        trace replaces the entries of the same name in the hold's trace, so that a capture or void covers the raised total.
 
-        Declined and OutcomeUnknown leave the old ceiling standing. A capture or void afterwards covers the raised total.
+        Declined and OutcomeUnknown leave the old ceiling standing. Never raises for the network.
+        """
+
+
+@runtime_checkable
+class OwnReader(Protocol):
+    """Second Protocol: a certified terminal that reads the card and authorises in one act; no card data comes near us.
+
+    The same rules as PaymentGateway: intent committed before, never raises for the network. `authorize` of such a gateway takes
+    no card; capture, void and refund of the hold go through PaymentGateway, a hold of unknown outcome is voided by our own key.
+    """
+
+    def authorize_at_reader(self, hold: Hold, stop_waiting: Callable[[], bool], deadline_s: float) -> Outcome:
+        """Ask for a card and reserve `hold.amount_minor` on it. Blocks until answered, at most `deadline_s`.
+
+        `stop_waiting` is asked several times a second, on this thread; once it is true the terminal is told to stop waiting. A
+        card that was read in that very moment is still answered Approved. Declined TOO_LATE: nobody paid, nothing is
+        held. `Approved.trace` carries brand, last4 and card_token (same card, same token, at this terminal).
         """
 
 

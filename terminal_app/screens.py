@@ -181,12 +181,14 @@ class ReadingCard(msgspec.Struct, frozen=True, tag="reading_card"):
 
 
 class BankWait(msgspec.Struct, frozen=True, tag="bank_wait"):
-    """The bank is being asked. `waited_s` counts up, `longest_s` is our own deadline."""
+    """The bank is being asked. `waited_s` counts up, `longest_s` is our own deadline. `offline`: none can be reached, only the
+    card is checked, and nothing will be held."""
 
     connector: int
     hold_minor: int
     waited_s: int
     longest_s: int
+    offline: bool = False
 
 
 class PayByPhone(msgspec.Struct, frozen=True, tag="pay_by_phone"):
@@ -234,7 +236,8 @@ class PlugIn(msgspec.Struct, frozen=True, tag="plug_in"):
 
 
 class Charging(msgspec.Struct, frozen=True, tag="charging"):
-    """Live figures. Touch: STOP. `cost_minor` is what the bill would be now."""
+    """Live figures. Touch: STOP. `cost_minor` is what the bill would be now. `owed`: nothing is held, it will be owed by the
+    account; `hold_minor` is then the most that can be charged."""
 
     connector: int
     label: str
@@ -246,6 +249,7 @@ class Charging(msgspec.Struct, frozen=True, tag="charging"):
     hold_minor: int
     card: str
     prices: tuple[PriceLine, ...]
+    owed: bool = False
 
 
 class ReceiptLine(msgspec.Struct, frozen=True):

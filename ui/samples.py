@@ -206,6 +206,20 @@ HARDEST: dict[str, View] = {
     "plug_in_reused_long": PlugIn(1, "Parking bay 01", 150000, LONG_CARD, 600, True),
     "plug_in_long": PlugIn(1, "Parking bay 01", 150000, LONG_CARD, 600),
     "bank_wait_long": BankWait(1, 150000, 18, 18),
+    "bank_wait_offline": BankWait(1, 150000, 18, 18, True),
+    "charging_owed": Charging(
+        connector=1,
+        label="Parking bay 01",
+        phase=ChargePhase.CAR_PAUSED,
+        energy_wh=1112345,
+        cost_minor=90887,
+        seconds=99 * 3600 + 59,
+        power_w=350000,
+        hold_minor=150000,
+        card=LONG_CARD,
+        prices=MANY_PRICES,
+        owed=True,
+    ),
 }
 for _why in NotForSaleReason:
     HARDEST[f"not_for_sale_{_why.value}"] = NotForSale(1, "Parking bay 01", _why, True)

@@ -25,7 +25,9 @@ Nothing here shares code with the product. From Python: `drivers.sim.launch.Simu
 |          | [--certificates FOLDER]: keys of a demo scheme, made if absent; the  |                                   |
 |          | card proves itself; FOLDER/ca-keys.toml is what a terminal needs     |                                   |
 | acquirer | --books FILE [--listen 127.0.0.1:0] [--imk HEX] [--limit-minor N]    | port (HOST:PORT), books, control  |
-|          | [--tls-cert PEM --tls-key PEM]                                       |                                   |
+|          | [--length binary|bcd] [--tls-cert PEM --tls-key PEM]                 |                                   |
+| certified_terminal                                                              | port (HOST:PORT), books, control  |
+|          | --books FILE [--listen 127.0.0.1:0] [--limit-minor N] [--tls-cert..] |                                   |
 
 | name     | command            | parameters and meaning                                                                  |
 |----------|--------------------|-----------------------------------------------------------------------------------------|
@@ -66,8 +68,12 @@ Nothing here shares code with the product. From Python: `drivers.sim.launch.Simu
 |          |                    | stranger (a foreign answer first), twice: booked all the same; lost, close_before:      |
 |          |                    | not booked; hold (ms): arrives late. mti: only for this one; times                      |
 |          | clear, limit       | forget what was ordered; amount_minor above which 51 is answered                        |
+|          | forget             | a day has passed: repeats are known by the original's state only                        |
 |          | network            | on: false = unreachable                                                                 |
 |          | get, sums          | books (path), authorizations (last 100), unreadable; sums per currency                  |
+| certified| present, remove    | pan: a card is held to the reader and stays there (too_short: not); it is taken away    |
+| _terminal| next               | answer: approve, decline (code), partial (amount_minor) for a card; undecided           |
+|          | clear, get         | forget what was ordered; books (path), waiting, unreadable                              |
 
 Wires between them: the outlet tells the meter's load socket `{"power_w", "at_ns"}`; the car tells the outlet's cable
 socket `{"want_w", "ready"}` and hears `{"pilot_a", "relay", "state", "power_w", "at_ns"}`. `at_ns` is CLOCK_MONOTONIC: all
@@ -85,7 +91,7 @@ from pathlib import Path
 
 from drivers.sim.control import SimulationError, ask, run
 
-DEVICES = ("meter", "evse", "car", "card", "pcscd", "acquirer")
+DEVICES = ("meter", "evse", "car", "card", "pcscd", "acquirer", "certified_terminal")
 
 
 def _ctl(arguments: list[str]) -> int:

@@ -2,9 +2,10 @@
 
 THE WIRE (what a gateway must speak)
 ------------------------------------
-A message is a 2-byte big-endian length (of what follows, the length itself not counted), then: MTI as 4 ASCII
-characters, primary bitmap as 8 binary bytes, secondary bitmap as 8 binary bytes when bit 1 of the primary is set, then
-the fields in rising order. Numbers and texts are ASCII, variable fields carry their length as ASCII digits (LL, LLL).
+A message is a 2-byte length (of what follows, the length itself not counted; big-endian, or four BCD digits with
+`--length bcd`), then: MTI as 4 ASCII characters, primary bitmap as 8 binary bytes, secondary bitmap as 8 binary bytes when
+bit 1 of the primary is set, then the fields in rising order. Numbers and texts are ASCII, variable fields carry their length
+as ASCII digits (LL, LLL).
 DE55 alone is binary: LLL in ASCII digits, then that many raw BER-TLV bytes. In terms of pyiso8583:
 `default_ascii` with `h.max_len = 0`, `p.data_enc = 1.data_enc = 'b'` (max_len 8) and
 `55 = {data_enc 'b', len_enc 'ascii', len_type 3, max_len 255}`. No header, no trailer. Several messages may follow one
@@ -32,8 +33,8 @@ another on one connection; answers may come in another order when a fault delays
 | 90 | n42        | -                         | original data elements     | original data elements     |
 
 DE90 is: MTI of the original (`0100`) + its STAN (6) + its DE7 (10) + 22 zeros. Follow-ups carry no card number:
-DE2 and DE35 in a 0220 or 0400 are a format error. MTIs taken: 0100, 0220 and repeat 0221, 0400, 0420 and repeats 0401,
-0421, 0800 (DE7, DE11, DE70 = 001 sign on, 301 echo). The answers are 0110, 0230, 0410, 0430, 0810.
+DE2 and DE35 in a 0220 or 0400 are a format error. MTIs taken: 0100 and repeat 0101, 0220 and repeat 0221, 0400, 0420 and
+repeats 0401, 0421, 0800 (DE7, DE11, DE70 = 001 sign on, 301 echo). The answers are 0110, 0230, 0410, 0430, 0810.
 
 DE55 of 0100 must hold: 9F26 9F27 9F10 9F37 9F36 95 9A 9C 9F02 5F2A 82 9F1A 84; 9F03 counts as zero when absent. PAN and
 track data (57, 5A) must not be in it. 9F02 must equal DE4 and 5F2A must equal DE49, or the answer is 30.
@@ -49,7 +50,13 @@ A 0100 that comes twice (same DE41, 37, 11, 7) is answered as the first time and
 0220: 00 captured; the same message again (DE41, 37, 11): 00 and nothing more is captured; 12 held no longer (reversed
 or declined), or captured already by another message with another amount; 94 captured already by another message with
 the same amount; 13 more than is held, or zero; 25 no such authorization (DE41, DE37 and DE90 are compared; DE38 too).
-0400: 00 reversed, reversed before, declined before (nothing is held), or not known: then it is remembered, and the
+Increment: a 0100 (repeat 0101) that has DE90 and no DE35: DE4 more is held on the original; fields as a 0220. 00, or 10 with
+DE4 = what was added; the same message again (DE41, 37, 11): the same answer, added once; 12 held no longer; 25 no such
+authorization; 51 the sum is above the limit; 94 STAN used with another amount.
+Refund: a 0220 (repeat 0221) with DE3 = 200000: 00 given back; the same message again: 00 and nothing more is given; 13 more than
+was captured and not yet given back, or zero; 12 not captured; 25 no such authorization; 94 STAN used with another amount.
+0400: DE4 is what is held, was asked for, or was held before an increment (its answer may be lost); all that is held is released.
+00 reversed, reversed before, declined before (nothing is held), or not known: then it is remembered, and the
 original that comes later gets 12 and holds nothing; 12 captured already, the reversal comes too late.
 
 THE BOOKS (`--books FILE`, SQLite, WAL, synchronous FULL; committed before the answer leaves)
@@ -59,6 +66,7 @@ requested_minor, currency (ISO 4217 number as text), pan_last4, aid, atc, arqc_o
 ('authorized' | 'captured' | 'reversed' | 'declined'), captured_minor, created_at, changed_at (UTC, ISO 8601).
 An original that comes after its reversal is booked as 'reversed' with amount_minor 0.
 `captures`: id, authorization_id, terminal, stan, rrn, amount_minor, response, at.
+`increments`, `refunds`: as `captures`.
 `reversals`: id, authorization_id or NULL while the original is not known, terminal, original_stan, original_rrn,
 original_transmitted_at, response, at.
 `messages`: id, at, direction ('in' | 'out'), mti, stan, rrn, terminal, amount_minor, response. Never a PAN.
@@ -77,7 +85,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.sim.acquirer_books import Books
-from drivers.sim.acquirer_rules import ANSWER_MTI, Host, Wish
+from drivers.sim.acquirer_follow_ups import Wish
+from drivers.sim.acquirer_rules import ANSWER_MTI, Host
 from drivers.sim.control import Command, Reply, SimulationError, forever, ready, serve_control
 from drivers.sim.cryptogram import TEST_ISSUER_KEY
 from drivers.sim.flags import address, triple_des_key
@@ -104,6 +113,7 @@ class Next:
 class Acquirer:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
+        self._bcd: bool = options.length == "bcd"
         self._books = Books(options.books)
         self._host = Host(self._books, options.imk, options.limit_minor)
         self._nexts: list[Next] = []
@@ -123,7 +133,10 @@ class Acquirer:
         self._clients.add(writer)
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
             while True:
-                length = int.from_bytes(await reader.readexactly(2), "big")
+                header = await reader.readexactly(2)
+                if self._bcd and not header.hex().isdigit():
+                    break
+                length = int(header.hex()) if self._bcd else int.from_bytes(header, "big")
                 if not 12 <= length <= MESSAGE_LIMIT or len(tasks) >= TASKS_LIMIT:
                     break
                 try:
@@ -166,7 +179,8 @@ class Acquirer:
 
     def _send(self, writer: asyncio.StreamWriter, data: bytes) -> None:
         if not writer.is_closing():
-            writer.write(len(data).to_bytes(2, "big") + data)
+            header = bytes.fromhex(f"{len(data):04d}") if self._bcd else len(data).to_bytes(2, "big")
+            writer.write(header + data)
 
     # --- commands ---
 
@@ -189,6 +203,10 @@ class Acquirer:
 
     def clear(self, command: Command) -> None:
         self._nexts.clear()
+
+    def forget(self, command: Command) -> None:
+        """A day has passed: repeats of what was done before are no longer known by their STAN, only by the original's state."""
+        self._host.forget()
 
     def limit(self, command: Command) -> None:
         self._host.limit_minor = command.integer("amount_minor")
@@ -233,6 +251,7 @@ class Acquirer:
             "next": self.next,
             "clear": self.clear,
             "limit": self.limit,
+            "forget": self.forget,
             "network": self.network,
             "get": self.get,
             "sums": self.sums,
@@ -252,6 +271,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--books", type=Path, required=True, help="SQLite file")
     parser.add_argument("--imk", type=triple_des_key, default=TEST_ISSUER_KEY, help="issuer master key, 32 hex digits")
     parser.add_argument("--limit-minor", type=int, default=50_000, help="above it: 51 (default 50000)")
+    parser.add_argument("--length", choices=("binary", "bcd"), default="binary", help="form of the length before a message")
     parser.add_argument("--tls-cert", type=Path, help="certificate chain (PEM): speak TLS")
     parser.add_argument("--tls-key", type=Path, help="its key (PEM)")
 

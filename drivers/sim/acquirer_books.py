@@ -28,6 +28,14 @@ CREATE TABLE IF NOT EXISTS captures (
   id INTEGER PRIMARY KEY, authorization_id INTEGER NOT NULL REFERENCES authorizations (id), terminal TEXT NOT NULL,
   stan TEXT NOT NULL, rrn TEXT NOT NULL, amount_minor INTEGER NOT NULL, response TEXT NOT NULL, at TEXT NOT NULL,
   UNIQUE (terminal, rrn, stan)) STRICT;
+CREATE TABLE IF NOT EXISTS increments (
+  id INTEGER PRIMARY KEY, authorization_id INTEGER NOT NULL REFERENCES authorizations (id), terminal TEXT NOT NULL,
+  stan TEXT NOT NULL, rrn TEXT NOT NULL, amount_minor INTEGER NOT NULL, response TEXT NOT NULL, at TEXT NOT NULL,
+  UNIQUE (terminal, rrn, stan)) STRICT;
+CREATE TABLE IF NOT EXISTS refunds (
+  id INTEGER PRIMARY KEY, authorization_id INTEGER NOT NULL REFERENCES authorizations (id), terminal TEXT NOT NULL,
+  stan TEXT NOT NULL, rrn TEXT NOT NULL, amount_minor INTEGER NOT NULL, response TEXT NOT NULL, at TEXT NOT NULL,
+  UNIQUE (terminal, rrn, stan)) STRICT;
 CREATE TABLE IF NOT EXISTS reversals (
   id INTEGER PRIMARY KEY, authorization_id INTEGER REFERENCES authorizations (id), terminal TEXT NOT NULL,
   original_stan TEXT NOT NULL, original_rrn TEXT NOT NULL, original_transmitted_at TEXT NOT NULL,
@@ -89,6 +97,12 @@ class Books:
         self._db.execute(
             "UPDATE authorizations SET state = ?, captured_minor = ?, changed_at = ? WHERE id = ?",
             (state, captured_minor, now(), authorization),
+        )
+
+    def add_to_hold(self, authorization: int, added_minor: int) -> None:
+        self._db.execute(
+            "UPDATE authorizations SET amount_minor = amount_minor + ?, changed_at = ? WHERE id = ?",
+            (added_minor, now(), authorization),
         )
 
     def link_reversal(self, reversal: int, authorization: int) -> None:

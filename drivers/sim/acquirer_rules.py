@@ -1,4 +1,4 @@
-"""What the acquirer and the issuer behind it decide. Field usage and answers: see `acquirer`."""
+"""What the acquirer and the issuer behind it decide about a card. Field usage and answers: see `acquirer`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,30 @@ from datetime import UTC, datetime
 
 from drivers.sim import ber_tlv
 from drivers.sim.acquirer_books import Books, Row, now
+from drivers.sim.acquirer_follow_ups import (
+    APPROVED,
+    BAD_AMOUNT,
+    DUPLICATE,
+    EXPIRED,
+    FORMAT,
+    INVALID,
+    NO_CARD,
+    NOT_PERMITTED,
+    OVER_LIMIT,
+    PARTIAL,
+    REFUND,
+    REFUSED,
+    FollowUps,
+    Refused,
+    Wish,
+)
 from drivers.sim.cryptogram import NoSuchCryptogram, cryptogram, issuer_answer
 from drivers.sim.iso8583_codec import Message
 
-APPROVED, PARTIAL, REFUSED, INVALID, BAD_AMOUNT, NO_CARD = "00", "10", "05", "12", "13", "14"
-NOT_FOUND, FORMAT, OVER_LIMIT, EXPIRED, NOT_PERMITTED, DUPLICATE = "25", "30", "51", "54", "57", "94"
 ARQC = 0x80
 ANSWER_MTI = {
     "0100": "0110",
+    "0101": "0110",
     "0220": "0230",
     "0221": "0230",
     "0400": "0410",
@@ -28,28 +44,13 @@ ANSWER_MTI = {
 ECHOED = (3, 4, 7, 11, 12, 13, 37, 41, 42, 49, 70)
 NEEDED = {
     "0100": (3, 4, 7, 11, 12, 13, 18, 22, 25, 35, 37, 41, 42, 49, 55),
+    "0101": (3, 4, 7, 11, 12, 13, 25, 37, 38, 41, 42, 49, 90),
     "0220": (3, 4, 7, 11, 12, 13, 25, 37, 38, 41, 42, 49, 90),
     "0400": (3, 4, 7, 11, 37, 41, 42, 49, 90),
     "0800": (7, 11, 70),
 }
 NEEDED_TAGS = ("9F26", "9F27", "9F10", "9F37", "9F36", "95", "9A", "9C", "9F02", "5F2A", "82", "9F1A", "84")
 CODE_ALPHABET = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZ"
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a test asked for: refuse with a code, or approve less."""
-
-    decline: str = ""
-    partial_minor: int = 0
-
-
-class Refused(Exception):
-    """The answer is this response code."""
-
-    def __init__(self, response: str) -> None:
-        super().__init__(response)
-        self.response = response
 
 
 def luhn(pan: str) -> bool:
@@ -97,13 +98,12 @@ def read_card(fields: dict[int, str]) -> Card:
     return Card(pan, rest[:4], fields.get(23, "000")[-2:], tags)
 
 
-class Host:
+class Host(FollowUps):
     """One thread; each answer is committed before it is returned."""
 
     def __init__(self, books: Books, issuer_key: bytes, limit_minor: int) -> None:
-        self._books = books
+        super().__init__(books, limit_minor)
         self._issuer_key = issuer_key
-        self.limit_minor = limit_minor
 
     def answer(self, message: Message, wish: Wish) -> Message:
         """The answer to one message. Raises KeyError for an MTI that has none."""
@@ -112,13 +112,14 @@ class Host:
         reply.fields = {number: fields[number] for number in ECHOED if number in fields}
         with self._books.atomic():
             self._books.log("in", message.mti, fields)
-            kind = message.mti if message.mti == "0100" else message.mti[:2] + ("20" if message.mti < "0300" else "00")
-            if message.mti == "0100" and 37 not in fields:
+            kind = _kind(message)
+            if kind == "0100" and 37 not in fields:
                 fields[37] = reply.fields[37] = f"{secrets.randbelow(10**12):012d}"
             try:
                 if any(number not in fields for number in NEEDED[kind]) or (kind != "0100" and {2, 35} & fields.keys()):
                     raise Refused(FORMAT)
-                step = {"0100": self._authorize, "0220": self._capture, "0400": self._reverse}.get(kind)
+                steps = {"0100": self._authorize, "0101": self._increment, "0220": self._capture, "0400": self._reverse}
+                step = self._refund if kind == "0220" and fields[3] == REFUND else steps.get(kind)
                 reply.fields.update(step(fields, wish) if step else {39: APPROVED})
             except Refused as refusal:
                 reply.fields[39] = refusal.response
@@ -211,73 +212,9 @@ class Host:
             return BAD_AMOUNT
         return PARTIAL if 0 < wish.partial_minor < requested_minor else APPROVED
 
-    # --- follow-ups ---
 
-    def _original(self, fields: dict[int, str]) -> Row | None:
-        """The authorization that DE90 + DE37 + DE41 mean. Raises Refused if DE90 is none of an authorization."""
-        original = fields[90]
-        if original[:4] != "0100":
-            raise Refused(FORMAT)
-        query = "SELECT * FROM authorizations WHERE terminal = ? AND rrn = ? AND stan = ? AND transmitted_at = ?"
-        found = self._books.rows(query, fields[41].strip(), fields[37], original[4:10], original[10:20])
-        if found and fields.get(38, found[0]["auth_code"]) != found[0]["auth_code"]:
-            raise Refused(NOT_FOUND)
-        return found[0] if found else None
-
-    def _capture(self, fields: dict[int, str], wish: Wish) -> dict[int, str]:
-        books, terminal, amount = self._books, fields[41].strip(), int(fields[4])
-        query = "SELECT * FROM captures WHERE terminal = ? AND rrn = ? AND stan = ?"
-        for before in books.rows(query, terminal, fields[37], fields[11]):
-            if before["amount_minor"] != amount:
-                raise Refused(DUPLICATE)
-            return {39: before["response"], 38: fields[38]}
-        held = self._original(fields)
-        if held is None:
-            raise Refused(NOT_FOUND)
-        if held["currency"] != fields[49]:
-            raise Refused(FORMAT)
-        if held["state"] == "captured":
-            raise Refused(DUPLICATE if held["captured_minor"] == amount else INVALID)
-        if held["state"] != "authorized":
-            raise Refused(INVALID)
-        if not 0 < amount <= held["amount_minor"]:
-            raise Refused(BAD_AMOUNT)
-        if wish.decline:
-            raise Refused(wish.decline)
-        books.insert(
-            "captures",
-            authorization_id=held["id"],
-            terminal=terminal,
-            stan=fields[11],
-            rrn=fields[37],
-            amount_minor=amount,
-            response=APPROVED,
-            at=now(),
-        )
-        books.set_state(held["id"], "captured", amount)
-        return {39: APPROVED, 38: held["auth_code"]}
-
-    def _reverse(self, fields: dict[int, str], wish: Wish) -> dict[int, str]:
-        held = self._original(fields)
-        if held is not None:
-            if held["state"] == "captured":
-                raise Refused(INVALID)
-            if int(fields[4]) not in (held["amount_minor"], held["requested_minor"]):
-                raise Refused(BAD_AMOUNT)
-        if wish.decline:
-            raise Refused(wish.decline)
-        if held is not None and held["state"] != "authorized":
-            return {39: APPROVED}
-        original = {
-            "terminal": fields[41].strip(),
-            "original_stan": fields[90][4:10],
-            "original_rrn": fields[37],
-            "original_transmitted_at": fields[90][10:20],
-        }
-        known = " AND ".join(f"{column} = ?" for column in original)
-        if not self._books.rows(f"SELECT id FROM reversals WHERE {known}", *original.values()):
-            number = held["id"] if held is not None else None
-            self._books.insert("reversals", authorization_id=number, **original, response=APPROVED, at=now())
-        if held is not None:
-            self._books.set_state(held["id"], "reversed", 0)
-        return {39: APPROVED}
+def _kind(message: Message) -> str:
+    """The message without its repeat digit; an increment, which names an original, is "0101"."""
+    if message.mti in ("0100", "0101"):
+        return "0101" if 90 in message.fields else "0100"
+    return message.mti[:2] + ("20" if message.mti < "0300" else "00")

@@ -32,7 +32,7 @@ def gather(site: Site) -> dict[str, Any]:
     body = payload_of(jws)
     hold = body["payment"]
     trace = hold["trace"] if hold else {}
-    booked = next((row for row in site.acquirer_rows() if row["rrn"] == trace.get("rrn", row["rrn"])), None) if hold else None
+    booked = next((row for row in holds_of(site) if row[site.names_a_hold] == trace.get(site.names_a_hold)), None) if hold else None
     office = site.office_rows("SELECT jws FROM records WHERE terminal = ? AND seq = ?", body["terminal"], seq)
     return {
         "session_id": session_id,
@@ -53,6 +53,11 @@ def gather(site: Site) -> dict[str, Any]:
         "acquirer_books": str(site.books),
         "office_db": str(site.office_db),
     }
+
+
+def holds_of(site: Site) -> list[dict[str, Any]]:
+    """Holds in the books of whoever keeps the money: the office's accounts, or the acquirer."""
+    return site.account_rows() if site.wanted.by_phone else site.acquirer_rows()
 
 
 def payload_of(jws: str) -> dict[str, Any]:
@@ -77,14 +82,22 @@ def checks(site: Site, found: dict[str, Any], free: bool) -> list[tuple[str, Cal
     """Named checks; each returns what it saw or raises Disagreement."""
 
     def money() -> str:
-        row = next((one for one in site.acquirer_rows() if one["captured_minor"]), None)
+        whose = "the account's books" if site.wanted.by_phone else "the acquirer's books"
+        row = next((one for one in holds_of(site) if one["captured_minor"]), None)
         if free:
-            if site.acquirer_rows():
-                raise Disagreement("a free charge has a hold in the acquirer's books")
-            return "free: nothing in the acquirer's books"
+            if holds_of(site):
+                raise Disagreement(f"a free charge has a hold in {whose}")
+            return f"free: nothing in {whose}"
         if row is None or row["captured_minor"] != found["total_minor"] or row["state"] != "captured":
-            raise Disagreement(f"billed {found['total_minor']}, the acquirer booked {row}")
-        return f"billed {found['total_minor']}, the acquirer's books say captured {row['captured_minor']} of {row['amount_minor']}"
+            raise Disagreement(f"billed {found['total_minor']}, {whose} say {row}")
+        return f"billed {found['total_minor']}, {whose} say captured {row['captured_minor']} of {row['amount_minor']}"
+
+    def double_entry() -> str:
+        rows = dict(site.office_rows("SELECT book, SUM(amount_minor) FROM entries GROUP BY book"))
+        earned = rows.get("revenue", 0) + rows.get("vat", 0)
+        if sum(rows.values()) or rows.get("hold", 0) or earned != found["total_minor"]:
+            raise Disagreement(f"billed {found['total_minor']}, the books stand at {rows}")
+        return f"earned {earned}, nothing held any more, all books add up to 0"
 
     def energy() -> str:
         difference = found["meter_stop"] - found["meter_start"]
@@ -116,6 +129,7 @@ def checks(site: Site, found: dict[str, Any], free: bool) -> list[tuple[str, Cal
 
     return [
         ("hold and bill", money),
+        *([("accounts, double entry", double_entry)] if site.wanted.by_phone else []),
         ("energy", energy),
         ("ledger chain", ledger),
         ("OCMF, by pyocmf", lambda: by_pyocmf(found)),

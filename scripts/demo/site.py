@@ -44,6 +44,7 @@ class Wanted:
     ui: bool = True
     core_environment: Mapping[str, str] = field(default_factory=dict)
     size: str = "800x480"
+    by_phone: bool = False  # accounts pay on a page of the office
 
     @property
     def car_power_w(self) -> int:
@@ -193,6 +194,11 @@ class Site:
                 path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
             self.sockets.rmdir()
 
+    @property
+    def names_a_hold(self) -> str:
+        """What the keeper of the money calls a hold, in its books and in the record's trace."""
+        return "hold" if self.wanted.by_phone else "rrn"
+
     # --- configuration -----------------------------------------------------------------------------------------------
 
     @property
@@ -211,8 +217,8 @@ class Site:
             (keys / "card.key").chmod(0o600)
         database = f"sqlite:///{self.office_db}"
         office_key = keys / "office.pem"
-        _call("charge-office", "init", "--db", database, "--key", str(office_key))
-        _call("charge-office", "terminal", "add", TERMINAL, "--db", database, "--record-key", str(keys / "record.pub.pem"),
+        call("charge-office", "init", "--db", database, "--key", str(office_key))
+        call("charge-office", "terminal", "add", TERMINAL, "--db", database, "--record-key", str(keys / "record.pub.pem"),
               "--ocmf-key", str(keys / "ocmf.pub.pem"), "--token-file", str(keys / "office.token"))  # fmt: skip
         host, _, port = str(self.devices["acquirer"].facts["port"]).rpartition(":")
         if self.wanted.price is not None:
@@ -249,6 +255,7 @@ class Site:
                 "terminal_id": "DEMO0001",
                 "merchant_id": "DEMOMERCHANT001",
             },
+            **self.phone_sections(str(keys / "office.token")),
             "policy": policy,
             "keys": {"record": str(keys / "record.pem"), "ocmf": str(keys / "ocmf.pem")},
             "office": {
@@ -272,6 +279,12 @@ class Site:
             connector["tariff"] = "tariff.json"
         text = "".join(_table(f"[{name}]", items) for name, items in sections.items()) + _table("[[connector]]", connector)
         self.config.write_text(text)
+
+    def phone_sections(self, token_file: str) -> dict[str, dict[str, str]]:
+        """The gateway whose pages a phone opens, if there shall be one."""
+        if not self.wanted.by_phone:
+            return {}
+        return {"gateway.phone": {"kind": "account-page", "url": self.office_url, "token_file": token_file}}
 
     # --- what a person does ------------------------------------------------------------------------------------------
 
@@ -351,6 +364,13 @@ class Site:
             db.row_factory = sqlite3.Row
             return [dict(row) for row in db.execute("SELECT * FROM authorizations ORDER BY id")]
 
+    def account_rows(self) -> list[dict[str, Any]]:
+        """Holds in the books of the office's accounts, under the acquirer's names for them."""
+        columns = "hold, account, state, held_minor AS amount_minor, captured_minor"
+        with contextlib.closing(sqlite3.connect(f"file:{self.office_db}?mode=ro", uri=True)) as db:
+            db.row_factory = sqlite3.Row
+            return [dict(row) for row in db.execute(f"SELECT {columns} FROM account_holds ORDER BY opened_utc_ms")]
+
     def ledger_rows(self, query: str, *arguments: object) -> list[tuple[Any, ...]]:
         with contextlib.closing(sqlite3.connect(f"file:{self.state / 'ledger.db'}?mode=ro", uri=True)) as db:
             return list(db.execute(query, arguments))
@@ -378,6 +398,12 @@ class Site:
             raise RuntimeError(f"no button {button} on this screen ({drawn['view']}); there is: {there}")
         x, y, width, height = drawn["rects"][button]
         self.display.touch(int(x + width / 2), int(y + height / 2))
+
+    def scanned(self) -> str:
+        """What a phone's camera reads from the glass; "" if no code is there."""
+        with contextlib.suppress(OSError, ValueError):
+            return str(json.loads(self.rects.read_text())["code"])
+        return ""
 
     def screenshot(self, name: str) -> Path:
         """A picture of the real framebuffer."""
@@ -413,7 +439,7 @@ def _pem(spki: bytes) -> bytes:
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def _call(name: str, *arguments: str) -> None:
+def call(name: str, *arguments: str) -> None:
     done = subprocess.run([str(Path(sys.executable).with_name(name)), *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{name} {arguments[0]}: {done.stderr or done.stdout}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.demo.evidence import Disagreement, checks, gather
+from scripts.demo.phone import Phone
 from scripts.demo.site import Site
 
 BOLD, PLAIN, GREEN, RED = ("\033[1m", "\033[0m", "\033[32m", "\033[31m") if sys.stdout.isatty() else ("", "", "", "")
@@ -45,6 +46,8 @@ def visit(site: Site, story: Story) -> None:
     story.tell(f"a driver plugs in and reads: {wanted.price} EUR per kWh" + ("" if free else f", {_eur(wanted.hold_minor)} held"))
     if free:
         site.press("start")
+    elif wanted.by_phone:
+        _pay_by_phone(site, story)
     else:
         _pay(site, story)
     status = site.wait_for("energy to flow", lambda now: (now["connectors"][0]["power_w"] or 0) > 0, 45)
@@ -88,6 +91,29 @@ def _pay(site: Site, story: Story) -> None:
     row = site.acquirer_rows()[-1]
     arqc = "good" if row["arqc_ok"] else "BAD"
     story.tell(f"approved: {_eur(row['amount_minor'])} held, authorization code {row['auth_code']}, cryptogram {arqc}")
+
+
+def _pay_by_phone(site: Site, story: Story) -> None:
+    began = time.monotonic()
+    site.press("pay_by_phone")
+    _until(lambda: site.view() == "pay_by_phone" and site.scanned(), 20, "the code on the screen")
+    time.sleep(0.6)
+    story.shot("code")
+    phone = Phone()
+    page = phone.get(site.scanned())
+    story.tell(f"touches the QR button and scans the code; the phone shows: {_within(page.text, 'Check word ')}")
+    page = phone.press(page, "demo wallet")
+    story.tell(f"pays with a demo wallet; the phone shows: {_within(page.text, 'Held. ')}")
+    site.wait_for("the approval", lambda now: site.phase(now) not in ("none", "authorizing", "checkout"), 30)
+    story.timings["scanned_to_approved"] = round(time.monotonic() - began, 3)
+    story.mark("approved")
+    row = site.account_rows()[-1]
+    story.tell(f"approved: {_eur(row['amount_minor'])} held on account {row['account']}")
+
+
+def _within(text: str, words: str) -> str:
+    """What a page says from these words on, in short."""
+    return (text[text.find(words) :] if words in text else text)[:45].rpartition(" ")[0] + " ..."
 
 
 def ending(site: Site, story: Story, free: bool) -> tuple[dict[str, Any], bool]:

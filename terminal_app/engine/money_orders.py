@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from terminal_app.config import AccountSection
+from terminal_app.config import AccountPageSection, AccountSection
 from terminal_app.engine.engine import Engine
 from terminal_app.session import events, orders, sale, settlement
 from terminal_app.session.facts import ServiceAct
@@ -91,7 +91,7 @@ def session_start(engine: Engine, arguments: Arguments, actor: str) -> dict[str,
     """
     connector, held_minor = int(arguments["connector"]), int(arguments["held_minor"])
     config = engine.standing.config
-    gateways = [name for name, one in config.gateway.items() if isinstance(one, AccountSection)]
+    gateways = [name for name, one in config.gateway.items() if isinstance(one, AccountSection | AccountPageSection)]
     if not gateways:
         raise ValueError("this terminal has no account gateway: a hold on an account cannot be captured here")
     if str(arguments["currency"]) != config.terminal.currency:

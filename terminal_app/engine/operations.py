@@ -146,7 +146,9 @@ def _page(items: Iterable[tuple[Any, int]], limit: int) -> dict[str, Any]:
 
 
 def session_stop(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
-    """End the charge on a connector; the order is a fact. ValueError if there is nothing to stop or no reason is given."""
+    """End the charge on a connector (of a `session_id`: only that one); the order is a fact. ValueError if there is nothing to
+    stop or no reason is given."""
+    wanted = str(arguments.get("session_id", ""))
     connector, reason = int(arguments["connector"]), str(arguments.get("reason", "")).strip()[:200]
     if connector not in engine.state.live:
         raise ValueError(f"there is no connector {connector}; this terminal has {', '.join(map(str, engine.state.live))}")
@@ -157,6 +159,8 @@ def session_stop(engine: Engine, arguments: Arguments, actor: str) -> dict[str, 
         session = engine.state.sessions.get(connector)
         if session is None:
             raise ValueError(f"connector {connector} has no session; nothing was ordered")
+        if wanted and wanted != session.session_id:
+            raise ValueError(f"that charge is over; on connector {connector} runs another one; nothing was ordered")
         engine.commit_outside_a_turn(ServiceAct(actor, "session.stop", str(connector), reason))
         return session.session_id
 

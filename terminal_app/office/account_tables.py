@@ -82,7 +82,8 @@ postings = sa.Table(
     metadata,
     sa.Column("posting", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("utc_ms", Big, nullable=False),
-    sa.Column("kind", sa.String(12), nullable=False),  # topup hold capture void refund grant spend return receivable write_off
+    # topup hold increment capture void refund grant spend return receivable write_off
+    sa.Column("kind", sa.String(12), nullable=False),
     sa.Column("source", sa.String(36), nullable=False),  # the terminal, or "office"
     sa.Column("key", sa.String(64), nullable=False),
     sa.Column("account", sa.ForeignKey("accounts.account"), nullable=False, index=True),

@@ -1,4 +1,4 @@
-"""What may happen to an account's money: top-up, hold, capture, void, refund. Each is one commit and has one effect.
+"""What may happen to an account's money: top-up, hold, increment, capture, void, refund. Each is one commit and has one effect.
 
 Every act carries a key; the same act again gives the same answer, another act under the same key is refused. Amounts are
 integer minor units. A hold ends captured or voided; a void that overtakes its hold leaves a tombstone, so that the hold can
@@ -111,23 +111,27 @@ class Accounts:
 
     def hold(self, terminal: str, key: str, who: Who, amount_minor: int, currency: str, partial: bool) -> dict[str, Any]:
         """Reserve up to `amount_minor`; less only if `partial`."""
-        check_amount(amount_minor)
         with self._database.write() as db:
-            known = _by_key(db, terminal, key)
-            if known is None:
-                account = locked(db, account_of(db, terminal, who)["account"])
-                known = _by_key(db, terminal, key)  # the same request may have come twice, a moment ago
-            if known is not None:
-                return told(_repeated(db, terminal, known, who, amount_minor, currency))
-            held = granted(db, account, amount_minor, currency, partial)
-            now = store.now_ms()
-            row = {"hold": new_id("AH"), "terminal": terminal, "key": key, "account": account["account"], "slice_id": ""}
-            row |= {"state": "held", "asked_minor": amount_minor, "held_minor": held, "captured_minor": 0, "refunded_minor": 0}
-            row |= {"currency": currency, "opened_utc_ms": now, "changed_utc_ms": now}
-            db.execute(account_holds.insert().values(**row))
-            posting = Posting("hold", terminal, key, account["account"], held, currency, now, about=str(row["hold"]))
-            books.post(db, posting, (Line(CUSTOMER, -held), Line(HOLD, held)))
-            return told(row)
+            return told(place(db, terminal, key, who, amount_minor, currency, partial))
+
+    def increment(self, terminal: str, hold: str, key: str, amount_minor: int) -> dict[str, Any]:
+        """Raise a live hold by up to `amount_minor`; `added_minor` of the answer says by how much. The limit for one charge
+        counts the whole hold."""
+        check_amount(amount_minor)
+        asked = f"asked for {amount_minor}"
+        with self._database.write() as db:
+            row = _hold(db, terminal, hold)
+            if known := books.booked(db, terminal, "increment", key):
+                same(known["note"] == asked and known["about"] == row["hold"])
+                return {**told(row), "added_minor": int(known["amount_minor"])}
+            if row["state"] != "held" or row["slice_id"]:
+                raise Refused(422, f"already_{row['state']}", f"the hold is {row['state']} already")
+            account, now = locked(db, row["account"]), store.now_ms()
+            added = granted(db, account, amount_minor, row["currency"], partial=True, held_minor=int(row["held_minor"]))
+            posting = Posting("increment", terminal, key, row["account"], added, row["currency"], now, row["hold"], asked)
+            books.post(db, posting, (Line(CUSTOMER, -added), Line(HOLD, added)))
+            held = int(row["held_minor"]) + added
+            return {**told(_changed(db, row, now, held_minor=held)), "added_minor": added}
 
     def capture(self, terminal: str, hold: str, key: str, amount_minor: int, vat_minor: int = 0) -> dict[str, Any]:
         """Take `amount_minor`, of which `vat_minor` is tax; the rest of the hold returns to the customer."""
@@ -157,25 +161,7 @@ class Accounts:
     def void_by_key(self, terminal: str, hold_key: str, key: str) -> dict[str, Any]:
         """Release a hold of unknown outcome; one that never came can never come any more."""
         with self._database.write() as db:
-            row = _by_key(db, terminal, hold_key)
-            if row is not None and row["account"]:
-                locked(db, row["account"])
-                row = _by_key(db, terminal, hold_key) or row
-                return told(_void(db, row, terminal, key, ""))
-            if row is None:
-                now = store.now_ms()
-                row = {
-                    "hold": new_id("AH"),
-                    "terminal": terminal,
-                    "key": hold_key,
-                    "account": "",
-                    "slice_id": "",
-                    "state": "voided",
-                }
-                row |= dict.fromkeys(("asked_minor", "held_minor", "captured_minor", "refunded_minor"), 0)
-                row |= {"currency": "", "opened_utc_ms": now, "changed_utc_ms": now}
-                db.execute(account_holds.insert().values(**row))
-            return told(row)
+            return told(release(db, terminal, hold_key, key))
 
     def refund(self, terminal: str, hold: str, key: str, amount_minor: int, note: str = "") -> dict[str, Any]:
         """Give back a part of what was captured, never more in all."""
@@ -201,11 +187,49 @@ class Accounts:
         return told(row) if row else None
 
 
-# --- shared with slices.py and receivables.py ------------------------------------------------------------------------
+# --- shared with slices.py, receivables.py and the pages for phones, in the caller's commit -------------------------------------
 
 
-def granted(db: Connection, account: dict[str, Any], amount_minor: int, currency: str, partial: bool) -> int:
-    """How much of `amount_minor` the account gives now. Refused names the limit that binds."""
+def place(
+    db: Connection, terminal: str, key: str, who: Who, amount_minor: int, currency: str, partial: bool = False
+) -> dict[str, Any]:
+    """Reserve up to `amount_minor` under `key`, or the hold that was placed under it before. Refused."""
+    check_amount(amount_minor)
+    known = _by_key(db, terminal, key)
+    if known is None:
+        account = locked(db, account_of(db, terminal, who)["account"])
+        known = _by_key(db, terminal, key)  # the same request may have come twice, a moment ago
+    if known is not None:
+        return _repeated(db, terminal, known, who, amount_minor, currency)
+    held = granted(db, account, amount_minor, currency, partial)
+    now = store.now_ms()
+    row = {"hold": new_id("AH"), "terminal": terminal, "key": key, "account": account["account"], "slice_id": ""}
+    row |= {"state": "held", "asked_minor": amount_minor, "held_minor": held, "captured_minor": 0, "refunded_minor": 0}
+    row |= {"currency": currency, "opened_utc_ms": now, "changed_utc_ms": now}
+    db.execute(account_holds.insert().values(**row))
+    posting = Posting("hold", terminal, key, account["account"], held, currency, now, about=str(row["hold"]))
+    books.post(db, posting, (Line(CUSTOMER, -held), Line(HOLD, held)))
+    return row
+
+
+def release(db: Connection, terminal: str, hold_key: str, key: str, note: str = "") -> dict[str, Any]:
+    """Void the hold of `hold_key`; one that never came can never come any more. Refused if it is captured."""
+    row = _by_key(db, terminal, hold_key)
+    if row is not None and row["account"]:
+        locked(db, row["account"])
+        row = _by_key(db, terminal, hold_key) or row
+        return _void(db, row, terminal, key, note)
+    if row is None:
+        now = store.now_ms()
+        row = {"hold": new_id("AH"), "terminal": terminal, "key": hold_key, "account": "", "slice_id": "", "state": "voided"}
+        row |= dict.fromkeys(("asked_minor", "held_minor", "captured_minor", "refunded_minor"), 0)
+        row |= {"currency": "", "opened_utc_ms": now, "changed_utc_ms": now}
+        db.execute(account_holds.insert().values(**row))
+    return row
+
+
+def granted(db: Connection, account: dict[str, Any], amount_minor: int, currency: str, partial: bool, held_minor: int = 0) -> int:
+    """How much of `amount_minor` the account gives now, on top of a hold of `held_minor`. Refused names the limit that binds."""
     if account["blocked"]:
         raise Refused(402, "blocked", "the account is blocked")
     if account["currency"] != currency:
@@ -213,7 +237,7 @@ def granted(db: Connection, account: dict[str, Any], amount_minor: int, currency
     free = int(account["balance_minor"] + account["credit_minor"])
     limits = [(free, "insufficient_funds", "the balance is too low")]
     if account["hold_max_minor"]:
-        limits.append((int(account["hold_max_minor"]), "limit_exceeded", "above the account's limit for one charge"))
+        limits.append((int(account["hold_max_minor"]) - held_minor, "limit_exceeded", "above the account's limit for one charge"))
     if account["day_max_minor"]:
         left = int(account["day_max_minor"]) - _used_today(db, account["account"])
         limits.append((left, "limit_exceeded", "the account's limit of the day is reached"))

@@ -1,22 +1,37 @@
 """The office as one ASGI application."""
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import partial
 
+import sqlalchemy as sa
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 
 from terminal_app.office.access import Access
 from terminal_app.office.account_api import AccountApi
 from terminal_app.office.accounts import Accounts
 from terminal_app.office.api import Api
+from terminal_app.office.charge_pages import ChargePages
+from terminal_app.office.charges import Charges
+from terminal_app.office.checkout_api import CheckoutApi
+from terminal_app.office.checkouts import Checkouts
 from terminal_app.office.command_api import CommandApi
 from terminal_app.office.commands import Commands
 from terminal_app.office.ingest import Collector
 from terminal_app.office.notifications import PER_MINUTE, Notifications, Pace
 from terminal_app.office.pages import Pages
+from terminal_app.office.pay_pages import PayPages
+from terminal_app.office.payment_pages import PaymentPages
 from terminal_app.office.signing import OfficeKey
 from terminal_app.office.slices import Slices
 from terminal_app.office.store import Store
+
+log = logging.getLogger(__name__)
+SETTLE_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,4 +56,31 @@ def build(office: Office) -> Starlette:
     downlink = CommandApi(commands, access, office.leaving)
     notifications = Notifications(office.database, commands, Pace(PER_MINUTE))
     pages = Pages(office.database, access, office.public_url, office.demo)
-    return Starlette(routes=[*api.routes, *accounts.routes, *downlink.routes, *notifications.routes, *pages.routes])
+    payments = PaymentPages(office.database, access, office.demo, office.leaving)
+    checkouts = Checkouts(office.database)
+    charges = Charges(office.database, commands)
+    by_phone = [*CheckoutApi(checkouts, access, office.public_url).routes, *PayPages(checkouts, office.demo).routes]
+    by_phone += ChargePages(office.database, charges, office.demo).routes
+    machines = [*api.routes, *accounts.routes, *downlink.routes, *notifications.routes]
+    return Starlette(routes=[*machines, *by_phone, *payments.routes, *pages.routes], lifespan=partial(_settling, charges))
+
+
+@contextlib.asynccontextmanager
+async def _settling(charges: Charges, app: Starlette) -> AsyncIterator[None]:
+    """While the office serves: what became of starts by phone is looked at every few seconds."""
+
+    async def keep_looking() -> None:
+        while True:
+            try:
+                await run_in_threadpool(charges.settle)
+            except sa.exc.SQLAlchemyError as problem:
+                log.error("starts by phone were not looked at: %s", type(problem).__name__)
+            await asyncio.sleep(SETTLE_EVERY_S)
+
+    task = asyncio.create_task(keep_looking())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

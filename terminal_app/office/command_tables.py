@@ -18,6 +18,8 @@ commands = sa.Table(
     sa.Column("expires_utc_ms", Big, nullable=False),
     sa.Column("jws", sa.Text, nullable=False),
     sa.Column("state", sa.String(8), nullable=False, index=True),  # waiting | taken | done | refused | expired
+    sa.Column("handed", sa.Boolean, nullable=False),  # it has left for the terminal, perhaps
+    sa.Column("missed", sa.Boolean, nullable=False),  # after it expired the terminal said that it has not taken it
     sa.Column("answer", sa.Text, nullable=False),  # done: the order's own JSON; refused: a sentence
     sa.Column("changed_utc_ms", Big, nullable=False),
 )

@@ -41,7 +41,10 @@ class _Args(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class StopArgs(_Args, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`session_id`: only this charge; "" = whichever runs there."""
+
     connector: Connector
+    session_id: Annotated[str, Meta(pattern=r"^[!-~]{0,64}\Z")] = ""
 
 
 class StartArgs(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,29 +106,56 @@ class Commands:
     ) -> Issued:
         """Sign and keep a command; durable on return. `command_id`: a name of the caller's that works once, however often
         it is asked for; "" = a new one. Refused, SQLAlchemyError (then nothing was issued)."""
-        _check(act, args, actor, reason, ttl_s)
         with self._database.write() as db:
-            if command_id and (known := _row(db, command_id)) is not None:
-                if (known["terminal"], known["act"], json.loads(known["args"])) != (terminal, act, dict(args)):
-                    raise Refused(422, "other_command", f"command {command_id} is another one")
-                return _issued(known)
-            row = self._new(db, terminal, act, args, actor, reason, ttl_s, command_id or f"C-{secrets.token_hex(12)}")
-            db.execute(commands.insert().values(**row))
+            issued = self.put(db, terminal, act, args, actor, reason, ttl_s, command_id)
         self.bell.ring(terminal)
+        return issued
+
+    def put(
+        self,
+        db: Connection,
+        terminal: str,
+        act: str,
+        args: Mapping[str, Any],
+        actor: str,
+        reason: str,
+        ttl_s: int,
+        command_id: str = "",
+    ) -> Issued:
+        """`issue` as a part of the caller's commit, after which the caller rings the bell."""
+        _check(act, args, actor, reason, ttl_s)
+        if command_id and (known := _row(db, command_id)) is not None:
+            if (known["terminal"], known["act"], json.loads(known["args"])) != (terminal, act, dict(args)):
+                raise Refused(422, "other_command", f"command {command_id} is another one")
+            return _issued(known)
+        row = self._new(db, terminal, act, args, actor, reason, ttl_s, command_id or f"C-{secrets.token_hex(12)}")
+        db.execute(commands.insert().values(**row))
         return _issued(row)
 
     def waiting(self, terminal: str, after: int) -> list[str]:
-        """Compact JWSs of what this terminal has not taken, oldest first; at most MAX_FETCHED, the first one always fits."""
+        """Compact JWSs of what this terminal has not taken, oldest first; at most MAX_FETCHED, the first one always fits.
+
+        That they leave is committed before they do: what expires without having left was certainly never taken.
+        """
         c = commands.c
-        where = (c.terminal == terminal) & (c.number > after) & (c.state == "waiting") & (c.expires_utc_ms > store.now_ms())
+        newer = (c.terminal == terminal) & (c.number > after)
         with self._database.read() as db:
-            found = db.execute(sa.select(c.jws).where(where).order_by(c.number).limit(MAX_FETCHED)).scalars().all()
-        told, size = list[str](), 0
-        for jws in found:
-            size += len(jws)
-            if told and size > MAX_FETCHED_BYTES:
-                break
-            told.append(jws)
+            new = db.execute(sa.select(c.number).where(newer & c.state.in_(("waiting", "expired")) & ~c.missed).limit(1)).first()
+        if new is None:
+            return []
+        now = store.now_ms()
+        missed = newer & c.state.in_(("waiting", "expired")) & (c.expires_utc_ms <= now)
+        told, numbers, size = list[str](), list[int](), 0
+        with self._database.write() as db:
+            db.execute(commands.update().where(missed).values(missed=True))
+            where = newer & (c.state == "waiting") & (c.expires_utc_ms > now)
+            for number, jws in db.execute(sa.select(c.number, c.jws).where(where).order_by(c.number).limit(MAX_FETCHED)).all():
+                size += len(jws)
+                if told and size > MAX_FETCHED_BYTES:
+                    break
+                told.append(jws)
+                numbers.append(number)
+            db.execute(commands.update().where((c.terminal == terminal) & c.number.in_(numbers)).values(handed=True))
         return told
 
     def state(self, command_id: str) -> dict[str, Any] | None:
@@ -185,6 +215,8 @@ class Commands:
         row |= {"args": json.dumps(command.args), "issued_utc_ms": now, "expires_utc_ms": command.expires_utc_ms}
         return row | {
             "jws": seal_command(signing, self._key.sign(signing)),
+            "handed": False,
+            "missed": False,
             "state": "waiting",
             "answer": "",
             "changed_utc_ms": now,
@@ -203,6 +235,14 @@ def _check(act: str, args: Mapping[str, Any], actor: str, reason: str, ttl_s: in
         msgspec.convert(dict(args), form)
     except msgspec.ValidationError as error:
         raise Refused(422, "bad_args", f"{act}: {error}") from error
+
+
+def never_taken(db: Connection, command_id: str) -> bool:
+    """Certainly never, nor in future: it expired before it was handed out, or the terminal asked for newer ones afterwards."""
+    row = _row(db, command_id)
+    if row is None or row["state"] not in ("waiting", "expired") or row["expires_utc_ms"] > store.now_ms():
+        return False
+    return bool(row["missed"] or not row["handed"])
 
 
 def _row(db: Connection, command_id: str) -> RowMapping | None:

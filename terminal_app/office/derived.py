@@ -10,10 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from terminal_app.office import store
+from terminal_app.office import references, store
 from terminal_app.office.command_tables import commands, gateway_references
 
-OPEN_HOLDS = ("asked", "held", "unknown", "capturing", "voiding", "manual")
+OPEN_HOLDS = ("asked", "held", "unknown", "capturing", "voiding", "refunding", "manual")
 LIVE_STATES = ("opened", "charging", "stopping")
 
 
@@ -32,6 +32,8 @@ def index_record(db: Connection, terminal: str, chain_id: str, seq: int, payload
     if payload["type"] == "session":
         put(db, store.sessions, key, _session_row(payload))
         _end_live(db, terminal, chain_id, payload["session_id"], payload["end"]["utc_ms"])
+        if payment := payload["payment"]:
+            references.learn(db, key, payload["authorization_reference"], payment.get("trace", {}))
     elif payload["type"] == "settlement":
         row = {
             "session_id": payload["session_id"],
@@ -44,7 +46,8 @@ def index_record(db: Connection, terminal: str, chain_id: str, seq: int, payload
         put(db, store.settlements, key, row)
         hold = {"terminal": terminal, "chain_id": chain_id, "hold_id": row["hold_id"]}
         where = sa.and_(*(store.holds.c[name] == value for name, value in hold.items()))
-        db.execute(store.holds.update().where(where).values(state=row["how"], changed_utc_ms=row["ended_utc_ms"]))
+        db.execute(store.holds.update().where(where).values(state=_end(row["how"]), changed_utc_ms=row["ended_utc_ms"]))
+        references.learn(db, key, row["hold_id"], {"hold_id": row["hold_id"], **payload.get("trace", {})})
 
 
 def _session_row(payload: dict[str, Any]) -> dict[str, Any]:
@@ -78,6 +81,7 @@ def apply_fact(db: Connection, terminal: str, chain_id: str, utc_ms: int, kind: 
         if step := _STEPS.get(kind):
             step(db, chain, utc_ms, session_id, fact)
         _refer(db, chain, fact)
+        references.learn_fact(db, chain, fact)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         return  # said differently by another version: stored, not shown
 
@@ -108,6 +112,11 @@ def _aborted(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str
     _live(db, chain, fact["session_id"], state="aborted", changed_utc_ms=utc_ms)
 
 
+def _shortfall(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    lost = f"{int(fact['amount_minor'])} {fact['currency']} of session {fact['session_id']} were delivered beyond its hold"
+    store.alarm(db, chain["terminal"], chain["chain_id"], "shortfall", lost)
+
+
 def _billed(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
     _live(db, chain, fact["session_id"], state="ended", energy_wh=int(fact["energy_wh"]), changed_utc_ms=utc_ms)
 
@@ -127,10 +136,34 @@ def _asked(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, 
     put(db, store.holds, chain | {"hold_id": str(hold["hold_id"])}, row)
 
 
+def _rerouted(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    _hold(db, chain, fact["hold_id"], gateway=str(fact["gateway"]), changed_utc_ms=utc_ms)
+
+
+def _granted(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    said = {"gateway": str(fact["gateway"]), "amount_minor": int(fact["amount_minor"])}
+    _hold(db, chain, fact["hold_id"], state="held", changed_utc_ms=utc_ms, **said)
+    references.learn(db, chain, fact["hold_id"], {"offline": "granted"})
+
+
+def _reused(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    _hold(db, chain, fact["hold_id"], session_id=str(fact["session_id"]), changed_utc_ms=utc_ms)
+
+
+def _raised(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    amount = store.holds.c.amount_minor + int(fact["added_minor"])
+    _hold(db, chain, fact["hold_id"], amount_minor=amount, changed_utc_ms=utc_ms)
+
+
+def _refunding(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
+    _hold(db, chain, fact["past"]["hold"]["hold_id"], state="refunding", changed_utc_ms=utc_ms)
+
+
 def _hold_becomes(state: str) -> Step:
     def step(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
         amount = {"amount_minor": int(fact["approved_minor"])} if "approved_minor" in fact else {}
         _hold(db, chain, fact["hold_id"], state=state, changed_utc_ms=utc_ms, **amount)
+        references.learn_term(db, chain, fact["hold_id"], fact.get("capture_before_utc_ms"))
 
     return step
 
@@ -151,7 +184,12 @@ def _refused(state: str) -> Step:
 
 
 def _hold_ended(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
-    _hold(db, chain, fact["hold_id"], state=str(fact["how"]), changed_utc_ms=utc_ms)
+    _hold(db, chain, fact["hold_id"], state=_end(fact["how"]), changed_utc_ms=utc_ms)
+
+
+def _end(how: Any) -> str:
+    """What a hold is after it ended so: a refund that was refused leaves it captured."""
+    return "captured" if how == "refused" else str(how)
 
 
 def _fault_raised(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
@@ -180,7 +218,13 @@ _STEPS: dict[str, Step] = {
     "stop_intended": _stopping,
     "session_aborted": _aborted,
     "bill_frozen": _billed,
+    "shortfall_booked": _shortfall,
     "authorization_intended": _asked,
+    "authorization_rerouted": _rerouted,
+    "offline_granted": _granted,
+    "hold_reused": _reused,
+    "increment_ended": _raised,
+    "refund_intended": _refunding,
     "authorization_approved": _hold_becomes("held"),
     "authorization_declined": _refused("declined"),
     "authorization_unknown": _refused("unknown"),

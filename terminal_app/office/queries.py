@@ -19,10 +19,20 @@ def _rows(db: Connection, question: sa.Select[Any]) -> Rows:
 
 
 def sessions(db: Connection, limit: int, receipt_code: str = "") -> Rows:
-    """Newest first, each with its settlement (how "" = still under way) and the verdict on its record."""
-    s, r, m = store.sessions, store.records, store.settlements
+    """Newest first, each with the settlement that ended its hold (how "" = still under way) and the verdict on its record.
+
+    A hold may be settled more than once: left to a person and captured after all. A refund, given or refused, ends nothing.
+    """
+    s, r, m, n = store.sessions, store.records, store.settlements, store.settlements.alias()
+    mine = (
+        (n.c.terminal == s.c.terminal)
+        & (n.c.chain_id == s.c.chain_id)
+        & (n.c.hold_id == s.c.hold_id)
+        & n.c.how.not_in(("refunded", "refused"))
+    )
+    last = sa.select(sa.func.max(n.c.seq)).where(mine).correlate(s).scalar_subquery()
     same = (r.c.terminal == s.c.terminal) & (r.c.chain_id == s.c.chain_id) & (r.c.seq == s.c.seq)
-    settled = (m.c.terminal == s.c.terminal) & (m.c.chain_id == s.c.chain_id) & (m.c.hold_id == s.c.hold_id) & (s.c.hold_id != "")
+    settled = (m.c.terminal == s.c.terminal) & (m.c.chain_id == s.c.chain_id) & (m.c.seq == last) & (s.c.hold_id != "")
     question = (
         sa.select(
             s,

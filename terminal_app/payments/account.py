@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from terminal_app.billing.balance_slice import open_slice
-from terminal_app.config import AccountSection
+from terminal_app.config import AccountPageSection, AccountSection
 from terminal_app.errors import SignatureInvalid
 from terminal_app.http_client import HttpAnswer
 from terminal_app.payments import rest
@@ -25,7 +25,7 @@ from terminal_app.values import Approved, Declined, DeclineReason, Hold, MoneySt
 
 POCKET_S = 2.0
 """So long the engine may take to commit a change of the pocket; a longer wait leaves the outcome unknown."""
-_WHY = MappingProxyType(
+WHY = MappingProxyType(
     {
         "insufficient_funds": DeclineReason.INSUFFICIENT_FUNDS,
         "limit_exceeded": DeclineReason.LIMIT_EXCEEDED,
@@ -41,7 +41,7 @@ _WHY = MappingProxyType(
 )
 
 
-class _Refusal(Exception):
+class Refusal(Exception):
     """A genuine no of the office: the request had no effect."""
 
     def __init__(self, status: int, code: str) -> None:
@@ -49,7 +49,7 @@ class _Refusal(Exception):
         self.status, self.code = status, code
 
 
-class _Held(msgspec.Struct, frozen=True):
+class Held(msgspec.Struct, frozen=True):
     """A hold as the office tells it; more fields may come."""
 
     hold: str
@@ -60,6 +60,7 @@ class _Held(msgspec.Struct, frozen=True):
     refunded_minor: int
     currency: str
     request: str = ""
+    added_minor: int = 0  # by an increment
 
 
 class _No(msgspec.Struct, frozen=True):
@@ -77,14 +78,14 @@ class _Self(msgspec.Struct, frozen=True):
 
 
 class AccountGateway:
-    """ports.PaymentGateway and LookUp. Moves closed-loop money; never raises for the network. Thread-safe."""
+    """ports.PaymentGateway, Increment and LookUp. Moves closed-loop money; never raises for the network. Thread-safe."""
 
-    capabilities = GatewayCapabilities(partial_approval=True, refund=True, look_up=True)
+    capabilities = GatewayCapabilities(partial_approval=True, increment=True, refund=True, look_up=True)
 
     def __init__(
         self,
         name: str,
-        section: AccountSection,
+        section: AccountSection | AccountPageSection,
         demo: bool,
         *,
         offline: Offline | None = None,
@@ -101,16 +102,27 @@ class AccountGateway:
         asked = {"card": source.facts.token, "amount_minor": hold.amount_minor, "currency": hold.currency, "partial": True}
         pocket_s = self._pocket_s(deadline_s)
         try:
-            found = self._post("/v1/accounts/by-card/holds", hold.key, asked, deadline_s - pocket_s, _Held)
+            found = self._post("/v1/accounts/by-card/holds", hold.key, asked, deadline_s - pocket_s, Held)
         except NotSent:
             return self._from_slice(hold, source, pocket_s)
         except NoAnswer as error:
             return OutcomeUnknown(str(error))
-        except _Refusal as refusal:
-            return Declined(_WHY.get(refusal.code, DeclineReason.GATEWAY_REFUSED), rest.code_of(refusal.code))
+        except Refusal as refusal:
+            return Declined(WHY.get(refusal.code, DeclineReason.GATEWAY_REFUSED), rest.code_of(refusal.code))
         if found.key != hold.key or found.state != "held" or not 0 < found.held_minor <= hold.amount_minor:
             return OutcomeUnknown(f"an answer that cannot be (state {rest.code_of(found.state)!r})")
         return Approved(found.held_minor, {"hold": found.hold, "held_minor": str(found.held_minor)})
+
+    def increment(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
+        """What was set aside on a slice is never raised: the office may be out of reach."""
+        reference = hold.trace.get("hold")
+        if reference is None:
+            return Declined(DeclineReason.GATEWAY_REFUSED, "no_online_hold")
+        path, asked = f"/v1/holds/{rest.segment(reference)}/increment", {"amount_minor": step.amount_minor}
+        held = self._followed(path, hold, step, asked, deadline_s, lambda held: 0 < held.added_minor <= step.amount_minor)
+        if not isinstance(held, Held):
+            return held
+        return Approved(held.added_minor, {"held_minor": str(held.held_minor)})
 
     def capture(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
         asked: dict[str, Any] = {"amount_minor": step.amount_minor}
@@ -130,7 +142,7 @@ class AccountGateway:
         else:
             return OutcomeUnknown("the hold has no reference of the office: it can only be released")
         left = deadline_s - self._pocket_s(deadline_s)
-        return self._followed(path, hold, step, asked, left, lambda held: held.captured_minor == step.amount_minor)
+        return self._done(path, hold, step, asked, left, lambda held: held.captured_minor == step.amount_minor)
 
     def void(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
         """By our own key, so a hold of unknown outcome is released the same way; it can never be placed afterwards."""
@@ -139,23 +151,23 @@ class AccountGateway:
         if "slice" in hold.trace or granted(hold):  # nothing is held at the office
             return Approved(int(hold.trace.get("held_minor", hold.amount_minor)), {})
         path, left = f"/v1/holds/by-key/{rest.segment(hold.key)}/void", deadline_s - self._pocket_s(deadline_s)
-        return self._followed(path, hold, step, {}, left, lambda held: held.state == "voided")
+        return self._done(path, hold, step, {}, left, lambda held: held.state == "voided")
 
     def refund(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
         end = time.monotonic() + deadline_s
         reference = hold.trace.get("hold")
         if reference is None:  # paid offline: the office knows the hold by our key
             found = self._found(hold, end)
-            if not isinstance(found, _Held):
+            if not isinstance(found, Held):
                 return found
             reference = found.hold
         path, asked = f"/v1/holds/{rest.segment(reference)}/refund", {"amount_minor": step.amount_minor}
         left = end - time.monotonic()
-        return self._followed(path, hold, step, asked, left, lambda held: held.refunded_minor >= step.amount_minor)
+        return self._done(path, hold, step, asked, left, lambda held: held.refunded_minor >= step.amount_minor)
 
     def look_up(self, hold: Hold, deadline_s: float) -> Outcome:
         found = self._found(hold, time.monotonic() + deadline_s)
-        if not isinstance(found, _Held):
+        if not isinstance(found, Held):
             return found
         if found.state == "held":
             return Approved(found.held_minor, {"hold": found.hold, "held_minor": str(found.held_minor)})
@@ -168,8 +180,8 @@ class AccountGateway:
             terminal = self._ask("GET", "/v1/terminals/self", time.monotonic() + deadline_s, None, _Self).terminal
         except (NotSent, NoAnswer) as error:
             return str(error)
-        except _Refusal as refusal:
-            return f"the office does not know this terminal's token ({rest.code_of(refusal.code)})"
+        except Refusal as refusal:
+            return f"the office does not know this terminal's token ({refusal.status} {rest.code_of(refusal.code)})"
         if self._offline and terminal != self._offline.terminal:
             return f"the token belongs to terminal {terminal!r}, not to this one"
         return ""
@@ -190,8 +202,8 @@ class AccountGateway:
             slice_ = open_slice(jws, self._offline.office_key, self._offline.terminal)
         except (NotSent, NoAnswer, SignatureInvalid) as error:
             return OutcomeUnknown(str(error))
-        except _Refusal as refusal:
-            return Declined(_WHY.get(refusal.code, DeclineReason.GATEWAY_REFUSED), rest.code_of(refusal.code))
+        except Refusal as refusal:
+            return Declined(WHY.get(refusal.code, DeclineReason.GATEWAY_REFUSED), rest.code_of(refusal.code))
         if slice_.card != card or slice_.currency != currency or slice_.amount_minor > amount_minor:
             return OutcomeUnknown("a slice that was not asked for")
         try:
@@ -204,7 +216,7 @@ class AccountGateway:
         """Give back what is left. Only for a slice the pocket will not use any more. True once the office has it."""
         try:
             self._post(f"/v1/slices/{rest.segment(slice_id)}/return", slice_id, {}, deadline_s, dict[str, Any])
-        except (NotSent, NoAnswer, _Refusal):
+        except (NotSent, NoAnswer, Refusal):
             return False
         return True
 
@@ -242,26 +254,40 @@ class AccountGateway:
         step: MoneyStep,
         asked: Mapping[str, Any],
         deadline_s: float,
-        is_done: Callable[[_Held], bool],
-    ) -> Outcome:
+        is_done: Callable[[Held], bool],
+    ) -> Held | Declined | OutcomeUnknown:
+        """The hold after a step, if it is as the step leaves it."""
         try:
-            found = self._post(path, step.key, asked, deadline_s, _Held)
+            found = self._post(path, step.key, asked, deadline_s, Held)
         except (NotSent, NoAnswer) as error:
             return OutcomeUnknown(str(error))
-        except _Refusal as refusal:
+        except Refusal as refusal:
             if refusal.status == 401:  # a token that is being renewed decides nothing about the money
                 return OutcomeUnknown(str(refusal))
-            return Declined(_WHY.get(refusal.code, DeclineReason.GATEWAY_REFUSED), rest.code_of(refusal.code))
+            return Declined(WHY.get(refusal.code, DeclineReason.GATEWAY_REFUSED), rest.code_of(refusal.code))
         if found.key != hold.key or not is_done(found):
             return OutcomeUnknown(f"an answer that cannot be (state {rest.code_of(found.state)!r})")
-        return Approved(step.amount_minor, {"hold": found.hold})
+        return found
 
-    def _found(self, hold: Hold, end: float) -> _Held | Declined | OutcomeUnknown:
+    def _done(
+        self,
+        path: str,
+        hold: Hold,
+        step: MoneyStep,
+        asked: Mapping[str, Any],
+        deadline_s: float,
+        is_done: Callable[[Held], bool],
+    ) -> Outcome:
+        """A step that takes effect for its whole amount."""
+        found = self._followed(path, hold, step, asked, deadline_s, is_done)
+        return Approved(step.amount_minor, {"hold": found.hold}) if isinstance(found, Held) else found
+
+    def _found(self, hold: Hold, end: float) -> Held | Declined | OutcomeUnknown:
         try:
-            found = self._ask("GET", f"/v1/holds/by-key/{rest.segment(hold.key)}", end, None, _Held)
+            found = self._ask("GET", f"/v1/holds/by-key/{rest.segment(hold.key)}", end, None, Held)
         except (NotSent, NoAnswer) as error:
             return OutcomeUnknown(str(error))
-        except _Refusal as refusal:
+        except Refusal as refusal:
             if refusal.code == "unknown_hold":
                 return Declined(DeclineReason.TOO_LATE, refusal.code)
             return OutcomeUnknown(str(refusal))
@@ -271,7 +297,7 @@ class AccountGateway:
         return self._ask("POST", path, time.monotonic() + deadline_s, {"key": key, **asked}, into)
 
     def _ask(self, method: str, path: str, end: float, asked: Mapping[str, Any] | None, into: type[rest.T]) -> rest.T:
-        """NotSent, NoAnswer, _Refusal. An answer that does not name our request's key is not ours."""
+        """NotSent, NoAnswer, Refusal. An answer that does not name our request's key is not ours."""
         try:
             token = self._token.text()
         except ValueError as error:
@@ -290,9 +316,9 @@ class _Echo(msgspec.Struct, frozen=True):
     request: str
 
 
-def _refusal(answer: HttpAnswer, asked: Mapping[str, Any] | None) -> _Refusal:
+def _refusal(answer: HttpAnswer, asked: Mapping[str, Any] | None) -> Refusal:
     """NoAnswer if it is not the office that refuses, or not our request that it refuses."""
     no = rest.read(answer, _No)
     if asked is not None and no.request != asked["key"] and not (answer.status == 401 and not no.request):
         raise NoAnswer("an answer to somebody else's question")
-    return _Refusal(answer.status, no.code)
+    return Refusal(answer.status, no.code)

@@ -1,4 +1,4 @@
-"""CyberSource / Visa Acceptance REST as a payment gateway (tap): authorization with raw EMV data, capture, reversal, refund.
+"""CyberSource / Visa Acceptance REST as a payment gateway (tap): authorization with raw EMV data, increment, capture, refund.
 
 developer.cybersource.com, /pts/v2. Follow-ups carry no card number: they name the payment by the service's id; a hold of
 unknown outcome is reversed by our own transactionId, a minute after it was asked for at the earliest. A capture uses the
@@ -28,8 +28,11 @@ from terminal_app.values import Approved, Declined, DeclineReason, EntryMode, Ho
 
 REVERSAL_AFTER_MS = 60_000
 """A timeout reversal that comes earlier may find nothing yet and leave a hold behind (payments.md section 2.3)."""
-REFUND_AGAIN_AFTER_MS = 3_600_000
-"""Refunds are not single-use: one is only repeated when the search service had an hour to show the first, and does not."""
+AGAIN_AFTER_MS = 3_600_000
+"""Refunds and increments are not single-use: one is only repeated when the search service had an hour to show the first, and
+does not."""
+FIRST_WITHIN_MS = 10_000
+"""An intent older than this may have been sent before a restart: its first attempt counts as a repeat."""
 _MAX_RELATED = 8
 _NOWHERE = "0" * 22
 
@@ -43,12 +46,10 @@ class _Refusal(Exception):
 
 
 class CyberSourceGateway:
-    """ports.PaymentGateway. Moves money in authorize, capture, void and refund; never raises for the network. Thread-safe.
+    """ports.PaymentGateway, Increment. Moves money in all but `check`; never raises for the network. Thread-safe.
 
-    `trace` of an approval: id, held_minor, auth_code, rrn; of a capture: capture.
+    `trace` of an approval: id, held_minor, auth_code, rrn; of an increment: held_minor, the new sum; of a capture: capture.
     """
-
-    capabilities = GatewayCapabilities(partial_approval=True, refund=True)
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class CyberSourceGateway:
         """Connects to nothing. Raises ValueError for an unusable address, CA file or secret file."""
         self.name = name
         self._section, self._now_ms = section, now_ms
+        self.capabilities = GatewayCapabilities(partial_approval=True, increment=section.increments, refund=True)
         self._host, self._base = urlsplit(section.url).netloc, urlsplit(section.url).path.rstrip("/")
         self._file = rest.Secret(section.shared_secret_file, "shared_secret_file")
         self._secret()
@@ -85,7 +87,41 @@ class CyberSourceGateway:
             return Declined(answers.AUTHORIZE.get(refusal.code, DeclineReason.GATEWAY_REFUSED), refusal.code)
         finally:
             wire.wipe(body)
-        return _authorized(hold, done)
+        return answers.authorized(hold, done)
+
+    def increment(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
+        """Only where the contract has it; else nothing is sent."""
+        payment = hold.trace.get("id")
+        if not (self.capabilities.increment and payment):
+            return Declined(DeclineReason.GATEWAY_REFUSED, "increment not offered")
+        held_minor = int(hold.trace.get("held_minor", hold.amount_minor))
+        more = str(units.major(step.amount_minor, hold.currency))
+        asked = {
+            **_reference(step.key),
+            "processingInformation": {"authorizationOptions": {"initiator": {"storedCredentialUsed": True}}},
+            "orderInformation": {"amountDetails": {"additionalAmount": more, "currency": hold.currency}},
+        }
+        raised = Approved(step.amount_minor, {"held_minor": str(held_minor + step.amount_minor)})
+
+        def act(end: float) -> Outcome:
+            if self._may_be_done(step):
+                if self._related(payment, "", step.key, end):
+                    return raised
+                if not self._surely_undone(step):
+                    return OutcomeUnknown("whether the first request raised the hold is not known yet")
+            done = self._send(f"/pts/v2/payments/{rest.segment(payment)}", _json(asked), end, method="PATCH")
+            if done.client_reference_information.code != step.key:
+                return OutcomeUnknown("an answer to somebody else's question")
+            reason, code = done.error_information.reason, done.processor_information.response_code
+            if done.status == "DECLINED" and reason not in answers.UNDECIDED:
+                return Declined(answers.decline(reason, code), rest.code_of(reason) or rest.code_of(code) or done.status)
+            told = done.order_information.amount_details
+            sums = (None, step.amount_minor, held_minor + step.amount_minor)  # the vendor says neither which nor that it is told
+            if done.status != "AUTHORIZED" or answers.minor(told.authorized_amount, told.currency, hold.currency) not in sums:
+                return OutcomeUnknown(f"an answer that cannot be (status {rest.code_of(done.status)!r})")
+            return raised
+
+        return self._settled(act, deadline_s)
 
     def capture(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
         if not (payment := hold.trace.get("id")):
@@ -94,7 +130,7 @@ class CyberSourceGateway:
 
         def act(end: float) -> Outcome:
             if step.attempt > 1 and (found := self._related(payment, "ics_bill", step.key, end)):
-                return _captured(hold, step, found.id, found.order_information.amount_details)
+                return answers.captured(hold, step, found.id, found.order_information.amount_details)
             try:
                 done = self._send(f"/pts/v2/payments/{rest.segment(payment)}/captures", _json(asked), end)
             except _Refusal as refusal:
@@ -103,7 +139,7 @@ class CyberSourceGateway:
                 return self._used_up(hold, step, payment, refusal, end)
             if done.status not in ("PENDING", "TRANSMITTED") or done.client_reference_information.code != step.key:
                 return OutcomeUnknown(f"an answer that cannot be (status {rest.code_of(done.status)!r})")
-            return _captured(hold, step, done.id, done.order_information.amount_details)
+            return answers.captured(hold, step, done.id, done.order_information.amount_details)
 
         return self._settled(act, deadline_s)
 
@@ -146,10 +182,10 @@ class CyberSourceGateway:
                 if found is None:
                     return Declined(DeclineReason.TOO_LATE, "no_capture")
                 capture = found.id
-            if step.attempt > 1:
+            if self._may_be_done(step):
                 if found := self._related(capture, "ics_credit", step.key, end):
                     return Approved(step.amount_minor, {"refund": rest.code_of(found.id)})
-                if self._now_ms() < step.utc_ms + REFUND_AGAIN_AFTER_MS:
+                if not self._surely_undone(step):
                     return OutcomeUnknown("whether the first request refunded is not known yet")
             done = self._send(f"/pts/v2/captures/{rest.segment(capture)}/refunds", _json(asked), end)
             if done.client_reference_information.code != step.key:
@@ -166,6 +202,8 @@ class CyberSourceGateway:
         """Looks for a payment that does not exist: that it is looked for proves key, secret and clock."""
         try:
             answer = self._ask("GET", f"/tss/v2/transactions/{_NOWHERE}", b"", time.monotonic() + deadline_s)
+            if answer.status in (200, 404):
+                rest.read(answer, dict[str, Any])
         except (NotSent, NoAnswer) as error:
             return str(error)
         if answer.status in (401, 403):
@@ -200,13 +238,16 @@ class CyberSourceGateway:
     def _used_up(self, hold: Hold, step: MoneyStep, payment: str, refusal: _Refusal, end: float) -> Outcome:
         """The authorization is gone: by our own lost capture, or by a reversal?"""
         if found := self._related(payment, "ics_bill", step.key, end):
-            return _captured(hold, step, found.id, found.order_information.amount_details)
+            return answers.captured(hold, step, found.id, found.order_information.amount_details)
         if self._related(payment, "ics_auth_reversal", "", end):
             return Declined(DeclineReason.ALREADY_DONE, refusal.code)
         return OutcomeUnknown(f"{refusal}; what used the hold up is not known yet")
 
     def _related(self, payment: str, application: str, code: str, end: float) -> answers.Detail | None:
-        """A successful follow-up of a payment, by our own code ("" = any). None: none is shown (yet). NotSent, NoAnswer."""
+        """A successful follow-up of a payment ("" = of any kind), by our own code ("" = any). None: not shown (yet).
+
+        NotSent, NoAnswer.
+        """
         one = self._detail(payment, end)
         for link in one.links.related_transactions[:_MAX_RELATED] if one else ():
             found = self._detail(urlsplit(link.href).path.rpartition("/")[2], end)
@@ -225,6 +266,13 @@ class CyberSourceGateway:
             raise NoAnswer("an answer to somebody else's question")
         return found
 
+    def _may_be_done(self, step: MoneyStep) -> bool:
+        return step.attempt > 1 or not 0 <= self._now_ms() - step.utc_ms < FIRST_WITHIN_MS
+
+    def _surely_undone(self, step: MoneyStep) -> bool:
+        """The search service does not show it, and had the time to."""
+        return self._now_ms() >= step.utc_ms + AGAIN_AFTER_MS
+
     def _settled(self, act: Callable[[float], Outcome], deadline_s: float) -> Outcome:
         try:
             return act(time.monotonic() + deadline_s)
@@ -235,14 +283,16 @@ class CyberSourceGateway:
                 return OutcomeUnknown(str(refusal))
             return Declined(answers.FOLLOW_UP.get(refusal.code, DeclineReason.GATEWAY_REFUSED), refusal.code)
 
-    def _send(self, path: str, body: bytearray, end: float) -> answers.Done:
+    def _send(self, path: str, body: bytearray, end: float, method: str = "POST") -> answers.Done:
         """A 201, or NotSent, NoAnswer, _Refusal."""
-        answer = self._ask("POST", path, body, end)
+        answer = self._ask(method, path, body, end)
         if answer.status == 201:
             return rest.read(answer, answers.Done)
         if answer.status == 400:
             raise _Refusal(400, rest.code_of(rest.read(answer, answers.Invalid).reason) or "http_400")
-        if answer.status in (401, 403, 404):
+        if answer.status == 404:  # only the service's own says that the object is not there
+            raise _Refusal(404, rest.code_of(rest.read(answer, answers.Missing).status) or "http_404")
+        if answer.status in (401, 403):
             raise _Refusal(answer.status, f"http_{answer.status}")
         raise NoAnswer(f"answered {answer.status}: nothing was decided")
 
@@ -270,37 +320,6 @@ class CyberSourceGateway:
             return base64.b64decode(self._file.text(), validate=True)
         except binascii.Error:
             raise ValueError(f"shared_secret_file {self._section.shared_secret_file} does not hold base64") from None
-
-
-def _authorized(hold: Hold, done: answers.Done) -> Outcome:
-    if done.client_reference_information.code != hold.key:
-        return OutcomeUnknown("an answer to somebody else's question")
-    reason, code = done.error_information.reason, done.processor_information.response_code
-    if done.status in answers.HELD:
-        told = done.order_information.amount_details
-        amount = answers.minor(told.authorized_amount, told.currency, hold.currency)
-        if amount is None or not 0 < amount <= hold.amount_minor or (done.status == "AUTHORIZED" and amount != hold.amount_minor):
-            return OutcomeUnknown("approved, but for an amount that cannot be")
-        trace = {
-            "id": done.id,
-            "held_minor": str(amount),
-            "auth_code": rest.code_of(done.processor_information.approval_code),
-            "rrn": rest.code_of(done.processor_information.retrieval_reference_number),
-        }
-        return Approved(amount, trace) if rest.code_of(done.id) else OutcomeUnknown("approved without a payment id")
-    if done.status in answers.MAYBE_HELD or reason in answers.UNDECIDED:
-        return OutcomeUnknown(f"nobody may use this answer ({rest.code_of(done.status)}, {rest.code_of(reason)})")
-    if done.status in ("DECLINED", "INVALID_REQUEST", "PENDING_AUTHENTICATION"):
-        why = answers.decline(reason or done.status, code)
-        return Declined(why, rest.code_of(reason) or rest.code_of(code) or done.status)
-    return OutcomeUnknown(f"a status unknown here ({rest.code_of(done.status)!r})")
-
-
-def _captured(hold: Hold, step: MoneyStep, reference: str, told: answers.Amounts) -> Outcome:
-    amount = answers.minor(told.total_amount, told.currency, hold.currency)
-    if amount is None or not rest.code_of(reference):
-        return OutcomeUnknown("captured, but for an amount that cannot be")
-    return Approved(amount, {"capture": reference})
 
 
 def _reference(key: str) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from types import MappingProxyType
 import msgspec
 
 from terminal_app import units
-from terminal_app.payments import response_codes
+from terminal_app.payments import response_codes, rest
+from terminal_app.values import Approved, Declined, Hold, MoneyStep, Outcome, OutcomeUnknown
 from terminal_app.values import DeclineReason as Why
 
 
@@ -54,6 +55,12 @@ class Invalid(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Missing(msgspec.Struct, frozen=True):
+    """A 404."""
+
+    status: str
+
+
 class Link(msgspec.Struct, frozen=True):
     href: str
 
@@ -81,9 +88,12 @@ class Detail(msgspec.Struct, frozen=True, rename="camel"):
     links: Links = msgspec.field(default=Links(), name="_links")
 
     def did(self, application: str) -> bool:
-        """True if it is a successful ics_auth, ics_bill (capture), ics_auth_reversal or ics_credit (refund)."""
+        """True if it is a successful `application` ("" = of any kind).
+
+        ics_auth, ics_bill (capture), ics_auth_reversal, ics_credit (refund).
+        """
         ours = self.application_information.applications
-        return any(one.name == application and one.reason_code == "100" for one in ours)
+        return any(application in ("", one.name) and one.reason_code == "100" for one in ours)
 
 
 HELD = frozenset({"AUTHORIZED", "PARTIAL_AUTHORIZED"})
@@ -125,7 +135,7 @@ AMBIGUOUS = frozenset({"MISSING_AUTH", "TRANSACTION_ALREADY_REVERSED_OR_SETTLED"
 
 def decline(reason: str, response_code: str) -> Why:
     """The issuer's own code says more than a general reason."""
-    return AUTHORIZE.get(reason) or response_codes.AUTHORIZE.get(response_code) or Why.REFUSED
+    return AUTHORIZE.get(reason) or response_codes.decline(response_code) or Why.REFUSED
 
 
 def minor(text: str, currency: str, expected: str) -> int | None:
@@ -136,3 +146,34 @@ def minor(text: str, currency: str, expected: str) -> int | None:
         return units.to_minor(text, expected)
     except ValueError:
         return None
+
+
+def authorized(hold: Hold, done: Done) -> Outcome:
+    if done.client_reference_information.code != hold.key:
+        return OutcomeUnknown("an answer to somebody else's question")
+    reason, code = done.error_information.reason, done.processor_information.response_code
+    if done.status in HELD:
+        told = done.order_information.amount_details
+        amount = minor(told.authorized_amount, told.currency, hold.currency)
+        if amount is None or not 0 < amount <= hold.amount_minor or (done.status == "AUTHORIZED" and amount != hold.amount_minor):
+            return OutcomeUnknown("approved, but for an amount that cannot be")
+        trace = {
+            "id": done.id,
+            "held_minor": str(amount),
+            "auth_code": rest.code_of(done.processor_information.approval_code),
+            "rrn": rest.code_of(done.processor_information.retrieval_reference_number),
+        }
+        return Approved(amount, trace) if rest.code_of(done.id) else OutcomeUnknown("approved without a payment id")
+    if done.status in MAYBE_HELD or reason in UNDECIDED:
+        return OutcomeUnknown(f"nobody may use this answer ({rest.code_of(done.status)}, {rest.code_of(reason)})")
+    if done.status in ("DECLINED", "INVALID_REQUEST", "PENDING_AUTHENTICATION"):
+        why = decline(reason or done.status, code)
+        return Declined(why, rest.code_of(reason) or rest.code_of(code) or done.status)
+    return OutcomeUnknown(f"a status unknown here ({rest.code_of(done.status)!r})")
+
+
+def captured(hold: Hold, step: MoneyStep, reference: str, told: Amounts) -> Outcome:
+    amount = minor(told.total_amount, told.currency, hold.currency)
+    if amount is None or not rest.code_of(reference):
+        return OutcomeUnknown("captured, but for an amount that cannot be")
+    return Approved(amount, {"capture": reference})

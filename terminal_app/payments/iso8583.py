@@ -1,8 +1,10 @@
 """The ISO 8583-1:1987 acquirer host as a payment gateway: pre-authorization, completion, reversal, echo.
 
-0100 pre-authorization with chip data (DE55), 0220/0221 completion, 0400/0401 reversal, 0800 echo; over TCP, TLS outside
-demo mode. Follow-ups carry no card number: they name the original by RRN (DE37), auth code (DE38) and DE90, all of
-which follow from the committed `Hold` alone, so that a reversal can be built after any crash.
+0100 pre-authorization with chip data (DE55), 0220/0221 completion, 0400/0401 reversal, 0800 echo, and where the acquirer's
+profile offers them incremental authorization and refund; over TCP, TLS outside demo mode. Follow-ups carry no card number:
+they name the original by RRN (DE37), auth code (DE38) and DE90, all of which follow from the committed `Hold` alone, so that a
+reversal can be built after any crash. A host has no look-up and no keys that lapse: a repeat, however late, carries the same
+STAN, RRN and original, and is known by them or refused by the state of the original (94, 12).
 """
 
 import ssl
@@ -10,11 +12,11 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 
-import msgspec
-
 from terminal_app import units
 from terminal_app.config import Iso8583Section
-from terminal_app.payments import message, response_codes
+from terminal_app.payments import message
+from terminal_app.payments.acquirer_profile import AcquirerProfile, answer_mti
+from terminal_app.payments.response_codes import Meaning
 from terminal_app.payments.tcp_exchange import NoAnswer, NotSent, Wire
 from terminal_app.ports import GatewayCapabilities
 from terminal_app.values import Approved, Declined, DeclineReason, EntryMode, Hold, MoneyStep, Outcome, OutcomeUnknown, PaymentCard
@@ -22,25 +24,11 @@ from terminal_app.values import Approved, Declined, DeclineReason, EntryMode, Ho
 _MAX_AMOUNT = 10**12 - 1
 
 
-class AcquirerProfile(msgspec.Struct, frozen=True):
-    """Where acquirers differ, in one place. The defaults are ISO 8583-1:1987 for an unattended pre-authorization."""
-
-    processing_code: str = "000000"
-    entry_contactless: str = "071"
-    entry_contact: str = "051"
-    condition_authorize: str = "00"
-    condition_capture: str = "06"
-    capture_mti: str = "0220"
-    capture_repeat_mti: str = "0221"
-    reversal_mti: str = "0400"
-    reversal_repeat_mti: str = "0401"
-    echo_code: str = "301"
-
-
 class Iso8583Gateway:
-    """ports.PaymentGateway. Moves money in authorize, capture and void; never raises for the network. Thread-safe."""
+    """ports.PaymentGateway, Increment. Moves money in all but `check`; never raises for the network. Thread-safe.
 
-    capabilities = GatewayCapabilities(partial_approval=True)
+    `trace` of an approval: rrn, stan, auth_code, held_minor; of an increment: held_minor, the new sum.
+    """
 
     def __init__(
         self,
@@ -56,6 +44,8 @@ class Iso8583Gateway:
             raise ValueError(f"gateway {name}: tls must be true outside demo mode")
         self.name = name
         self._section, self._profile, self._local_time = section, profile or AcquirerProfile(), local_time
+        offers = {"increment": self._profile.increment.offered, "refund": self._profile.refund.offered}
+        self.capabilities = GatewayCapabilities(partial_approval=True, **offers)
         try:
             self._wire = Wire(
                 section.host,
@@ -65,6 +55,7 @@ class Iso8583Gateway:
                 ca_file=section.ca_file,
                 client_cert=section.client_cert,
                 client_key=section.client_key,
+                length_in_bcd=self._profile.length_header == "bcd",
             )
         except (OSError, ssl.SSLError) as error:
             raise ValueError(f"gateway {name}: ca_file, client_cert or client_key cannot be used: {error}") from error
@@ -72,13 +63,14 @@ class Iso8583Gateway:
     # --- the port ------------------------------------------------------------------------------------------------
 
     def authorize(self, hold: Hold, source: PaymentCard, deadline_s: float) -> Outcome:
-        entry = self._profile.entry_contact if source.facts.entry is EntryMode.CHIP else self._profile.entry_contactless
+        part = self._profile.authorize
         question = {
-            **self._common("0100", hold.serial, hold.utc_ms, hold.amount_minor, hold.currency),
+            **self._common(part.mti, part.processing_code, hold.serial, hold.utc_ms, hold.amount_minor, hold.currency),
+            **part.fields,
             "18": self._section.mcc,
-            "22": entry,
+            "22": part.entry_contact if source.facts.entry is EntryMode.CHIP else part.entry_contactless,
             "23": f"{source.psn:03d}",
-            "25": self._profile.condition_authorize,
+            "25": part.condition_code,
             "37": retrieval_reference(hold),
             "55": source.emv.hex().upper(),
         }
@@ -87,48 +79,64 @@ class Iso8583Gateway:
         except ValueError:  # nothing was sent; the reason may not quote the card
             return Declined(DeclineReason.CARD_INVALID, "unusable card content")
         try:
-            answer = self._exchange(question, encoded, "0110", deadline_s)
+            answer = self._exchange(question, encoded, deadline_s)
         except NotSent:
             return Declined(DeclineReason.UNREACHABLE)
         except NoAnswer as error:
             return OutcomeUnknown(str(error))
-        return _authorized(hold, answer)
+        code = answer.get("39", "")
+        meaning = self._profile.meanings("authorize").get(code, Meaning.REFUSED)
+        amount_minor = _given(meaning, code, answer, hold.amount_minor)
+        if not isinstance(amount_minor, int):
+            return amount_minor
+        trace = {
+            "rrn": answer.get("37", question["37"]),
+            "stan": question["11"],
+            "auth_code": answer.get("38", ""),
+            "held_minor": str(amount_minor),
+        }
+        return Approved(amount_minor, trace)
+
+    def increment(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
+        part = self._profile.increment
+        if not part.offered:
+            return Declined(DeclineReason.GATEWAY_REFUSED, "increment not offered")
+        question = self._follow_up(part.mti_of(step.attempt), part.processing_code, hold, step, step.amount_minor)
+        question |= {**part.fields, "25": part.condition_code}
+        try:
+            answer = self._exchange(question, message.encode(question), deadline_s)
+        except (NotSent, NoAnswer) as error:
+            return OutcomeUnknown(str(error))
+        code = answer.get("39", "")
+        meaning = self._profile.meanings("increment").get(code, Meaning.REFUSED)
+        if meaning is Meaning.DUPLICATE and step.attempt > 1:
+            meaning = Meaning.APPROVED
+        added_minor = _given(meaning, code, answer, step.amount_minor)
+        if not isinstance(added_minor, int):
+            return added_minor
+        return Approved(added_minor, {"held_minor": str(_held_minor(hold) + added_minor)})
 
     def capture(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
-        mti = self._profile.capture_mti if step.attempt <= 1 else self._profile.capture_repeat_mti
-        question = {
-            **self._common(mti, step.serial, step.utc_ms, step.amount_minor, hold.currency),
-            **self._original(hold),
-            "25": self._profile.condition_capture,
-        }
-        code = self._follow_up(question, "0230", deadline_s)
-        if isinstance(code, OutcomeUnknown):
-            return code
-        done_before = code == "94" and step.attempt > 1  # duplicate transmission: it had done what we ask again
-        if (code in response_codes.APPROVED and code != "10") or done_before:
-            return Approved(step.amount_minor, {"rrn": question["37"], "stan": question["11"]})
-        return _refused(code, response_codes.CAPTURE)
+        part = self._profile.capture
+        question = self._follow_up(part.mti_of(step.attempt), part.processing_code, hold, step, step.amount_minor)
+        question |= {**part.fields, "25": part.condition_code}
+        return self._settled("capture", question, step, deadline_s)
 
     def void(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
-        mti = self._profile.reversal_mti if step.attempt <= 1 else self._profile.reversal_repeat_mti
-        held_minor = int(hold.trace.get("held_minor", hold.amount_minor))
-        question = {
-            **self._common(mti, step.serial, step.utc_ms, held_minor, hold.currency),
-            **self._original(hold),
-            "25": self._profile.condition_authorize,
-        }
-        code = self._follow_up(question, "0410", deadline_s)
-        if isinstance(code, OutcomeUnknown):
-            return code
-        if code in response_codes.APPROVED:
-            return Approved(held_minor, {"rrn": question["37"], "stan": question["11"]})
-        if code in response_codes.NOTHING_HELD:  # the host does not know the original: perhaps not yet
-            return Approved(held_minor, {"rrn": question["37"], "stan": question["11"], "original": "unknown"})
-        return _refused(code, response_codes.VOID)
+        """For all that is held, raised or approved in part, whatever `step.amount_minor` says."""
+        part = self._profile.reversal
+        question = self._follow_up(part.mti_of(step.attempt), part.processing_code, hold, step, _held_minor(hold))
+        question |= {**part.fields, "25": part.condition_code}
+        return self._settled("reversal", question, step, deadline_s)
 
     def refund(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:
-        """Not offered (`capabilities.refund` is False): a refund at this host needs the card again. Nothing is sent."""
-        return Declined(DeclineReason.GATEWAY_REFUSED, "refund not offered")
+        """Only where the profile offers it; else nothing is sent."""
+        part = self._profile.refund
+        if not part.offered:
+            return Declined(DeclineReason.GATEWAY_REFUSED, "refund not offered")
+        question = self._follow_up(part.mti_of(step.attempt), part.processing_code, hold, step, step.amount_minor)
+        question |= {**part.fields, "25": part.condition_code}
+        return self._settled("refund", question, step, deadline_s)
 
     def check(self, deadline_s: float) -> str:
         now_ms = time.time_ns() // 1_000_000
@@ -137,10 +145,10 @@ class Iso8583Gateway:
             "7": _utc(now_ms).strftime("%m%d%H%M%S"),
             "11": f"{now_ms % 1_000_000:06d}",
             "41": self._section.terminal_id,
-            "70": self._profile.echo_code,
+            "70": self._profile.echo.code,
         }
         try:
-            answer = self._exchange(question, message.encode(question), "0810", deadline_s)
+            answer = self._exchange(question, message.encode(question), deadline_s)
         except (NotSent, NoAnswer) as error:
             return str(error)
         code = answer.get("39", "")
@@ -151,13 +159,13 @@ class Iso8583Gateway:
 
     # --- messages ------------------------------------------------------------------------------------------------
 
-    def _common(self, mti: str, serial: int, utc_ms: int, amount_minor: int, currency: str) -> dict[str, str]:
+    def _common(self, mti: str, processing_code: str, serial: int, utc_ms: int, amount_minor: int, currency: str) -> dict[str, str]:
         if not 0 <= amount_minor <= _MAX_AMOUNT:
             raise ValueError(f"an amount of {amount_minor} minor units does not fit DE4")
         local = _utc(utc_ms).astimezone(self._local_time)
         return {
             "t": mti,
-            "3": self._profile.processing_code,
+            "3": processing_code,
             "4": f"{amount_minor:012d}",
             "7": _utc(utc_ms).strftime("%m%d%H%M%S"),
             "11": _stan(serial),
@@ -168,26 +176,41 @@ class Iso8583Gateway:
             "49": units.numeric_code(currency),
         }
 
-    def _original(self, hold: Hold) -> dict[str, str]:
-        """How a follow-up names its original: never by the card."""
+    def _follow_up(self, mti: str, processing_code: str, hold: Hold, step: MoneyStep, amount_minor: int) -> dict[str, str]:
+        """A message about a hold. It names its original, never the card."""
         sent_at = _utc(hold.utc_ms).strftime("%m%d%H%M%S")
-        named = {"37": hold.trace.get("rrn") or retrieval_reference(hold), "90": f"0100{_stan(hold.serial)}{sent_at}{'0' * 22}"}
+        original = f"{self._profile.authorize.mti}{_stan(hold.serial)}{sent_at}{'0' * 22}"
+        question = {
+            **self._common(mti, processing_code, step.serial, step.utc_ms, amount_minor, hold.currency),
+            "37": hold.trace.get("rrn") or retrieval_reference(hold),
+            "90": original,
+        }
         if code := hold.trace.get("auth_code"):
-            named["38"] = code
-        return named
+            question["38"] = code
+        return question
 
-    def _follow_up(self, question: dict[str, str], expected: str, deadline_s: float) -> str | OutcomeUnknown:
+    def _settled(self, operation: str, question: dict[str, str], step: MoneyStep, deadline_s: float) -> Outcome:
+        """A follow-up that takes effect for its whole amount or not at all."""
         try:
-            answer = self._exchange(question, message.encode(question), expected, deadline_s)
+            answer = self._exchange(question, message.encode(question), deadline_s)
         except (NotSent, NoAnswer) as error:
             return OutcomeUnknown(str(error))
-        code = answer.get("39", "")
-        if not code or code in response_codes.UNDECIDED:
-            return OutcomeUnknown(f"the host did not decide (code {code!r})")
-        return code
+        code, trace = answer.get("39", ""), {"rrn": question["37"], "stan": question["11"]}
+        match self._profile.meanings(operation).get(code, Meaning.REFUSED):
+            case Meaning.APPROVED:
+                return Approved(int(question["4"]), trace)
+            case Meaning.DUPLICATE if step.attempt > 1:  # our own earlier try had done it
+                return Approved(int(question["4"]), trace)
+            case Meaning.NOTHING_HELD:  # the host does not know the original: perhaps not yet
+                return Approved(int(question["4"]), {**trace, "original": "unknown"})
+            case Meaning.UNDECIDED | Meaning.PARTIAL:
+                return _undecided(code)
+            case meaning:
+                return Declined(meaning.reason, code)
 
-    def _exchange(self, question: dict[str, str], encoded: bytearray, expected: str, deadline_s: float) -> dict[str, str]:
+    def _exchange(self, question: dict[str, str], encoded: bytearray, deadline_s: float) -> dict[str, str]:
         """Send and wipe `encoded`; the answer that echoes MTI, STAN, time, RRN and terminal. NotSent, NoAnswer."""
+        expected = answer_mti(question["t"])
         must_echo = {name: question[name] for name in ("7", "11", "37", "41", "49") if name in question}
         found: dict[str, str] = {}
 
@@ -212,26 +235,24 @@ def retrieval_reference(hold: Hold) -> str:
     return _utc(hold.utc_ms).strftime("%Y%j%H")[3:] + _stan(hold.serial)
 
 
-def _authorized(hold: Hold, answer: Mapping[str, str]) -> Outcome:
-    code = answer.get("39", "")
-    if not code or code in response_codes.UNDECIDED:
-        return OutcomeUnknown(f"the host did not decide (code {code!r})")
-    if code not in response_codes.APPROVED:
-        return _refused(code, response_codes.AUTHORIZE)
-    amount_text = answer.get("4", "" if code == "10" else str(hold.amount_minor))
-    if not (amount_text.isascii() and amount_text.isdigit()) or not 0 < int(amount_text) <= hold.amount_minor:
+def _given(meaning: Meaning, code: str, answer: Mapping[str, str], asked_minor: int) -> int | Declined | OutcomeUnknown:
+    """How much of what was asked for the host gave: DE4 of the answer, above 0 and never more than asked."""
+    if meaning is Meaning.UNDECIDED:
+        return _undecided(code)
+    if meaning not in (Meaning.APPROVED, Meaning.PARTIAL):
+        return Declined(meaning.reason, code)
+    amount_text = answer.get("4", "" if meaning is Meaning.PARTIAL else str(asked_minor))
+    if not (amount_text.isascii() and amount_text.isdigit()) or not 0 < int(amount_text) <= asked_minor:
         return OutcomeUnknown("approved, but for an amount that cannot be")
-    trace = {
-        "rrn": answer.get("37", retrieval_reference(hold)),
-        "stan": _stan(hold.serial),
-        "auth_code": answer.get("38", ""),
-        "held_minor": str(int(amount_text)),
-    }
-    return Approved(int(amount_text), trace)
+    return int(amount_text)
 
 
-def _refused(code: str, table: Mapping[str, DeclineReason]) -> Declined:
-    return Declined(table.get(code, DeclineReason.REFUSED), code)
+def _undecided(code: str) -> OutcomeUnknown:
+    return OutcomeUnknown(f"the host did not decide (code {code!r})")
+
+
+def _held_minor(hold: Hold) -> int:
+    return int(hold.trace.get("held_minor", hold.amount_minor))
 
 
 def _stan(serial: int) -> str:

@@ -40,8 +40,11 @@ class Wire:
         ca_file: Path | None = None,
         client_cert: Path | None = None,
         client_key: Path | None = None,
+        length_in_bcd: bool = False,
     ) -> None:
-        """Raises OSError or ssl.SSLError if a certificate file cannot be used."""
+        """`length_in_bcd`: the two bytes before a message hold four decimal digits. Raises OSError or ssl.SSLError if a
+        certificate file cannot be used."""
+        self._length_in_bcd = length_in_bcd
         self._host, self._port, self._connect_timeout_s = host, port, connect_timeout_s
         self._resolver = Resolver(host, port)
         self._tls: ssl.SSLContext | None = None
@@ -84,14 +87,14 @@ class Wire:
             raise NotSent(f"{where}: TLS: {_reason(error)}") from None
 
     def _ask(self, link: socket.socket, message: bytearray, is_ours: Callable[[bytes], bool], end: float) -> bytes:
-        framed = bytearray(struct.pack(">H", len(message))) + message
+        framed = bytearray(self._header(len(message))) + message
         try:
             _patience(link, end)
             link.sendall(framed)
         finally:
             framed[:] = bytes(len(framed))
         for _ in range(MAX_FOREIGN):
-            (length,) = struct.unpack(">H", _receive(link, 2, end))
+            length = self._length(_receive(link, 2, end))
             if not 0 < length <= MAX_ANSWER:
                 raise NoAnswer(f"garbage: an answer that claims {length} bytes")
             answer = _receive(link, length, end)
@@ -101,6 +104,17 @@ class Wire:
             except ValueError as error:
                 raise NoAnswer(f"garbage: {error}") from None
         raise NoAnswer(f"{MAX_FOREIGN} answers came, none of them to our question")
+
+    def _header(self, length: int) -> bytes:
+        return bytes.fromhex(f"{length:04d}") if self._length_in_bcd else struct.pack(">H", length)
+
+    def _length(self, header: bytes) -> int:
+        if not self._length_in_bcd:
+            return int(struct.unpack(">H", header)[0])
+        digits = header.hex()
+        if not digits.isdigit():
+            raise NoAnswer("garbage: a length that is not BCD")
+        return int(digits)
 
 
 def _connect(addresses: list[Address], until: float) -> socket.socket:

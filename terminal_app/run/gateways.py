@@ -19,9 +19,12 @@ def build(
     try:
         match section:
             case config.Iso8583Section():
+                from terminal_app.payments import acquirer_profile
                 from terminal_app.payments.iso8583 import Iso8583Gateway
 
-                return Iso8583Gateway(name, section, settings.demo, local_time=ZoneInfo(settings.terminal.time_zone))
+                profile = acquirer_profile.load(section.profile) if section.profile else None
+                zone = ZoneInfo(settings.terminal.time_zone)
+                return Iso8583Gateway(name, section, settings.demo, profile=profile, local_time=zone)
             case config.StripeSection():
                 from terminal_app.payments.stripe import StripeGateway
 
@@ -36,6 +39,10 @@ def build(
                 from terminal_app.payments.account import AccountGateway
 
                 return AccountGateway(name, section, settings.demo, offline=offline)
+            case config.AccountPageSection():
+                from terminal_app.payments.account_page import AccountPageGateway
+
+                return AccountPageGateway(name, section, settings.demo)
             case config.CyberSourceSection():
                 from terminal_app.payments.cybersource import CyberSourceGateway
 

@@ -20,6 +20,7 @@ from terminal_app.office.ingest import Collector
 from terminal_app.run.office_accounts import account
 from terminal_app.run.office_commands import command, commands_
 from terminal_app.run.office_database import DATABASE, FILE, open_store
+from terminal_app.run.office_payments import payments
 
 
 @click.group()
@@ -28,6 +29,7 @@ def office() -> None:
 
 
 office.add_command(account)
+office.add_command(payments)
 office.add_command(command)
 office.add_command(commands_)
 

@@ -460,6 +460,7 @@ _STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
     f.StopIntended: _stop_intended,
     f.SessionAborted: _aborted,
     f.BillFrozen: _frozen,
+    f.ShortfallBooked: _nothing,
     f.CaptureIntended: _step_intended,
     f.VoidIntended: _step_intended,
     f.HoldEnded: _hold_ended,

@@ -213,6 +213,15 @@ class BillFrozen(msgspec.Struct, frozen=True, tag="bill_frozen"):
     stop_source: str  # "meter" = two agreeing readings; "checkpoint" = last committed value, the meter never came back
 
 
+class ShortfallBooked(msgspec.Struct, frozen=True, tag="shortfall_booked"):
+    """The bill is above what is held: this much was delivered and cannot be taken. A loss of its own, never silent (I5)."""
+
+    session_id: str
+    hold_id: str
+    amount_minor: int
+    currency: str
+
+
 class CaptureIntended(msgspec.Struct, frozen=True, tag="capture_intended"):
     hold_id: str
     step: MoneyStep
@@ -414,6 +423,7 @@ Fact = (
     | StopIntended
     | SessionAborted
     | BillFrozen
+    | ShortfallBooked
     | CaptureIntended
     | VoidIntended
     | HoldEnded

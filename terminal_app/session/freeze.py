@@ -159,6 +159,9 @@ def _freeze(turn: Turn, connector: int, ocmf_text: str) -> None:
             stop_source=session.stop_source,
         )
     )
+    if hold is not None and cost.total_minor > capture:
+        lost = cost.total_minor - capture
+        turn.commit(f.ShortfallBooked(session.session_id, hold.hold.hold_id, lost, hold.hold.currency))
     if hold is not None and capture > 0:
         settlement.intend_capture(turn, hold.hold.hold_id, capture)
     elif hold is not None:

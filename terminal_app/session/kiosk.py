@@ -119,7 +119,7 @@ def _card_read(turn: Turn, event: events.Event) -> None:
     if not event.pay:
         _same_card(turn, event.card)
         return
-    turn.note_kiosk(phase=KioskPhase.FOCUSED, since_mono_ms=turn.terms.now.mono_ms)
+    turn.note_kiosk(phase=KioskPhase.FOCUSED, declined=None, since_mono_ms=turn.terms.now.mono_ms)
     session = turn.state.sessions.get(kiosk.connector)
     if session is not None and session.phase is Phase.CHECKOUT and kiosk.card is None:
         turn.note_kiosk(card=event.card, card_connector=kiosk.connector)
@@ -277,7 +277,7 @@ def arm(turn: Turn) -> None:
 
 def _wanted_request(state: State, terms: Terms) -> CardRequest | None:
     kiosk = state.kiosk
-    if kiosk.phase is not KioskPhase.FOCUSED:
+    if kiosk.phase is not KioskPhase.FOCUSED and kiosk.declined is not DeclineWords.HOLD_KEPT:
         return None
     connector = kiosk.connector
     pay = sale.takes_cards(state, terms) and (
@@ -305,6 +305,7 @@ def _wanted_request(state: State, terms: Terms) -> CardRequest | None:
 
 
 def _offer_is_on_the_glass(state: State, terms: Terms, connector: int) -> bool:
+    """The offer, or the refusal that asks for the same card once more: its price was shown before."""
     return (
         connector not in state.sessions
         and connector not in state.finished
@@ -361,9 +362,9 @@ RULES: dict[tuple[KioskPhase, type[events.Event]], Step | Ignored | Impossible] 
     (P.DECLINED, E.Ticked): _ticked,
     (P.DECLINED, E.Touched): _touched,
     (P.DECLINED, E.FrameShown): _frame_shown,
-    (P.DECLINED, E.CardSeen): _NO_CARD_HERE,
+    (P.DECLINED, E.CardSeen): _card_seen,
     (P.DECLINED, E.CardRead): _card_read,
-    (P.DECLINED, E.CardFailed): _NO_CARD_HERE,
+    (P.DECLINED, E.CardFailed): _card_failed,
     (P.DECLINED, E.SessionFailed): _session_failed,
 }
 HANDLED: tuple[type[events.Event], ...] = (

@@ -52,6 +52,7 @@ def ordered(turn: Turn, event: events.SettlementOrdered) -> None:
     if event.step is not None and event.kind == "refund":
         assert 0 < event.step.amount_minor <= past.undecided_minor
         turn.commit(f.RefundIntended(past, event.step, event.actor, event.reason))
+        turn.note_settlement(event.hold_id, tries=1)  # it was sent before: what goes out is a repetition
         return
     turn.commit(f.SettlementReopened(past, event.actor, event.reason))
     if event.step is not None and event.kind == "capture":
@@ -61,6 +62,8 @@ def ordered(turn: Turn, event: events.SettlementOrdered) -> None:
         turn.commit(f.VoidIntended(event.hold_id, event.step, why))
     else:
         settlement.intend_void(turn, event.hold_id, why)
+        return
+    turn.note_settlement(event.hold_id, tries=1)
 
 
 def refund_refusal(state: State, event: events.RefundOrdered) -> str:

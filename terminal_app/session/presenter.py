@@ -177,7 +177,8 @@ def _of_session(state: State, terms: Terms, session: Session, label: str) -> s.V
         case Phase.AUTHORIZING:
             waited_s = max(0, now - session.opened.mono_ms) // 1000
             asked = hold.hold.amount_minor if hold else 0
-            return s.BankWait(session.connector, asked, waited_s, policy.authorize_deadline_s)
+            offline = sale.offline_only(state, terms)
+            return s.BankWait(session.connector, asked, waited_s, policy.authorize_deadline_s, offline)
         case Phase.CHECKOUT:
             return checkout.page_view(state, terms, session, label)
         case Phase.AUTHORIZED:
@@ -211,6 +212,7 @@ def _charging(state: State, terms: Terms, session: Session, label: str) -> s.Cha
         hold_minor=hold.approved_minor if hold else 0,
         card=card_text(session.card),
         prices=price_lines(frozen_tariff(session.tariff)),
+        owed=hold.offline if hold else False,
     )
 
 

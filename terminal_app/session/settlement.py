@@ -7,6 +7,7 @@ sent, repeated with the same serial and key until answered, at a bounded rate, a
 never delays a driver nor blocks a connector.
 """
 
+import itertools
 from collections.abc import Callable
 
 import msgspec
@@ -100,12 +101,17 @@ def _send_when_due(turn: Turn, hold_id: str, event: events.Event) -> None:
         why = f"no answer to {_operation(one)} within {policy.settle_deadline_s} s"
         turn.commit(f.HoldEnded(hold_id, f.Terminated.MANUAL, 0, {}, why))
         return
-    busy = sum(other.in_flight for other in turn.state.settlements.values())
-    if now.mono_ms < one.next_try_mono_ms or busy >= MAX_IN_FLIGHT:
+    if now.mono_ms < one.next_try_mono_ms or _is_busy(turn):
         return
     tries = one.tries + 1
     turn.note_settlement(hold_id, in_flight=True, tries=tries, first_try_mono_ms=one.first_try_mono_ms or now.mono_ms)
     turn.do(_ACTIONS[one.phase](one.hold, msgspec.structs.replace(one.step, attempt=tries)))
+
+
+def _is_busy(turn: Turn) -> bool:
+    """As much is under way as may be. Looks no further than it must: a long outage leaves hundreds behind."""
+    in_flight = (other for other in turn.state.settlements.values() if other.in_flight)
+    return sum(1 for _ in itertools.islice(in_flight, MAX_IN_FLIGHT)) >= MAX_IN_FLIGHT
 
 
 def _answered(turn: Turn, hold_id: str, event: events.Event) -> None:
@@ -135,6 +141,16 @@ def _answered(turn: Turn, hold_id: str, event: events.Event) -> None:
             turn.commit(f.HoldEnded(hold_id, how, 0, {}, why))
         case OutcomeUnknown():
             _try_later(turn, one)
+    _send_next(turn, event)
+
+
+def _send_next(turn: Turn, event: events.Event) -> None:
+    """A slot is free: the next step that is due goes out now, not at the next tick."""
+    now_ms = turn.terms.now.mono_ms
+    for hold_id, other in turn.state.settlements.items():
+        if other.phase in _ACTIONS and not other.in_flight and not other.answer_due and now_ms >= other.next_try_mono_ms:
+            _send_when_due(turn, hold_id, event)
+            return
 
 
 def _want_slice(turn: Turn, one: Settlement) -> None:

@@ -33,7 +33,7 @@ START_WH = 1_000_000
 A = TypeVar("A")
 
 
-def settings(folder: Path) -> configuration.Config:
+def settings(folder: Path, hold_minor: int = 6000) -> configuration.Config:
     """A configuration with one connector, in demo mode."""
     return configuration.decode(
         {
@@ -51,7 +51,7 @@ def settings(folder: Path) -> configuration.Config:
             "reader": {"card_key": "card.key"},
             "gateway": {"bank": {"kind": "iso8583", "host": "h", "port": 1, "tls": False, "terminal_id": "T0000001",
                                  "merchant_id": "M00000000000001"}},
-            "policy": {"hold_minor": 6000},
+            "policy": {"hold_minor": hold_minor},
             "keys": {"record": "r", "ocmf": "o"},
             "office": {"url": "http://127.0.0.1:1", "public_key": "k", "token_file": "t", "receipt_url": "http://127.0.0.1:1"},
         },
@@ -66,6 +66,7 @@ class Bench:
 
     folder: Path
     fsync_s: float = 0.0
+    hold_minor: int = 6000
     taken: list[actions.Action] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -75,7 +76,7 @@ class Bench:
         self.record_key, self.ocmf_key = keys
         self.ledger = Ledger(self.folder / "state", self._slow)
         standing = Standing(
-            config=settings(self.folder),
+            config=settings(self.folder, self.hold_minor),
             tariffs={1: parse_tariff(tariff("0.59").encode())},
             record_key_id=self.record_key.key_id,
             record_spki=self.record_key.public_key_spki(),
@@ -107,21 +108,36 @@ class Bench:
     def charge(self) -> dict[str, float]:
         """One session, from tap to sealed settlement record; seconds of our own share for each wait a driver has."""
         engine = self.engine
-        self.metered()
-        engine.turn(events.Touched(Button.DONE, ""))
-        engine.turn(events.FrameShown(engine._screen_no))
-        request = engine.state.kiosk.request
-        assert request is not None, engine.screen
         facts = CardFacts("Mastercard", "0011", "t", "A0000000041010", "Mastercard", EntryMode.CONTACTLESS)
-        card = PaymentCard(facts, request.amount_minor, request.currency, bytearray(19), bytearray(200))
-        arm_no = engine.state.kiosk.arm_no
-        engine.turn(events.CardSeen(arm_no))
+        card = PaymentCard(facts, self.hold_minor, "EUR", bytearray(19), bytearray(200))
+        self.offered()
         began = time.perf_counter()
-        engine.turn(events.CardRead(arm_no, True, card))
-        asked = time.perf_counter()
-        authorize = self._taken(actions.Authorize)
+        authorize = self.tapped(card)
         engine.turn(events.AuthorizationAnswered(authorize.hold.hold_id, Approved(authorize.hold.amount_minor, {"rrn": "1"})))
         approved = time.perf_counter()
+        receipt_s = self.charged()
+        engine.turn(events.Ticked())
+        capture = self.taken_of(actions.Capture)
+        engine.turn(events.SettlementAnswered(capture.hold.hold_id, capture.step.key, Approved(capture.step.amount_minor)))
+        self.sign_record()
+        return {"tap_to_approved": approved - began, "stop_to_receipt": receipt_s}
+
+    def offered(self) -> None:
+        """The offer is on the screen and the reader waits for a card."""
+        self.metered()
+        self.engine.turn(events.Touched(Button.DONE, ""))
+        self.engine.turn(events.FrameShown(self.engine._screen_no))
+        assert self.engine.state.kiosk.request is not None, self.engine.screen
+        self.engine.turn(events.CardSeen(self.engine.state.kiosk.arm_no))
+
+    def tapped(self, card: PaymentCard) -> actions.Authorize:
+        """A card is read; what the gateway is asked."""
+        self.engine.turn(events.CardRead(self.engine.state.kiosk.arm_no, True, card))
+        return self.taken_of(actions.Authorize)
+
+    def charged(self) -> float:
+        """From the approval to the sealed bill and its intended capture; seconds from stop to receipt."""
+        engine = self.engine
         self._read_register("start")
         self.plugged(relay=True, authorized=True)
         self.metered(20)  # as much as the plausibility gate takes in no time: 0.01 EUR
@@ -129,27 +145,24 @@ class Bench:
         engine.turn(events.Touched(Button.STOP, ""))
         self.plugged()
         self._read_register("stop")
-        ocmf = self._taken(actions.SignOcmf)
+        ocmf = self.taken_of(actions.SignOcmf)
         engine.turn(events.OcmfSigned(ocmf.session_id, self.ocmf_key.sign(ocmf.payload)))
-        self._sign_record()
-        receipt = time.perf_counter()
-        engine.turn(events.Ticked())
-        capture = self._taken(actions.Capture)
-        engine.turn(events.SettlementAnswered(capture.hold.hold_id, capture.step.key, Approved(capture.step.amount_minor)))
-        self._sign_record()
-        return {"tap_to_approved": asked - began + approved - asked, "stop_to_receipt": receipt - stopping}
+        self.sign_record()
+        return time.perf_counter() - stopping
 
     def _read_register(self, purpose: str) -> None:
-        order = self._taken(actions.ReadRegister)
+        order = self.taken_of(actions.ReadRegister)
         value = MeterValue(self.register_wh, 0, "1", self.clock.now())
         identity = MeterIdentity("Eastron", "SDM630-V2", "1")
         self.engine.turn(events.RegisterRead(1, order.session_id, purpose, value, value, identity))
 
-    def _sign_record(self) -> None:
-        order = self._taken(actions.SignRecord)
+    def sign_record(self) -> None:
+        """The signer does what it was ordered."""
+        order = self.taken_of(actions.SignRecord)
         self.engine.turn(events.RecordSigned(order.record_seq, self.record_key.sign(order.signing_input)))
 
-    def _taken(self, kind: type[A]) -> A:
+    def taken_of(self, kind: type[A]) -> A:
+        """The oldest action of a kind that was handed out."""
         found = next(one for one in self.taken if isinstance(one, kind))
         self.taken.remove(found)
         return found

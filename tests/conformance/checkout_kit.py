@@ -8,7 +8,7 @@ import io
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,8 @@ import pytest
 from terminal_app.ports import CheckoutGateway, LookUp, PaymentGateway
 from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold, MoneyStep, Outcome, OutcomeUnknown
 from tests.conformance.fault_proxy import REFUSED_FOR_NOW, UNKNOWN_AFTER, Fault, FaultProxy
-from tests.conformance.gateway_kit import a_card
+from tests.conformance.gateway_kit import REASONS, a_card
+from tests.conformance.scenarios import offered, scenario
 from tests.peers.certificates import certificate, server_context
 
 STATION = "Example Station, connector 1 (check word: maple)"
@@ -50,6 +51,8 @@ class CheckoutBench:
     """The driver's card is refused there; the page stays open."""
     declines: tuple[DeclineReason, ...]
     """Reasons the gateway tells after a page has ended."""
+    never: Mapping[DeclineReason, str]
+    """Classes of refusal that it never tells, and why."""
     finish: Callable[[Hold, MoneyStep, Outcome], Outcome]
     """What a follow-up comes to: the outcome itself, or what a notification says about it later."""
     secrets: list[str]
@@ -58,6 +61,8 @@ class CheckoutBench:
     """A gateway at another address, or whose clock is off by so many milliseconds."""
     secure: Callable[[str, Path | None], Gateway]
     """A gateway in production mode at an https address that trusts only this CA file."""
+    forget: Callable[[], None]
+    """A day passes at the peer: what it forgets in that time, it forgets now."""
     learn: Callable[[Hold, Outcome | None], Outcome | None] = lambda hold, outcome: outcome
     """What asking for a page comes to: the outcome itself, or what a notification says about it."""
 
@@ -98,6 +103,7 @@ def patience(fault: Fault) -> float:
 class CheckoutKit:
     # --- the page ------------------------------------------------------------------------------------------------
 
+    @scenario("approve", "open")
     def test_a_page_holds_nothing_until_it_is_paid_and_then_the_asked_amount(self, bench: CheckoutBench) -> None:
         hold = fresh_hold()
         opened = bench.gateway.open_checkout(hold, STATION, 10)
@@ -128,7 +134,9 @@ class CheckoutKit:
         bench.pay(opened.url)
         assert isinstance(bench.learn(hold, bench.gateway.poll_checkout(hold, 10)), Approved)
 
+    @scenario("decline, each class", "open")
     def test_every_class_of_refusal_is_told_after_the_page_ended(self, bench: CheckoutBench) -> None:
+        assert {*bench.declines, *bench.never} == REASONS
         for n, reason in enumerate(bench.declines):
             hold = fresh_hold(500 + n)
             opened = bench.gateway.open_checkout(hold, STATION, 10)
@@ -151,6 +159,7 @@ class CheckoutKit:
         assert isinstance(bench.gateway.poll_checkout(hold, 10), Declined)
         assert bench.books.open_pages() == bench.books.held_minor() == 0
 
+    @scenario("paid in the moment of expiry", "expire")
     def test_who_paid_in_the_moment_of_expiry_has_paid(self, bench: CheckoutBench) -> None:
         hold = fresh_hold()
         opened = bench.gateway.open_checkout(hold, STATION, 10)
@@ -181,6 +190,9 @@ class CheckoutKit:
 
     # --- lost and spoiled answers --------------------------------------------------------------------------------
 
+    @scenario("lost reply", "open")
+    @scenario("garbage", "open")
+    @scenario("5xx", "open")
     @pytest.mark.parametrize("fault", UNKNOWN_AFTER, ids=lambda fault: fault.name)
     def test_an_opening_without_a_trustworthy_answer_is_repeated_or_released(self, bench: CheckoutBench, fault: Fault) -> None:
         hold = fresh_hold()
@@ -193,6 +205,9 @@ class CheckoutKit:
         assert isinstance(bench.gateway.expire_checkout(shown(hold, again), 10), Declined)
         assert bench.books.open_pages() == bench.books.held_minor() == 0
 
+    @scenario("lost reply", "poll")
+    @scenario("garbage", "poll")
+    @scenario("5xx", "poll")
     @pytest.mark.parametrize("fault", UNKNOWN_AFTER, ids=lambda fault: fault.name)
     def test_polling_through_faults_finds_the_payment(self, bench: CheckoutBench, fault: Fault) -> None:
         hold = fresh_hold()
@@ -203,9 +218,25 @@ class CheckoutKit:
         bench.proxy.next(fault)
         assert isinstance(bench.gateway.poll_checkout(hold, patience(fault)), OutcomeUnknown)
         assert isinstance(bench.learn(hold, bench.gateway.poll_checkout(hold, 10)), Approved)
-        if isinstance(bench.gateway, LookUp):
-            assert isinstance(bench.learn(hold, bench.gateway.look_up(hold, 10)), Approved)
 
+    @scenario("lost reply", "look_up")
+    @scenario("garbage", "look_up")
+    @scenario("5xx", "look_up")
+    @pytest.mark.parametrize("fault", UNKNOWN_AFTER, ids=lambda fault: fault.name)
+    def test_a_look_up_through_faults_finds_the_payment(self, bench: CheckoutBench, fault: Fault) -> None:
+        offered(bench.gateway, "look_up")
+        assert isinstance(bench.gateway, LookUp)
+        hold = fresh_hold()
+        opened = bench.gateway.open_checkout(hold, STATION, 10)
+        assert isinstance(opened, Checkout)
+        bench.pay(opened.url)
+        bench.proxy.next(fault)
+        assert isinstance(bench.gateway.look_up(shown(hold, opened), patience(fault)), OutcomeUnknown)
+        assert isinstance(bench.learn(hold, bench.gateway.look_up(shown(hold, opened), 10)), Approved)
+
+    @scenario("lost reply", "expire")
+    @scenario("garbage", "expire")
+    @scenario("5xx", "expire")
     @pytest.mark.parametrize("fault", UNKNOWN_AFTER, ids=lambda fault: fault.name)
     def test_expiring_through_faults_ends_the_page(self, bench: CheckoutBench, fault: Fault) -> None:
         hold = shown(fresh_hold(), bench.gateway.open_checkout(fresh_hold(), STATION, 10))
@@ -214,6 +245,9 @@ class CheckoutKit:
         assert isinstance(bench.gateway.expire_checkout(hold, 10), Declined)
         assert bench.books.open_pages() == 0
 
+    @scenario("lost reply", "capture")
+    @scenario("garbage", "capture")
+    @scenario("5xx", "capture")
     @pytest.mark.parametrize("fault", UNKNOWN_AFTER, ids=lambda fault: fault.name)
     def test_a_capture_repeated_after_no_answer_takes_the_money_once(self, bench: CheckoutBench, fault: Fault) -> None:
         hold = paid(bench)
@@ -224,6 +258,9 @@ class CheckoutKit:
         assert outcome.amount_minor == 1234
         assert bench.books.captures() == [1234]
 
+    @scenario("lost reply", "void")
+    @scenario("garbage", "void")
+    @scenario("5xx", "void")
     @pytest.mark.parametrize("fault", UNKNOWN_AFTER, ids=lambda fault: fault.name)
     def test_a_release_is_repeated_until_answered(self, bench: CheckoutBench, fault: Fault) -> None:
         hold = paid(bench)
@@ -233,6 +270,9 @@ class CheckoutKit:
         assert bench.books.held_minor() == 0
         assert bench.books.captures() == []
 
+    @scenario("lost reply", "refund")
+    @scenario("garbage", "refund")
+    @scenario("5xx", "refund")
     @pytest.mark.parametrize("fault", UNKNOWN_AFTER, ids=lambda fault: fault.name)
     def test_a_refund_repeated_after_no_answer_is_given_once(self, bench: CheckoutBench, fault: Fault) -> None:
         hold = paid(bench)
@@ -242,15 +282,20 @@ class CheckoutKit:
         assert isinstance(self.refund(bench, hold, 500, attempt=2), Approved)
         assert bench.books.refunds() == [500]
 
+    @scenario("slow", "open", "capture", "void", "refund")
+    @scenario("duplicate", "open", "capture", "void", "refund")
     @pytest.mark.parametrize("fault", HARMLESS, ids=lambda fault: fault.name)
     def test_slow_and_doubled_exchanges_change_nothing(self, bench: CheckoutBench, fault: Fault) -> None:
-        bench.proxy.next(*[fault] * 20)
+        bench.proxy.next(*[fault] * 40)
         hold = paid(bench)
         assert isinstance(self.capture(bench, hold, 1234), Approved)
         assert isinstance(self.refund(bench, hold, 500), Approved)
+        assert isinstance(self.void(bench, paid(bench, fresh_hold(43)), "void-43"), Approved)
+        assert bench.books.held_minor() == 1234
         assert bench.books.captures() == [1234]
         assert bench.books.refunds() == [500]
 
+    @scenario("4xx", "capture", "void", "refund")
     @pytest.mark.parametrize("fault", REFUSED_FOR_NOW, ids=lambda fault: fault.name)
     def test_a_refusal_that_says_nothing_about_the_money_is_asked_again(self, bench: CheckoutBench, fault: Fault) -> None:
         hold = paid(bench)
@@ -280,6 +325,7 @@ class CheckoutKit:
             polled = list(pool.map(lambda hold: bench.gateway.poll_checkout(hold, 20), ready))
         assert all(isinstance(bench.learn(hold, one), Approved) for hold, one in zip(ready, polled, strict=True))
 
+    @scenario("random faults", "all")
     @pytest.mark.parametrize("seed", [*range(3), *(pytest.param(n, marks=pytest.mark.full) for n in range(3, 60))])
     def test_journeys_through_random_faults_end_each_hold_once(self, bench: CheckoutBench, seed: int) -> None:
         """Any fault at any exchange, a restarted gateway after each answer; each hold ends as the books say, once."""
@@ -335,6 +381,7 @@ class CheckoutKit:
 
     # --- wrong orders --------------------------------------------------------------------------------------------
 
+    @scenario("wrong order", "void")
     def test_a_captured_hold_is_not_released_any_more(self, bench: CheckoutBench) -> None:
         hold = paid(bench)
         assert isinstance(self.capture(bench, hold, 777), Approved)
@@ -343,6 +390,7 @@ class CheckoutKit:
         assert outcome.reason is DeclineReason.ALREADY_DONE
         assert bench.books.captures() == [777]
 
+    @scenario("wrong order", "capture")
     def test_a_released_hold_is_not_captured_any_more(self, bench: CheckoutBench) -> None:
         hold = paid(bench)
         assert isinstance(self.void(bench, hold, "void"), Approved)
@@ -369,6 +417,7 @@ class CheckoutKit:
 
     # --- links, keys, clocks -------------------------------------------------------------------------------------
 
+    @scenario("unreachable", "open")
     def test_an_unreachable_peer_certainly_holds_nothing(self, bench: CheckoutBench) -> None:
         outcome = bench.unreachable.open_checkout(fresh_hold(), STATION, 5)
         assert isinstance(outcome, Declined)
@@ -384,6 +433,10 @@ class CheckoutKit:
         assert isinstance(bench.unreachable.void(hold, fresh_step("void", 5000), 5), OutcomeUnknown)
         assert isinstance(bench.unreachable.refund(hold, fresh_step("refund", 1), 5), OutcomeUnknown)
 
+    @scenario("TLS expired", "open")
+    @scenario("TLS untrusted", "open")
+    @scenario("TLS other name", "open")
+    @scenario("TLS plain", "open")
     @pytest.mark.parametrize("wrong", ["expired", "untrusted", "other name", "plain"])
     def test_nothing_is_sent_to_a_peer_that_is_not_who_it_should_be(self, bench: CheckoutBench, tmp_path: Path, wrong: str) -> None:
         files = certificate(
@@ -420,6 +473,9 @@ class CheckoutKit:
         with pytest.raises(ValueError, match="https://"):
             bench.secure(bench.proxy.url, None)
 
+    @scenario("lost reply", "check")
+    @scenario("garbage", "check")
+    @scenario("5xx", "check")
     def test_check_says_nothing_when_all_is_well_and_what_is_wrong_otherwise(self, bench: CheckoutBench) -> None:
         assert bench.gateway.check(10) == ""
         assert bench.unreachable.check(5) != ""
@@ -443,7 +499,29 @@ class CheckoutKit:
         bench.key_file.write_text(good)
         assert isinstance(self.capture(bench, hold, 1234, attempt=3), Approved)
 
-    @pytest.mark.parametrize("off_ms", [-3 * 86_400_000, -7_200_000, 7_200_000, 3 * 86_400_000], ids=["-3d", "-2h", "+2h", "+3d"])
+    @scenario("key lapse", "capture", "void", "refund")
+    @pytest.mark.parametrize("lost", [Fault.LOST, Fault.UNSENT], ids=lambda fault: fault.name)
+    @pytest.mark.parametrize("what", ["capture", "void", "refund"])
+    def test_a_day_later_a_repeat_still_takes_effect_once(self, bench: CheckoutBench, what: str, lost: Fault) -> None:
+        hold = paid(bench)
+        if what == "refund":
+            assert isinstance(self.capture(bench, hold, 1234), Approved)
+        step = fresh_step(what, {"capture": 1234, "void": 5000, "refund": 500}[what])
+        bench.proxy.next(lost)
+        assert isinstance(getattr(bench.gateway, what)(hold, step, 10), OutcomeUnknown)
+        bench.forget()
+        later = msgspec.structs.replace(step, attempt=9)
+        outcome = bench.finish(hold, later, getattr(bench.at(bench.proxy.url, 25 * 3_600_000), what)(hold, later, 10))
+        assert isinstance(outcome, Approved), outcome
+        got = {"capture": bench.books.captures, "refund": bench.books.refunds, "void": bench.books.held_minor}[what]()
+        assert got == {"capture": [1234], "refund": [500], "void": 0}[what]
+
+    @scenario("clock skew", "open", "capture")
+    @pytest.mark.parametrize(
+        "off_ms",
+        [-3 * 86_400_000, -86_400_000, -7_200_000, 7_200_000, 86_400_000, 3 * 86_400_000],
+        ids=["-3d", "-1d", "-2h", "+2h", "+1d", "+3d"],
+    )
     def test_a_wrong_clock_still_sells(self, bench: CheckoutBench, off_ms: int) -> None:
         gateway = bench.at(bench.proxy.url, off_ms)
         hold = fresh_hold(age_ms=-off_ms)
@@ -458,6 +536,7 @@ class CheckoutKit:
         assert isinstance(bench.finish(hold, step, gateway.capture(hold, step, 10)), Approved)
         assert bench.books.captures() == [1234]
 
+    @scenario("no secret written", "open")
     def test_no_secret_in_any_log_repr_or_answer(self, bench: CheckoutBench) -> None:
         page = io.StringIO()
         listening = logging.StreamHandler(page)

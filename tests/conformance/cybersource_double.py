@@ -32,6 +32,7 @@ class Payment:
     state: str = "authorized"
     capture: dict[str, Any] | None = None
     refunds: list[dict[str, Any]] = field(default_factory=list)
+    increments: list[dict[str, Any]] = field(default_factory=list)
     reversal: str = ""
 
 
@@ -64,7 +65,7 @@ class CyberSource:
                 self.end_headers()
                 self.wfile.write(raw)
 
-            do_GET = do_POST = do_any
+            do_GET = do_POST = do_PATCH = do_any
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Tests are quiet."""
@@ -88,6 +89,7 @@ class CyberSource:
             self.seen.append({"method": method, "path": path, "headers": headers, "body": body})
             for pattern, act in (
                 (r"POST /pts/v2/payments", self._authorize),
+                (r"PATCH /pts/v2/payments/(\w+)", self._increment),
                 (r"POST /pts/v2/payments/(\w+)/captures", self._capture),
                 (r"POST /pts/v2/payments/(\w+)/reversals", self._reverse),
                 (r"POST /pts/v2/reversals", self._timeout_reversal),
@@ -100,12 +102,12 @@ class CyberSource:
 
     def _signature_wrong(self, method: str, path: str, headers: dict[str, str], body: bytes) -> str:
         signature = dict(re.findall(r'(\w+)="([^"]*)"', headers.get("signature", "")))
-        names = ["host", "date", "request-target", *(["digest"] if method == "POST" else []), "v-c-merchant-id"]
+        names = ["host", "date", "request-target", *(["digest"] if method != "GET" else []), "v-c-merchant-id"]
         if signature.get("headers") != " ".join(names) or signature.get("keyid") != KEY_ID:
             return "headers or keyid"
         if signature.get("algorithm") != "HmacSHA256" or headers.get("v-c-merchant-id") != MERCHANT:
             return "algorithm or merchant"
-        if method == "POST" and headers["digest"] != "SHA-256=" + base64.b64encode(hashlib.sha256(body).digest()).decode():
+        if method != "GET" and headers["digest"] != "SHA-256=" + base64.b64encode(hashlib.sha256(body).digest()).decode():
             return "digest"
         if abs(parsedate_to_datetime(headers["date"]).timestamp() - time.time() - self.clock_off_s) > SKEW_S:
             return "date"
@@ -142,6 +144,23 @@ class CyberSource:
         said["processorInformation"] = {"approvalCode": "831000", "responseCode": "00", "retrievalReferenceNumber": "632703000041"}
         self.payments[said["id"]] = Payment(said["id"], reference["code"], reference["transactionId"], held, track[1])
         return 201, said
+
+    def _increment(self, asked: dict[str, Any], payment: str) -> tuple[int, dict[str, Any]]:
+        one = self.payments.get(payment)
+        if one is None:
+            return _invalid("INVALID_PAYMENT_ID")
+        if one.state != "authorized":
+            return _invalid("TRANSACTION_ALREADY_REVERSED_OR_SETTLED")
+        plan = self.script.pop(0) if self.script else {}
+        code, amounts = asked["clientReferenceInformation"]["code"], asked["orderInformation"]["amountDetails"]
+        said = {"id": self._number(), "status": "AUTHORIZED", "clientReferenceInformation": {"code": code}}
+        if plan.get("status") == "DECLINED":
+            said |= {"status": "DECLINED", "errorInformation": {"reason": plan["reason"], "message": "Decline"}}
+            return 201, said | {"processorInformation": {"responseCode": plan.get("code", "05")}}
+        one.held = f"{(round(float(one.held) * 100) + round(float(amounts['additionalAmount']) * 100)) / 100:.2f}"
+        one.increments.append({"id": said["id"], "code": code, "amount": amounts["additionalAmount"]})
+        told = {"authorizedAmount": amounts["additionalAmount"], "currency": amounts["currency"]}
+        return 201, said | {"orderInformation": {"amountDetails": told}}
 
     def _capture(self, asked: dict[str, Any], payment: str) -> tuple[int, dict[str, Any]]:
         one = self.payments.get(payment)
@@ -198,7 +217,11 @@ class CyberSource:
 
     def _search(self, asked: dict[str, Any], reference: str) -> tuple[int, dict[str, Any]]:
         for one in self.payments.values():
-            follow_ups = [] if self.search_late else [one.capture["id"] if one.capture else "", one.reversal]
+            raised = [increment["id"] for increment in one.increments]
+            follow_ups = [] if self.search_late else [one.capture["id"] if one.capture else "", one.reversal, *raised]
+            for increment in one.increments:
+                if increment["id"] == reference:
+                    return 200, _detail(reference, increment["code"], "ics_auth", [])
             if reference == one.id:
                 return 200, _detail(one.id, one.code, "ics_auth", [found for found in follow_ups if found])
             if one.capture and reference == one.capture["id"]:

@@ -13,6 +13,7 @@ import ssl
 import struct
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -236,6 +237,7 @@ def _somebody_elses(reply: Reply) -> Reply:
         if isinstance(value, dict):
             names = (
                 "id",
+                "key",
                 "client_reference_id",
                 "payment_intent",
                 "reference",
@@ -249,15 +251,22 @@ def _somebody_elses(reply: Reply) -> Reply:
     return Reply.of(reply.status, other(reply.json))
 
 
+WIRE_UNKNOWN_AFTER = (Fault.UNSENT, Fault.LOST, Fault.RESET, Fault.SILENT, Fault.TRUNCATED, Fault.GARBAGE)
+"""Those of UNKNOWN_AFTER that a wire without HTTP can have."""
+
+
 class WireProxy:
     """The same for messages behind a two-byte length (ISO 8583 over TCP): one connection per exchange, relayed frame by frame."""
 
-    def __init__(self, peer_port: int) -> None:
-        self._peer_port = peer_port
+    def __init__(self, peer_port: int, tls: ssl.SSLContext | None = None, foreign: Callable[[bytes], bytes] | None = None) -> None:
+        """`foreign` makes of an answer one to somebody else: STRANGER sends it before the true one."""
+        self._peer_port, self._tls, self._foreign = peer_port, tls, foreign
+        self.seen: list[bytes] = []
         self._script: list[Fault] = []
         self._stopping = threading.Event()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listening.getsockname()[1])
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"  # as FaultProxy has it; the port is what counts
         threading.Thread(target=self._accept, daemon=True).start()
 
     def next(self, *faults: Fault) -> None:
@@ -278,9 +287,13 @@ class WireProxy:
             threading.Thread(target=self._relay, args=(link,), daemon=True).start()
 
     def _relay(self, link: socket.socket) -> None:
-        with contextlib.suppress(OSError), link:
+        with contextlib.suppress(OSError), link, contextlib.ExitStack() as open_links:
             link.settimeout(PEER_TIMEOUT_S)
+            if self._tls:
+                link = open_links.enter_context(self._tls.wrap_socket(link, server_side=True))
             question = _frame(link)
+            if question:
+                self.seen.append(question)
             fault = self._script.pop(0) if self._script else Fault.NONE
             if not question or fault is Fault.UNSENT:
                 return
@@ -300,6 +313,9 @@ class WireProxy:
                     link.sendall(b"\x00\x20" + b"\xff" * 32)
                 case Fault.DOUBLED_ANSWER:
                     link.sendall(answer * 2)
+                case Fault.STRANGER if self._foreign:
+                    content = self._foreign(answer[2:])
+                    link.sendall(len(content).to_bytes(2, "big") + content + answer)
                 case _:
                     self._stopping.wait(0.3 if fault is Fault.SLOW else 0)
                     link.sendall(answer)
@@ -311,6 +327,9 @@ class WireProxy:
 
 
 def _frame(link: socket.socket) -> bytes:
+    """A whole message with its length, or nothing."""
     stream = link.makefile("rb")
     header = stream.read(2)
-    return header + stream.read(int.from_bytes(header, "big")) if len(header) == 2 else b""
+    length = int.from_bytes(header, "big")
+    content = stream.read(length)
+    return header + content if len(header) == 2 and len(content) == length else b""

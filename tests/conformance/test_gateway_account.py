@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,18 @@ import pytest
 from terminal_app.billing.balance_slice import BalanceSlice, free_minor
 from terminal_app.config import AccountSection
 from terminal_app.office import store
+from terminal_app.office.account_tables import postings
 from terminal_app.office.accounts import Who
 from terminal_app.payments.account import AccountGateway
 from terminal_app.payments.offline import Offline
+from terminal_app.ports import PaymentGateway
 from terminal_app.session.pocket import Taken
-from terminal_app.values import Approved, CardFacts, Declined, DeclineReason, EntryMode, Hold, OutcomeUnknown, PaymentCard
+from terminal_app.values import Approved, CardFacts, Declined, DeclineReason, EntryMode, Hold, Outcome, OutcomeUnknown, PaymentCard
+from tests.conformance.fault_kit import FaultLine, HttpFaultKit
 from tests.conformance.fault_proxy import UNKNOWN_AFTER, Fault, FaultProxy, Front, Reply, Request
 from tests.conformance.gateway_kit import Act, Bench, GatewayKit, a_card, a_hold, a_step, held
-from tests.conformance.tls_kit import Line, TlsKit
+from tests.conformance.http_rules_kit import HttpRulesKit
+from tests.conformance.tls_kit import TlsKit, TlsLine
 from tests.peers.venvs import free_port
 from tests.unit.account_samples import OfficeProcess
 
@@ -79,6 +83,10 @@ class AccountPeer:
     def captures(self) -> list[int]:
         return [row["captured_minor"] for row in self._mine() if row["state"] == "captured"]
 
+    def refunds(self) -> list[int]:
+        mine = self.desk.rows(postings, source=self.terminal, kind="refund")
+        return [int(row["amount_minor"]) for row in mine]
+
 
 def _open(row: dict[str, Any]) -> bool:
     return bool(row["state"] != "voided")
@@ -108,17 +116,19 @@ class Stage:
         (folder / "token").write_text(self.token)
         self.peer = AccountPeer(office, self.proxy, self.terminal)
         self.pocket = MemoryPocket()
+        self.made: list[AccountGateway] = []
         self.gateway = self.at(self.proxy.url)
         self.unreachable = self.at(f"http://127.0.0.1:{free_port()}")
 
     def at(self, url: str) -> AccountGateway:
         offline = Offline(self.terminal, self.office.desk.key.public_pem, self.pocket)
         section = AccountSection(url=url, token_file=self.folder / "token")
-        return AccountGateway("account", section, True, offline=offline)
+        self.made.append(AccountGateway("account", section, True, offline=offline))
+        return self.made[-1]
 
     def close(self) -> None:
-        self.gateway.close()
-        self.unreachable.close()
+        for gateway in self.made:
+            gateway.close()
         self.proxy.close()
 
 
@@ -176,51 +186,51 @@ def stage(office: OfficeProcess, tmp_path: Path) -> Iterator[Stage]:
 
 @pytest.fixture
 def bench(stage: Stage) -> Bench:
-    return Bench(stage.gateway, stage.unreachable, stage.peer, DECLINES, stage.peer.card)
+    never = {
+        DeclineReason.AUTHENTICATION_WANTED: "the office wants no second factor",
+        DeclineReason.GATEWAY_REFUSED: "a wrong token: test_a_wrong_token_is_told",
+    }
+    return Bench(stage.gateway, stage.unreachable, stage.peer, DECLINES, stage.peer.card, never)
 
 
 class TestAccount(GatewayKit):
-    pass
+    gateway = "account"
 
 
 @pytest.fixture
-def line(stage: Stage) -> Line:
+def line(stage: Stage) -> FaultLine:
+    """The office's postings know each key for ever: there is nothing to forget. The gateway has no clock of its own."""
+
+    def ask(gateway: PaymentGateway, hold: Hold, deadline_s: float) -> Outcome:
+        return gateway.authorize(hold, stage.peer.card(), deadline_s)
+
+    return FaultLine(stage.gateway, stage.proxy, stage.peer, ask, lambda off_ms: stage.at(stage.proxy.url), lambda: None)
+
+
+class TestAccountFaults(HttpFaultKit):
+    gateway = "account"
+
+
+@pytest.fixture
+def tls_line(stage: Stage) -> TlsLine:
     def secure(url: str, ca_file: Path | None) -> AccountGateway:
         section = AccountSection(url=url, token_file=stage.folder / "token", ca_file=ca_file)
         return AccountGateway("account", section, False)
 
-    return Line(stage.office.port, secure)
+    return TlsLine(stage.office.port, secure)
 
 
 class TestAccountTls(TlsKit):
-    pass
+    gateway = "account"
 
 
-# --- any fault at any step ------------------------------------------------------------------------------------------
+@pytest.fixture
+def make(stage: Stage) -> Callable[[str], AccountGateway]:
+    return stage.at
 
 
-@pytest.mark.parametrize("fault", UNKNOWN_AFTER, ids=lambda fault: fault.value)
-def test_whatever_happens_to_the_answer_each_step_has_one_effect(stage: Stage, fault: Fault) -> None:
-    gateway, hold = stage.gateway, a_hold()
-    stage.proxy.next(fault)
-    outcome = gateway.authorize(hold, stage.peer.card(), 1)
-    if fault is not Fault.STRANGER:
-        assert isinstance(outcome, OutcomeUnknown)
-    stage.proxy.next(fault)
-    gateway.void(hold, a_step(5000, serial=1), 1)
-    assert isinstance(gateway.void(hold, a_step(5000, serial=1, attempt=2), 5), Approved)
-    assert stage.peer.held_minor() == 0
-
-    hold = a_hold(77)
-    approved = held(hold, gateway.authorize(hold, stage.peer.card(), 5))
-    stage.proxy.next(fault)
-    gateway.capture(approved, a_step(1234, serial=2), 1)
-    assert gateway.capture(approved, a_step(1234, serial=2, attempt=2), 5) == Approved(1234, {"hold": approved.trace["hold"]})
-    stage.proxy.next(fault)
-    gateway.refund(approved, a_step(234, serial=3), 1)
-    assert isinstance(gateway.refund(approved, a_step(234, serial=3, attempt=2), 5), Approved)
-    (row,) = stage.peer.desk.holds(terminal=stage.terminal, state="captured")
-    assert (row["captured_minor"], row["refunded_minor"]) == (1234, 234)
+class TestAccountHttp(HttpRulesKit):
+    gateway = "account"
 
 
 def test_a_request_that_arrives_twice_holds_once(stage: Stage) -> None:
@@ -317,6 +327,36 @@ def test_more_than_held_is_never_taken_and_more_than_taken_never_given_back(stag
     assert isinstance(stage.gateway.capture(hold, a_step(500, serial=2), 5), Approved)
     assert stage.gateway.refund(hold, a_step(501, serial=3), 5) == Declined(DeclineReason.LIMIT_EXCEEDED, "above_captured")
     assert stage.gateway.capture(hold, a_step(1, serial=4), 5) == Declined(DeclineReason.ALREADY_DONE, "already_captured")
+
+
+def test_a_raised_hold_is_booked_and_the_limits_count_the_whole_of_it(stage: Stage) -> None:
+    desk = stage.peer.desk
+    name, card = desk.account(9000, hold_max_minor=6000)
+    hold = a_hold()
+    hold = held(hold, stage.gateway.authorize(hold, card_of(card), 5))
+    assert stage.gateway.increment(hold, a_step(2500, serial=1), 5) == Approved(1000, {"held_minor": "6000"})
+    assert stage.gateway.increment(hold, a_step(2500, serial=1, attempt=2), 5) == Approved(1000, {"held_minor": "6000"})
+    assert stage.gateway.increment(hold, a_step(1, serial=2), 5) == Declined(DeclineReason.LIMIT_EXCEEDED, "limit_exceeded")
+    reused = stage.gateway.increment(hold, a_step(2400, serial=1), 5)
+    assert reused == Declined(DeclineReason.GATEWAY_REFUSED, "key_reused")
+    assert [line for line in desk.entries_of(name) if line[0] == "hold"] == [("hold", 5000), ("hold", 1000)]
+    assert isinstance(stage.gateway.capture(hold, a_step(6000, serial=3), 5), Approved)
+    assert stage.gateway.increment(hold, a_step(1, serial=4), 5) == Declined(DeclineReason.ALREADY_DONE, "already_captured")
+    assert desk.trouble() == []
+
+
+def test_an_empty_account_raises_nothing_and_the_hold_stands(stage: Stage) -> None:
+    card = card_of(stage.peer.desk.account(5000)[1])
+    hold = held(a_hold(), stage.gateway.authorize(a_hold(), card, 5))
+    outcome = stage.gateway.increment(hold, a_step(1, serial=1), 5)
+    assert outcome == Declined(DeclineReason.INSUFFICIENT_FUNDS, "insufficient_funds")
+    assert isinstance(stage.gateway.capture(hold, a_step(5000, serial=2), 5), Approved)
+
+
+def test_a_slice_is_not_raised(stage: Stage) -> None:
+    with_slice(stage)
+    hold = held(a_hold(1, 2500), stage.unreachable.authorize(a_hold(1, 2500), stage.peer.card(), 1))
+    assert isinstance(stage.gateway.increment(hold, a_step(100, serial=1), 5), Declined)
 
 
 def test_a_wrong_token_is_told_and_decides_nothing_about_held_money(stage: Stage) -> None:

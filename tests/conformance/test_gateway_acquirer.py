@@ -74,6 +74,9 @@ class Acquirer:
     def captures(self) -> list[int]:
         return [n for (n,) in self.rows("SELECT captured_minor FROM authorizations WHERE terminal=? AND state='captured'")]
 
+    def refunds(self) -> list[int]:
+        return [n for (n,) in self.rows("SELECT amount_minor FROM refunds WHERE terminal=?")]
+
 
 @pytest.fixture(scope="module")
 def simulated() -> Iterator[Simulated]:
@@ -102,7 +105,7 @@ def bench(acquirer: Acquirer) -> Bench:
 
 
 class TestAcquirer(GatewayKit):
-    pass
+    gateway = "iso8583"
 
 
 def test_a_forged_cryptogram_is_refused(bench: Bench) -> None:

@@ -14,6 +14,8 @@ from terminal_app.payments.adyen import AdyenGateway
 from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Hold, MoneyStep, Outcome, OutcomeUnknown
 from tests.conformance.checkout_kit import STATION, CheckoutBench, CheckoutKit, fresh_hold, fresh_step, now_ms, paid, shown
 from tests.conformance.fault_proxy import Fault, FaultProxy, Request
+from tests.conformance.gateway_kit import REASONS
+from tests.conformance.http_rules_kit import HttpRulesKit
 from tests.peers import adyen as peers
 from tests.peers import openapi
 from tests.peers.venvs import free_port
@@ -79,18 +81,24 @@ def bench(double: peers.AdyenDouble, make: Callable[..., AdyenGateway], key_file
         pay=double.pay,
         decline=lambda url, reason: double.decline(url),
         declines=(),
+        never=dict.fromkeys(REASONS, "a refused card leaves the link open; that it expired is all that is told"),
         finish=finish,
         secrets=[peers.API_KEY, peers.HMAC_KEY, peers.HMAC_KEY.lower()],
         key_file=key_files[0],
         at=lambda url, off_ms: make(url, off_ms=off_ms),
         secure=lambda url, ca_file: make(url, demo=False, ca_file=ca_file),
+        forget=lambda: None,  # it keeps keys for 7 days at least
         learn=learn,
     )
     proxy.close()
 
 
 class TestAdyen(CheckoutKit):
-    pass
+    gateway = "adyen"
+
+
+class TestAdyenHttp(HttpRulesKit):
+    gateway = "adyen"
 
 
 # --- notifications -------------------------------------------------------------------------------------------------

@@ -5,20 +5,24 @@ import base64
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from terminal_app.config import CyberSourceSection
 from terminal_app.payments import cybersource_wire as wire
 from terminal_app.payments.cybersource import CyberSourceGateway
-from terminal_app.values import Approved, Declined, DeclineReason, EntryMode, Hold, MoneyStep, OutcomeUnknown, PaymentCard
+from terminal_app.ports import PaymentGateway
+from terminal_app.values import Approved, Declined, DeclineReason, EntryMode, Hold, MoneyStep, Outcome, OutcomeUnknown, PaymentCard
 from tests.conformance.cybersource_double import FORBIDDEN, KEY_ID, MERCHANT, SECRET, CyberSource, tags_of
+from tests.conformance.fault_kit import FaultLine, HttpFaultKit, hold_of, step_of, told
 from tests.conformance.fault_proxy import UNKNOWN_AFTER, Fault, FaultProxy
 from tests.conformance.gateway_kit import EMV, PAN, TRACK2, Act, Bench, GatewayKit, a_card, a_hold, a_step, held
-from tests.conformance.tls_kit import Line, TlsKit
+from tests.conformance.http_rules_kit import HttpRulesKit
+from tests.conformance.tls_kit import TlsKit, TlsLine
 from tests.pan_search import find_pan, search_bytes
 from tests.peers.venvs import free_port, python_of
 
@@ -61,10 +65,14 @@ class Peer:
     def captures(self) -> list[int]:
         return [round(float(one.capture["amount"]) * 100) for one in self.double.payments.values() if one.capture]
 
+    def refunds(self) -> list[int]:
+        return [round(float(each["amount"]) * 100) for one in self.double.payments.values() for each in one.refunds]
+
 
 class Stage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.made: list[CyberSourceGateway] = []
         self.double = CyberSource()
         self.proxy = FaultProxy(self.double.port)
         self.peer = Peer(self.double, self.proxy)
@@ -74,14 +82,13 @@ class Stage:
         self.gateway, self.unreachable = self.at(self.proxy.url), self.at(f"http://127.0.0.1:{free_port()}")
 
     def at(self, url: str, **more: Any) -> CyberSourceGateway:
-        section = CyberSourceSection(
-            merchant_id=MERCHANT, key_id=KEY_ID, shared_secret_file=self.secret, url=url, terminal_id="TERM0001"
-        )
-        return CyberSourceGateway("visa", section, True, **more)
+        said = {"merchant_id": MERCHANT, "key_id": KEY_ID, "shared_secret_file": self.secret, "terminal_id": "TERM0001"}
+        self.made.append(CyberSourceGateway("visa", CyberSourceSection(**said, url=url, increments=True), True, **more))
+        return self.made[-1]
 
     def close(self) -> None:
-        self.gateway.close()
-        self.unreachable.close()
+        for gateway in self.made:
+            gateway.close()
         self.proxy.close()
         self.double.close()
 
@@ -107,46 +114,47 @@ def bench(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 class TestCyberSource(GatewayKit):
-    pass
+    gateway = "cybersource"
 
 
 @pytest.fixture
-def line(stage: Stage) -> Line:
+def line(stage: Stage) -> FaultLine:
+    """The service has no keys to forget. It compares the request's date with its own clock."""
+
+    def ask(gateway: PaymentGateway, hold: Hold, deadline_s: float) -> Outcome:
+        return gateway.authorize(hold, a_card(), deadline_s)
+
+    def at(off_ms: int) -> CyberSourceGateway:
+        return stage.at(stage.proxy.url, now_ms=lambda: time.time_ns() // 1_000_000 + off_ms)
+
+    twice = ("refund", "increment")
+    return FaultLine(stage.gateway, stage.proxy, stage.peer, ask, at, lambda: None, needs_clock=True, twice_by_others=twice)
+
+
+class TestCyberSourceFaults(HttpFaultKit):
+    gateway = "cybersource"
+
+
+@pytest.fixture
+def make(stage: Stage) -> Callable[[str], CyberSourceGateway]:
+    return stage.at
+
+
+class TestCyberSourceHttp(HttpRulesKit):
+    gateway = "cybersource"
+
+
+@pytest.fixture
+def tls_line(stage: Stage) -> TlsLine:
     def secure(url: str, ca_file: Path | None) -> CyberSourceGateway:
         said = {"merchant_id": MERCHANT, "key_id": KEY_ID, "shared_secret_file": stage.secret, "terminal_id": "TERM0001"}
         return CyberSourceGateway("visa", CyberSourceSection(**said, url=url, ca_file=ca_file), False)
 
-    return Line(stage.double.port, secure)
+    return TlsLine(stage.double.port, secure)
 
 
 class TestCyberSourceTls(TlsKit):
-    pass
-
-
-# --- any fault at any step ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("fault", UNKNOWN_AFTER, ids=lambda fault: fault.value)
-def test_whatever_happens_to_the_answer_each_step_has_one_effect(stage: Stage, fault: Fault) -> None:
-    gateway, hold = stage.gateway, aged(a_hold(), HOUR_MS)
-    stage.proxy.next(fault)
-    outcome = gateway.authorize(hold, a_card(), 1)
-    if fault is not Fault.STRANGER:  # the id is the service's: nobody can know that it is another's
-        assert isinstance(outcome, OutcomeUnknown)
-    stage.proxy.next(fault)
-    gateway.void(hold, a_step(5000, serial=1), 1)
-    assert isinstance(gateway.void(hold, a_step(5000, serial=1, attempt=2), 5), Approved)
-    assert stage.peer.held_minor() == 0
-
-    hold = aged(a_hold(77), HOUR_MS)
-    approved = held(hold, gateway.authorize(hold, a_card(), 5))
-    stage.proxy.next(fault)
-    first = gateway.capture(approved, a_step(1234, serial=2), 1)
-    assert isinstance(first, OutcomeUnknown) or fault is Fault.STRANGER
-    again = gateway.capture(approved, a_step(1234, serial=2, attempt=2), 5)
-    assert isinstance(again, Approved)
-    assert again.amount_minor == 1234
-    assert stage.peer.captures() == [1234]
+    gateway = "cybersource"
 
 
 def test_a_request_that_arrives_twice_holds_once(stage: Stage) -> None:
@@ -181,6 +189,49 @@ def test_a_lost_refund_is_given_once(stage: Stage) -> None:
     assert isinstance(stage.gateway.refund(hold, again, 5), Approved)
     (payment,) = stage.double.payments.values()
     assert [refund["amount"] for refund in payment.refunds] == ["2.34"]
+
+
+def test_a_refund_of_unknown_age_is_looked_for_before_it_is_sent(stage: Stage) -> None:
+    """After a restart nobody knows whether the first attempt was sent: the intent's age says that it may have been."""
+    hold = told(hold_of(), stage.gateway.authorize(a_hold(), a_card(), 5))
+    hold = told(hold, stage.gateway.capture(hold, step_of(1234), 5))
+    step = step_of(234, off_ms=-60_000)
+    stage.proxy.next(Fault.NONE, Fault.LOST)
+    for _ in range(3):
+        assert isinstance(stage.gateway.refund(hold, step, 5), OutcomeUnknown | Approved)
+    assert stage.peer.refunds() in ([], [234])
+    young = step_of(100)
+    stage.proxy.next(Fault.LOST)
+    assert isinstance(stage.gateway.refund(hold, young, 5), OutcomeUnknown)
+    restarted = msgspec.structs.replace(young, utc_ms=young.utc_ms - 60_000)  # attempt 1 again, a minute later
+    assert isinstance(stage.gateway.refund(hold, restarted, 5), Approved)
+    assert stage.peer.refunds().count(100) == 1
+
+
+def test_a_raised_hold_is_reversed_and_captured_whole(stage: Stage) -> None:
+    hold = told(hold_of(), stage.gateway.authorize(a_hold(), a_card(), 5))
+    hold = told(hold, stage.gateway.increment(hold, step_of(700), 5))
+    assert isinstance(stage.gateway.capture(hold, step_of(5700), 5), Approved)
+    hold = told(hold_of(), stage.gateway.authorize(a_hold(5), a_card(), 5))
+    hold = told(hold, stage.gateway.increment(hold, step_of(700), 5))
+    assert isinstance(stage.gateway.void(hold, step_of(5000), 5), Approved)
+    assert stage.peer.held_minor() == 5700
+
+
+def test_a_refused_increment_leaves_the_hold(stage: Stage) -> None:
+    hold = told(hold_of(), stage.gateway.authorize(a_hold(), a_card(), 5))
+    stage.peer.next(DeclineReason.INSUFFICIENT_FUNDS)
+    outcome = stage.gateway.increment(hold, step_of(700), 5)
+    assert outcome == Declined(DeclineReason.INSUFFICIENT_FUNDS, "INSUFFICIENT_FUND")
+    assert stage.peer.held_minor() == 5000
+    contract = CyberSourceSection(
+        merchant_id=MERCHANT, key_id=KEY_ID, shared_secret_file=stage.secret, terminal_id="TERM0001", url=stage.proxy.url
+    )
+    before = len(stage.proxy.seen)
+    without = CyberSourceGateway("visa", contract, True)
+    assert isinstance(without.increment(hold, step_of(700), 5), Declined)
+    assert not without.capabilities.increment
+    assert len(stage.proxy.seen) == before
 
 
 def test_a_refund_is_never_above_the_capture(stage: Stage) -> None:
@@ -360,6 +411,7 @@ def ask_oracle(question: dict[str, Any]) -> dict[str, Any]:
 def test_peer_the_vendors_client_signs_the_same_and_knows_every_field(stage: Stage) -> None:
     """One journey with every kind of request; each is signed again and its body read by the vendor's client."""
     hold = held(aged(a_hold(), HOUR_MS), stage.gateway.authorize(a_hold(), a_card(), 5))
+    assert isinstance(stage.gateway.increment(hold, step_of(700), 5), Approved)
     assert isinstance(stage.gateway.capture(hold, a_step(100), 5), Approved)
     assert isinstance(stage.gateway.refund(hold, a_step(10, serial=5), 5), Approved)
     other = held(a_hold(6), stage.gateway.authorize(a_hold(6), a_card(), 5))

@@ -198,7 +198,7 @@ def bench(host: ScriptedHost) -> Bench:
 
 
 class TestIso8583(GatewayKit):
-    pass
+    gateway = "iso8583"
 
 
 def test_the_fields_of_an_authorization(bench: Bench, host: ScriptedHost) -> None:

@@ -1,6 +1,6 @@
 """The Stripe gateway through the checkout kit, against python-getpaid-simulator behind the fault proxy."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -21,6 +21,7 @@ from tests.conformance.checkout_kit import (
     shown,
 )
 from tests.conformance.fault_proxy import UNKNOWN_AFTER, Fault, FaultProxy
+from tests.conformance.http_rules_kit import HttpRulesKit
 from tests.peers import openapi
 from tests.peers import stripe as peers
 from tests.peers.certificates import certificate, server_context
@@ -76,11 +77,13 @@ def bench(simulator: PeerProcess, front: peers.StripeFront, tmp_path: Path) -> I
         pay=lambda url: books.phone(url, "pay"),
         decline=decline,
         declines=tuple(DECLINE_CODE),
+        never={DeclineReason.GATEWAY_REFUSED: "the payer's bank refuses a card on the page, not the merchant"},
         finish=lambda hold, step, outcome: outcome,
         secrets=[peers.KEY],
         key_file=key_file,
         at=at,
         secure=secure,
+        forget=front.lapse,
     )
     for gateway in made:
         gateway.close()
@@ -88,7 +91,27 @@ def bench(simulator: PeerProcess, front: peers.StripeFront, tmp_path: Path) -> I
 
 
 class TestStripe(CheckoutKit):
-    pass
+    gateway = "stripe"
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[[str], StripeGateway]]:
+    key_file, made = tmp_path / "stripe.key", list[StripeGateway]()
+    key_file.write_text(peers.KEY)
+
+    def gateway(url: str) -> StripeGateway:
+        made.append(
+            StripeGateway("qr", StripeSection(secret_key_file=key_file, url=url, return_url="https://office.example/"), True)
+        )
+        return made[-1]
+
+    yield gateway
+    for one in made:
+        one.close()
+
+
+class TestStripeHttp(HttpRulesKit):
+    gateway = "stripe"
 
 
 def opened(bench: CheckoutBench, serial: int = 41) -> tuple[Hold, str]:
@@ -195,20 +218,6 @@ def test_a_day_later_the_payment_is_read_before_a_capture_is_repeated(
     assert outcome.amount_minor == 1234
     assert bench.books.captures() == [1234]
     assert posts(bench, "/capture") - before == (0 if fault is Fault.LOST else 1)
-
-
-@pytest.mark.parametrize("fault", [Fault.LOST, Fault.UNSENT])
-def test_a_day_later_a_refund_is_looked_for_before_it_is_repeated(
-    bench: CheckoutBench, front: peers.StripeFront, fault: Fault
-) -> None:
-    """The simulator knows no keys: only the look-up keeps the second refund away."""
-    hold = paid(bench)
-    assert isinstance(bench.gateway.capture(hold, fresh_step("capture", 1234), 10), Approved)
-    bench.proxy.next(fault)
-    assert isinstance(bench.gateway.refund(hold, fresh_step("refund", 500), 10), OutcomeUnknown)
-    front.lapse()
-    assert isinstance(bench.at(bench.proxy.url, 25 * 3_600_000).refund(hold, fresh_step("refund", 500, 9), 10), Approved)
-    assert bench.books.refunds() == [500]
 
 
 def test_a_day_later_a_page_is_not_opened_again_and_its_hold_is_released(bench: CheckoutBench, front: peers.StripeFront) -> None:

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,13 @@ import sqlalchemy as sa
 
 from terminal_app.office import store
 from tests.unit import test_office_accounts as accounts
+from tests.unit import test_office_charges as charges
+from tests.unit import test_office_checkouts as checkouts
 from tests.unit import test_office_ingest as ingest
+from tests.unit import test_office_payment_watch as payments
 from tests.unit.account_samples import AccountDesk
 from tests.unit.office_samples import Desk, Terminal
+from tests.unit.phone_samples import Phone
 
 pytestmark = pytest.mark.full
 SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -68,7 +72,7 @@ def desk(cluster: str, terminal: Terminal) -> Iterator[Desk]:
 
 SAME = [
     test
-    for name, test in vars(ingest).items()
+    for name, test in [*vars(ingest).items(), *vars(payments).items()]
     if name.startswith("test_") and set(test.__code__.co_varnames[: test.__code__.co_argcount]) == {"desk", "terminal"}
 ]
 
@@ -141,3 +145,29 @@ def test_terminals_and_the_office_at_once_neither_block_nor_double(books: Accoun
         thread.join(120)
     assert len(done) == 20
     assert accounts.balance(books, account) == (100_000, 0, 0)
+
+
+# --- paying and steering by phone -------------------------------------------------------------------------------------
+
+
+def _with(module: object, *names: str) -> list[Callable[..., None]]:
+    """Tests of a module that take exactly these fixtures."""
+    tests = [one for name, one in vars(module).items() if name.startswith("test_")]
+    return [one for one in tests if one.__code__.co_varnames[: one.__code__.co_argcount] == names]
+
+
+@pytest.mark.parametrize("test", _with(checkouts, "place"), ids=lambda test: test.__name__)
+def test_pages_behave_as_on_sqlite(books: AccountDesk, test: Callable[..., None]) -> None:
+    test(checkouts.Place(books))
+
+
+@pytest.mark.parametrize("round_no", range(4))
+def test_a_page_is_paid_and_ended_at_once(books: AccountDesk, round_no: int) -> None:
+    checkouts.test_paid_and_ended_at_once_both_sides_are_told_the_same(checkouts.Place(books), round_no)
+
+
+@pytest.mark.parametrize("test", _with(charges, "phone"), ids=lambda test: test.__name__)
+def test_charges_behave_as_on_sqlite(
+    desk: Desk, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, test: Callable[..., None]
+) -> None:
+    test(Phone(desk, terminal, monkeypatch))

@@ -132,3 +132,14 @@ def test_no_card_number_in_any_byte_written(run: Run, tmp_path: Path) -> None:
     names = {path.name for path in run.out.rglob("*")}
     assert {"ledger.db", "office.db", "acquirer-books.db", "charge-terminal.log", "summary.json"} <= names
     assert run.leaked + find_pan([run.out, tmp_path], PAN) == []
+
+
+@pytest.mark.full
+def test_by_phone_everything_agrees_too(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "scripts.demo", "--headless", "--by-phone", "--out", tmp_path / "out", "--energy-kwh", "2.5"]
+    done = subprocess.run([*command, "--price-kwh", PRICE], capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the account's books say captured" in done.stdout and "Everything agrees" in done.stdout
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["total_minor"] == summary["captured_minor"] == price_of(ENERGY_WH, PRICE)
+    assert set(summary["screenshots"]) == {"price", "code", "charging", "receipt"}

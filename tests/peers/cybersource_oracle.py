@@ -47,14 +47,16 @@ def unknown(body: Any, model: str, place: str = "") -> list[str]:
     return found
 
 
-def model_of(path: str) -> str:
+def model_of(method: str, path: str) -> str:
     last = path.rpartition("/")[2]
+    if method == "PATCH":
+        return "IncrementAuthRequest"
     return MODEL.get(f"payments/{last}" if "/payments/" in path else last, MODEL.get(last, ""))
 
 
 def main() -> None:
     question = json.load(sys.stdin)
-    bodies = [(json.loads(one["body"]), model_of(one["path"])) for one in question["requests"] if one["body"]]
+    bodies = [(json.loads(one["body"]), model_of(one["method"], one["path"])) for one in question["requests"] if one["body"]]
     answer = {
         "signatures": [signature(question, one) for one in question["requests"]],
         "unknown_fields": sorted({name for body, model in bodies for name in unknown(body, model)}),

@@ -110,6 +110,12 @@ class OfficeProcess:
         self._process.kill()
         self._process.wait(20)
 
+    def stop(self) -> None:
+        """As a service manager does it."""
+        assert self._process
+        self._process.terminate()
+        self._process.wait(20)
+
     def log(self) -> str:
         return (self.place / "office.log").read_text()
 

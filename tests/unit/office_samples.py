@@ -49,17 +49,18 @@ class Terminal:
         payload = record.session_payload(head(seq, prev or self.head_sha256), bill)
         return self._sealed(payload | (spoil or {}))
 
-    def settlement(self, amount_minor: int = 948, how: str = "captured", session: int = 1) -> SentRecord:
-        bill = record.SettlementBill(
-            session_id=f"S-{session}",
-            hold_id="H-7",
-            gateway="main",
-            how=how,
-            amount_minor=amount_minor,
-            authorized_minor=5000,
-            currency="EUR",
-            ended=record.Moment(1_767_348_000_000, "S"),
-        )
+    def settlement(self, amount_minor: int = 948, how: str = "captured", session: int = 1, **changes: Any) -> SentRecord:
+        said = {
+            "session_id": f"S-{session}",
+            "hold_id": "H-7",
+            "gateway": "main",
+            "how": how,
+            "amount_minor": amount_minor,
+            "authorized_minor": 5000,
+            "currency": "EUR",
+            "ended": record.Moment(1_767_348_000_000, "S"),
+        }
+        bill = record.SettlementBill(**(said | changes))
         return self._sealed(record.settlement_payload(head(len(self.records) + 1, self.head_sha256), bill))
 
     def _sealed(self, payload: dict[str, Any]) -> SentRecord:

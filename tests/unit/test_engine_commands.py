@@ -113,6 +113,21 @@ def test_nothing_to_stop_is_answered_with_the_sentence(core: Core) -> None:
     assert core.answers() == [(False, "connector 1 has no session; nothing was ordered")]
 
 
+def test_a_stop_meant_for_another_charge_stops_nobody(core: Core, site: Paper) -> None:
+    """A driver's phone that is late: on the connector the next one charges already."""
+    site.tap()
+    site.charge(1_000, seconds=600)
+    mine = site.engine.state.sessions[1].session_id
+    with core.turning():
+        assert core.deliver(args={"connector": 1, "session_id": "S-of-somebody-before"}) == ""
+        wait_until(lambda: core.answers() != [])
+        assert core.facts(StopIntended) == []
+        assert core.deliver(args={"connector": 1, "session_id": mine}, number=2) == ""
+        wait_until(lambda: core.facts(StopIntended) != [])
+    (refused, done) = core.answers()
+    assert refused[0] is False and "that charge is over" in refused[1] and done[0] is True
+
+
 def test_a_refund_from_the_office_is_ordered_with_its_name_and_once(core: Core, site: Paper) -> None:
     session_id = site.paid_session()
     (hold_id,) = {one.fact.hold.hold_id for one in site.ledger.entries() if isinstance(one.fact, AuthorizationIntended)}

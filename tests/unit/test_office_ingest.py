@@ -51,6 +51,14 @@ def test_records_are_verified_stored_verbatim_and_acknowledged(desk: Desk, termi
     assert desk.rows(store.alarms) == []
 
 
+def test_a_session_is_listed_once_with_what_ended_its_hold_however_often_it_was_settled(desk: Desk, terminal: Terminal) -> None:
+    settled = (terminal.session(), terminal.settlement(0, "manual"), terminal.settlement(), terminal.settlement(100, "refunded"))
+    desk.take(terminal.batch(*settled))
+    with desk.database.read() as db:
+        (session,) = queries.sessions(db, 10)
+    assert (session["settled"], session["settled_minor"], session["settlement_seq"]) == ("captured", 948, 3)
+
+
 def test_an_empty_batch_is_a_sign_of_life(desk: Desk, terminal: Terminal) -> None:
     ack = desk.take(terminal.batch())
     assert (ack.through_seq, ack.head_sha256) == (0, GENESIS)

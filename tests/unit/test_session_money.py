@@ -687,7 +687,7 @@ def test_a_capture_that_became_manual_is_tried_again_with_the_same_key() -> None
     rules.feed(order(rules, "retry"))
     rules.tick()
     asked = rules.take(actions.Capture)
-    assert asked.step.key == key
+    assert asked.step.key == key and asked.step.attempt > 1, "a repetition, for it was sent before"
     rules.feed(events.SettlementAnswered(asked.hold.hold_id, key, Approved(asked.step.amount_minor, {})))
     rules.sign_record()
     assert past(rules).how is f.Terminated.CAPTURED and past(rules).hold.captured_minor == asked.step.amount_minor
@@ -763,3 +763,39 @@ def test_nobody_plugs_in_what_the_phone_started() -> None:
 
 def test_every_settlement_phase_is_met_here() -> None:
     assert {phase.value for phase in SettlementPhase} == {"asked", "held", "capturing", "voiding", "refunding", "ended"}
+
+
+def test_the_screen_that_keeps_a_hold_takes_the_same_card_at_once() -> None:
+    rules = failed_start()
+    rules.evse(Pilot.A)
+    rules.show()
+    rules.tap(tap=2)
+    assert isinstance(rules.view, s.PlugIn) and rules.view.reused and not rules.has(actions.Authorize)
+
+
+def test_what_is_owed_is_not_said_to_be_held() -> None:
+    rules = alone()
+    rules.tap(authenticated=True)
+    assert isinstance(rules.view, s.BankWait) and rules.view.offline
+    unreachable(rules)
+    rules.evse(Pilot.B)
+    rules.answer_register()
+    assert isinstance(rules.view, s.Charging) and rules.view.owed and rules.view.hold_minor == 3000
+
+
+def test_what_was_delivered_beyond_the_hold_is_a_loss_of_its_own() -> None:
+    """The meter was silent for nearly as long as it may be, at full power, just before the limit."""
+    rules = Rules(stage.configuration(hold_minor=500, min_useful_hold_minor=100, max_power_w=150_000))
+    rules.to_charging()
+    rules.charge(180, power_w=148_000)
+    rules.clock.advance(50_000)
+    rules.register_wh[1] += 2_000
+    rules.evse(Pilot.C, relay=True, authorized=True)
+    rules.meter()
+    assert rules.phase is Phase.STOPPING
+    rules.open_contactor()
+    rules.answer_register()
+    rules.sign_ocmf()
+    (bill,) = (one for one in rules.facts if isinstance(one, f.BillFrozen))
+    (lost,) = (one for one in rules.facts if isinstance(one, f.ShortfallBooked))
+    assert bill.capture_minor == 500 and lost.amount_minor == bill.total_minor - 500 == bill.shortfall_minor > 0

@@ -172,4 +172,4 @@ def test_what_cannot_happen_still_ends_the_process() -> None:
     with pytest.raises(ImpossibleEvent):
         rules.to_authorized()
         (hold,) = rules.state.settlements.values()
-        rules.feed(events.AuthorizationAnswered(hold.hold.hold_id, Approved(1)))
+        rules.feed(events.SettlementAnswered(hold.hold.hold_id, "a key", Approved(1)))

@@ -83,7 +83,8 @@ class ChargingBox(ViewBox):
         self.price.text = f"{words.unit_price(first.price, screen.currency)} {unit_text(first, words)}" if plain else ""
         self.card.text = view.card
         held = view.hold_minor > 0
-        self.hold.text = words.say("charging.hold", amount=words.money(view.hold_minor, screen.currency)) if held else ""
+        text = "charging.owed" if view.owed else "charging.hold"
+        self.hold.text = words.say(text, amount=words.money(view.hold_minor, screen.currency)) if held else ""
         self.release.text = words.say("charging.release") if held else ""
         shown = [label for label in self.lines if label.text]
         if self.terms.children[::-1] != shown:

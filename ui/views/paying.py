@@ -37,8 +37,9 @@ class BankWaitBox(Notice):
         self.texts.add_widget(self.progress)
 
     def show(self, view: BankWait, screen: Screen, words: Words) -> None:
-        self.title.text = words.say("bank.title")
-        hold = words.say("bank.hold", amount=words.money(view.hold_minor, screen.currency)) + " " if view.hold_minor > 0 else ""
+        self.title.text = words.say("bank.title_offline" if view.offline else "bank.title")
+        held = view.hold_minor > 0 and not view.offline
+        hold = words.say("bank.hold", amount=words.money(view.hold_minor, screen.currency)) + " " if held else ""
         self.text.text = hold + words.say("bank.card_away")
         self.waited.text = words.say("bank.waited", waited=str(view.waited_s), longest=str(view.longest_s))
         self.progress.part = view.waited_s / view.longest_s if view.longest_s > 0 else 0

@@ -19,6 +19,7 @@ SESSION_KINDS = (
     "stop_intended",
     "session_aborted",
     "bill_frozen",
+    "shortfall_booked",
 )
 HOLD_KINDS = (
     "authorization_approved",

@@ -68,6 +68,9 @@ class Teller:
             f.StopIntended: self._stopped,
             f.SessionAborted: self._aborted,
             f.BillFrozen: self._billed,
+            f.ShortfallBooked: lambda fact: (
+                f"{self._money(fact.amount_minor)} were delivered beyond what is held: a loss, nothing more is taken."
+            ),
             f.CaptureIntended: lambda fact: f"{self._money(fact.step.amount_minor)} shall be taken (serial {fact.step.serial}).",
             f.VoidIntended: self._voided,
             f.HoldEnded: self._ended,
