@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 replace = msgspec.structs.replace
-MOST_MINOR = {"decline": 0, "partial": 550, "tiny": 3}
+MOST_MINOR = {"decline": 0, "tiny": 3}
 TELL_EXPIRY = ("cybersource", "stripe")  # these say until when a hold lives
 NO_ANSWER = OutcomeUnknown("no answer")
 
@@ -64,7 +64,7 @@ class Lines:
         answers: list[Outcome] = []
 
         def arrives() -> None:
-            most = MOST_MINOR.get(way, 1_000_000)
+            most = min(550, hold.amount_minor * 3 // 5) if way == "partial" else MOST_MINOR.get(way, 1_000_000)
             answers.append(self.books.ask(hold, lambda gateway, account: gateway.authorize(account, hold, tap, most)))
             if hold.gateway in TELL_EXPIRY and isinstance(answers[0], Approved):
                 answers[0] = self._with_expiry(answers[0])

@@ -22,8 +22,8 @@ def ordered(
     if what == "refund":
         if past is None:
             return None
-        left = past.hold.captured_minor - past.hold.refunded_minor
-        refund = events.RefundOrdered(past.hold, -(-left * percent // 100), ACTOR, REASON)
+        amount = -(-past.hold.captured_minor * percent // 100)  # of what was taken: what is left is for the rules to know
+        refund = events.RefundOrdered(past.hold, amount, ACTOR, REASON)
         return None if orders.refund_refusal(state, refund) else refund
     event = events.SettlementOrdered(hold_id, what, ACTOR, REASON)
     if past is not None and past.undecided is not None:

@@ -74,7 +74,7 @@ class Plan:
     visits: list[Visit] = field(default_factory=list)
     crashes: list[Crash] = field(default_factory=list)
     gateways: tuple[str, ...] = ()  # by kind, the preferred one first; () = one host, one gateway for pages
-    orders: tuple[tuple[str, int, int], ...] = ()  # afterwards, by a person: what, of which hold, percent of what is left
+    orders: tuple[tuple[str, int, int], ...] = ()  # afterwards, by a person: what, of which hold, percent of what was taken
     offline: bool = False  # charging on the operator's risk is configured
     signer_slow: bool = False
     obey_ms: int = 200  # how long the controller takes to do what is wished
@@ -118,6 +118,9 @@ def drawn_everywhere(seed: str, visits: int = 4) -> Plan:
         visit.card, visit.authenticated = chance.randint(1, 3), chance.random() < 0.7
         visit.notices_ms = chance.choice(((2_000,), (2_000,), (1_000, 90_000), (40_000,), (4_000_000,), ()))
         visit.lapses_after_ms = chance.choice((0, 0, 0, 0, 0, 0, 0, 5_000, 40_000))
+        if chance.random() < 0.1:  # the charge fails before it begins; the same card comes again
+            visit.plug_first, visit.by_phone = True, False
+            visit.troubles = (Trouble("silent", visit.tap_after_ms + chance.choice((300, 900, 1_500)), 6_000),)
         if chance.random() < 0.15:
             where = chance.choice(("down", *(f"down {one}" for one in plan.gateways)))
             down = Trouble(where, chance.choice((0, 0, 15_000)), chance.choice((20_000, 600_000, 5_000_000)))

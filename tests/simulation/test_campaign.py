@@ -40,6 +40,8 @@ def test_two_thousand_sessions_over_all_gateways() -> None:
     assert len(coverage.triples) > 2000, "the campaign hardly met anything"
     for kind in ("iso8583", "cybersource", "account", "own_reader", "stripe", "adyen"):
         assert sums[f"{kind} captured"] > 0, f"nothing was ever taken through {kind}"
+    for name in ("holds reused", "holds rerouted", "holds raised", "own_reader refunded", "released by a person"):
+        assert sums[name] > 0, f"{name}: not met"
     assert sums["manual"] > 0 and sums["crashes"] > SESSIONS // 20
 
 

@@ -244,6 +244,14 @@ class Money(RuleBasedStateMachine):
         if event := ordered(self.rules.state, self.rules.facts, what, which, percent):
             self.feed(event)
 
+    @precondition(lambda self: self.rules.count(f.CaptureIntended))
+    @rule(percent=st.sampled_from([1, 50, 100]), times=st.integers(1, 3))
+    def a_person_gives_back(self, percent: int, times: int) -> None:
+        for _ in range(times):
+            for which in range(self.rules.count(f.AuthorizationIntended)):
+                self.money_is_settled("ok")
+                self.a_person_orders("refund", which, percent)
+
     @precondition(lambda self: self.rules.phase is Phase.NONE)
     @rule(held=st.sampled_from([3_000, 3]))
     def starts_from_the_phone(self, held: int) -> None:
@@ -354,7 +362,7 @@ class Money(RuleBasedStateMachine):
     @rule(way=st.sampled_from(["ok", "ok", "ok", "no", "unknown", "late"]))
     def money_is_settled(self, way: str) -> None:
         self.time_passes(31_000)
-        for place in (0, 1):
+        for place in (0, 1, 2):
             self.settlement_answers(place, way, foreign=5)
         self.record_is_signed(0)
         self.record_is_signed(0)
@@ -528,6 +536,6 @@ class Money(RuleBasedStateMachine):
 
 
 Money.TestCase.settings = settings(
-    max_examples=50, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=120, stateful_step_count=45, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
 TestMoney = Money.TestCase
