@@ -27,7 +27,7 @@ class Lines:
         self.world, self.books = world, Books()
         self.watched: set[str] = set()
         self.refused: set[str] = set()  # holds whose end was refused for good, never told, or asked of a gateway that was away
-        self.slice_minor = 3_000  # set aside for this terminal by the account office
+        self.slice_minor = 400  # set aside for this terminal by the account office
 
     @property
     def _deadline_ms(self) -> int:
