@@ -1,13 +1,14 @@
 """charge-service payments against a running core: what became of the money, and what a person orders about it."""
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from terminal_app.billing.record import open_record
+from terminal_app.engine.money_orders import payment_refund
 from terminal_app.session import actions, events
 from terminal_app.session.facts import HoldEnded, RefundIntended, ServiceAct, Terminated
 from terminal_app.values import Declined, DeclineReason, OutcomeUnknown
@@ -173,3 +174,33 @@ def test_a_refund_in_flight_is_open_also_without_a_core(site: Paper, tool: Tool)
     site.close()
     _, (one,) = tool.json("payments", "open")
     assert (one["phase"], one["hold_id"]) == ("refunding", hold_of(site))
+
+
+def test_an_order_is_checked_against_what_is_true_when_it_is_carried_out(site: Paper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at the ledger and the order another one gave everything back."""
+    site.paid_session()
+    arguments = {"hold_id": hold_of(site), "reason": "twice"}
+    asked: list[int] = []
+
+    def ask(question: Callable[[], object], timeout_s: float = 5.0) -> object:
+        asked.append(1)
+        if len(asked) == 1:
+            payment_refund(site.engine, arguments, "the other")
+            settle(site)
+        return question()
+
+    monkeypatch.setattr(site.engine, "ask", ask)
+    with pytest.raises(ValueError, match="left of it"):
+        payment_refund(site.engine, arguments, "technician")
+    assert len(list(site.ledger.entries(kinds=("refund_intended",)))) == 1
+
+
+def test_an_order_that_the_engine_had_no_time_for_is_not_done_later(site: Paper, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.paid_session()
+    ask = site.engine.ask
+    monkeypatch.setattr(site.engine, "ask", lambda question, timeout_s=5.0: ask(question, 0.05))
+    with pytest.raises(TimeoutError, match="nothing was done"):
+        payment_refund(site.engine, {"hold_id": hold_of(site), "reason": "nobody turns"}, "technician")
+    with answering(site):
+        ask(lambda: None)
+    assert not list(site.ledger.entries(kinds=("refund_intended", "service_act")))
