@@ -9,8 +9,9 @@ import pytest
 
 from terminal_app.billing.record import open_record
 from terminal_app.engine.money_orders import payment_refund
+from terminal_app.engine.pocket import LedgerPocket
 from terminal_app.session import actions, events
-from terminal_app.session.facts import HoldEnded, RefundIntended, ServiceAct, Terminated
+from terminal_app.session.facts import AuthorizationIntended, CommandTaken, HoldEnded, RefundIntended, ServiceAct, Terminated
 from terminal_app.values import Declined, DeclineReason, OutcomeUnknown
 from tests.service_tool import Tool, answering
 from tests.sessions import Paper, terminal
@@ -204,3 +205,22 @@ def test_an_order_that_the_engine_had_no_time_for_is_not_done_later(site: Paper,
     with answering(site):
         ask(lambda: None)
     assert not list(site.ledger.entries(kinds=("refund_intended", "service_act")))
+
+
+def test_a_start_by_phone_that_a_crash_left_unanswered_is_answered_by_its_hold(site: Paper) -> None:
+    for number, (command_id, key) in enumerate({"came-through": "key-a", "did-not": "key-b"}.items(), 1):
+        args = {"connector": 1, "key": key}
+        site.engine.commit_outside_a_turn(CommandTaken(number, command_id, "session.start", args, "office", "r", 2**52))
+    site.turn(events.StartCommanded(1, "acquirer", "key-a", "AH-1", 2500, "fleet", "office"))
+    site.engine.start(resumed_after_crash=True)
+    answers = {one.fact.command_id: one.fact.done for one in site.ledger.entries(kinds=("command_answered",))}  # type: ignore[union-attr]
+    assert answers == {"came-through": True, "did-not": False}
+
+
+def test_the_card_of_a_sealed_charge_is_still_known_to_its_own_terminal(site: Paper) -> None:
+    """A debt that became a person's matter can be booked on its account later."""
+    site.paid_session()
+    intended = next(one.fact for one in site.ledger.entries(kinds=("authorization_intended",)))
+    pocket = LedgerPocket(site.engine, "accounts")
+    assert isinstance(intended, AuthorizationIntended) and pocket.card(intended.hold.key) == "5e" * 16
+    assert pocket.card("another key") == ""
