@@ -226,6 +226,6 @@ def quick_copies(folder: Path) -> Path:
     """All packaged profiles as override files, for lines that answer at once: short timeouts and quarantine."""
     for name in profile.packaged():
         text = profile.text_of(profile.load(name, None))
-        text = re.sub("quarantine_ms = [0-9]+", "quarantine_ms = 50", re.sub("timeout_ms = [0-9]+", "timeout_ms = 300", text))
+        text = re.sub("quarantine_ms = [0-9]+", "quarantine_ms = 50", re.sub("timeout_ms = [0-9]+", "timeout_ms = 800", text))
         (folder / f"{name}.toml").write_text(text)
     return folder
