@@ -37,6 +37,10 @@ class Case:
         """What the gateway still holds, as far as its rows tell."""
         return max(self.holds().values(), default=0) if not self.of("capture") and not self.of("void") else 0
 
+    def given_back(self) -> int:
+        """By the gateway's list or by our own records, whichever knows more: lists come late, and nothing is given back twice."""
+        return max(self.sum("refund"), self.payment.total("refunded"))
+
     def listed(self, kind: str, utc_ms: int) -> bool:
         return not self.payment.offline and self.coverage.covers(self.payment.gateway, kind, utc_ms)
 
@@ -58,7 +62,7 @@ class Case:
 
 def _duplicate(case: Case) -> Finding | None:
     """Two captures, or a second hold that nothing has ended. Mended when the driver's money is right again."""
-    p, taken, back = case.payment, case.of("capture"), case.sum("refund")
+    p, taken, back = case.payment, case.of("capture"), case.given_back()
     should = _should_be_taken(case) or 0
     if len(taken) > 1 and case.sum("capture") - back > should:
         extra = case.sum("capture") - back - should
@@ -75,7 +79,7 @@ def _duplicate(case: Case) -> Finding | None:
 
 def _amount_mismatch(case: Case) -> Finding | None:
     """Taken or held is another amount, or another currency, than the terminal settled and the meter billed."""
-    p, taken, should = case.payment, case.sum("capture"), _should_be_taken(case)
+    p, taken, should, back = case.payment, case.sum("capture"), _should_be_taken(case), case.given_back()
     since = max((row.utc_ms for row in case.rows), default=p.changed_utc_ms)
     foreign = sorted({row.currency for row in case.rows if row.kind in ("hold", "capture") and row.currency != p.currency})
     if foreign:
@@ -83,16 +87,16 @@ def _amount_mismatch(case: Case) -> Finding | None:
         step = at_gateway(p.gateway, "correct the currency of this payment or of the report's mapping")
         return case.says(Class.AMOUNT_MISMATCH, sentence, step, should, taken, since)
     settled = p.total("captured")
-    if p.ended("captured") and p.billed_minor is not None and settled != p.billed_minor:
+    if p.ended("captured") and p.billed_minor is not None and p.billed_minor not in (settled, settled - back):
         sentence = f"the terminal captured {case.money(settled)}, the meter's bill says {case.money(p.billed_minor)}"
-        return case.says(Class.AMOUNT_MISMATCH, sentence, _put_right(p, settled - p.billed_minor), p.billed_minor, settled, since)
+        step = _put_right(p, settled - back - p.billed_minor)
+        return case.says(Class.AMOUNT_MISMATCH, sentence, step, p.billed_minor, settled, since)
     if case.of("capture") and should is not None and taken != should and not (len(case.of("capture")) > 1 and taken > should):
         what = f"{case.money(should)} are billed" if should else "it was released here: nothing may be taken"
         sentence = f"the gateway took {case.money(taken)}, {what}"
-        already = case.sum("refund")
-        if taken - already == should:
+        if taken - back == should:
             return None  # what was too much went back
-        return case.says(Class.AMOUNT_MISMATCH, sentence, _put_right(p, taken - already - should), should, taken, since)
+        return case.says(Class.AMOUNT_MISMATCH, sentence, _put_right(p, taken - back - should), should, taken, since)
     held = case.holds()
     if len(held) == 1 and not p.offline and p.state in ("held", "capturing", "captured") and sum(held.values()) != p.amount_minor:
         sentence = f"the gateway holds {case.money(sum(held.values()))}, the terminal knows of {case.money(p.amount_minor)}"

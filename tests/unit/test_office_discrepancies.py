@@ -159,7 +159,7 @@ def test_nothing_is_said_of_what_agrees(name: str) -> None:
     assert [one.sentence for one in found(payments, rows)] == []
 
 
-RELEASE = "charge-office command payment.release T-0001 --hold H-7 --key FILE --by NAME --why REASON"
+RELEASE = "charge-office command payment.release T-0001 --hold H-7 --db URL --key FILE --by NAME --why REASON"
 RETRY = "charge-office command payment.retry T-0001 --hold H-7"
 REFUND = "charge-office command payment.refund T-0001 --hold H-7 --amount"
 GONE = (HELD, FREED)
@@ -373,7 +373,7 @@ def test_each_command_is_one_the_office_takes(name: str) -> None:
         if one.command:
             program, act, *words = shlex.split(one.command)
             assert program == "charge-office"
-            parsed = office.commands[act].make_context(act, [*words, "--db", "sqlite:///x.db"])
+            parsed = office.commands[act].make_context(act, words)
             assert (parsed.params["act"] in ACTS, parsed.params["hold"], parsed.params["terminal"]) == (True, "H-7", "T-0001")
             assert (parsed.params["act"] == "payment.refund") == bool(parsed.params["amount"])
 
@@ -420,6 +420,23 @@ def test_what_went_back_already_is_not_given_back_again(rows: tuple[GatewayRow, 
     (one,) = found((part_given_back(10),), (HELD, *rows, row("refund", 10, T0 + DAY)))
     assert (one.kind, one.ours_minor, one.theirs_minor) == (kind, 948, theirs)
     assert one.command.startswith(f"{REFUND} {left} ")
+
+
+TOO_MUCH = {
+    "taken twice": (payment(), (HELD, TAKEN, row("capture", 948, T0 + DAY)), 948),
+    "more taken": (payment(), (HELD, row("capture", 984)), 36),
+    "taken after a release": (released(), (HELD, TAKEN), 948),
+    "more taken by the terminal": (payment(settled=(Settled("captured", 984, "EUR", T0),)), (HELD, row("capture", 984)), 36),
+}
+
+
+@pytest.mark.parametrize("name", TOO_MUCH)
+def test_a_refund_of_ours_that_the_gateway_lists_tomorrow_is_not_asked_for_again(name: str) -> None:
+    mine, rows, too_much = TOO_MUCH[name]
+    for minor, left in ((0, too_much), (10, too_much - 10), (too_much, 0)):
+        back = (Settled("refunded", minor, "EUR", NOW - HOUR),) if minor else ()
+        asked = [one.command.split(" --db")[0] for one in found((dataclasses.replace(mine, settled=(*mine.settled, *back)),), rows)]
+        assert asked == ([f"{REFUND} {left / 100:.2f}"] if left else [])
 
 
 AGES = {
