@@ -68,6 +68,10 @@ def payment_refund(engine: Engine, arguments: Arguments, actor: str) -> dict[str
     past = _past(engine, hold_id)
     if past is None:
         raise ValueError(f"hold {hold_id}: the ledger does not know it")
+    if past.hold.hold.gateway in engine.standing.without_refund:
+        raise ValueError(
+            f"hold {hold_id}: gateway {past.hold.hold.gateway} takes no refunds from this terminal: give it back there"
+        )
     left = past.hold.captured_minor - past.hold.refunded_minor
     amount = arguments.get("amount_minor")
     if amount is not None and (not isinstance(amount, int) or isinstance(amount, bool)):

@@ -2,6 +2,7 @@
 
 import getpass
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -29,6 +30,10 @@ def tool(site: Paper, capsys: pytest.CaptureFixture[str]) -> Tool:
 def hold_of(site: Paper) -> str:
     """The newest hold."""
     return next(one.fact.hold.hold_id for one in site.ledger.entries(kinds=("authorization_intended",), newest_first=True))  # type: ignore[union-attr]
+
+
+def gateway_of(site: Paper) -> str:
+    return next(one.fact.hold.gateway for one in site.ledger.entries(kinds=("authorization_intended",)))  # type: ignore[union-attr]
 
 
 def settle(site: Paper) -> None:
@@ -68,7 +73,7 @@ def test_a_refund_is_named_recorded_and_never_above_what_was_taken(site: Paper, 
     hold = hold_of(site)
     with answering(site):
         code, text = tool("payments", "refund", hold[:8], "--amount", "2.50", "--reason", "charger stopped twice")
-        assert code == 0 and "2.50 EUR are given back" in text
+        assert code == 0 and "2.50 EUR shall be given back" in text
     settle(site)
     (act,) = (one.fact for one in site.ledger.entries(kinds=("service_act",)))
     assert isinstance(act, ServiceAct) and (act.act, act.target, act.actor) == ("payment.refund", hold, getpass.getuser())
@@ -88,8 +93,26 @@ def test_a_refund_is_named_recorded_and_never_above_what_was_taken(site: Paper, 
     settle(site)
     assert newest_record(site)["amount_minor"] == taken - 250
     with answering(site):
-        code, _ = tool("payments", "refund", hold, "--reason", "once more")
-        assert code == 2 and tool.json("payments", "show", hold)[1]["refunded_minor"] == taken
+        for more in ((), ("--amount", "0.01")):
+            code, _ = tool("payments", "refund", hold, *more, "--reason", "once more")
+            assert code == 2 and "all that was captured has been given back" in tool.stderr
+        assert tool.json("payments", "show", hold)[1]["refunded_minor"] == taken
+
+
+def test_a_refund_is_refused_at_once_where_the_gateway_takes_none(site: Paper, tool: Tool) -> None:
+    """Else each order would end in a signed record that says nothing was given back."""
+    site.paid_session()
+    site.engine.standing = replace(site.engine.standing, without_refund=frozenset({"visa"}))
+    with answering(site):
+        assert tool("payments", "refund", hold_of(site), "--reason", "test")[0] == 0, "another gateway"
+    settle(site)
+    site.engine.standing = replace(site.engine.standing, without_refund=frozenset({gateway_of(site)}))
+    before = len(list(site.ledger.records()))
+    with answering(site):
+        code, _ = tool("payments", "refund", hold_of(site), "--reason", "test")
+    assert code == 2 and "takes no refunds from this terminal" in tool.stderr
+    settle(site)
+    assert len(list(site.ledger.records())) == before
 
 
 @pytest.mark.parametrize("amount", ["-1", "0.001", "nan", "1e3x", ""])

@@ -162,7 +162,7 @@ REASON = click.option("--reason", required=True, help="Why; it stands in the led
 def retry(site: Site, hold: str, reason: str) -> int:
     """Try the next step of a hold at once; of one that became manual the same step again, with the same serial and key."""
     answer = site.running("payments retry").ask("payment.retry", hold_id=hold, reason=reason)
-    return _ordered(site, answer, "is tried again now")
+    return _ordered(site, answer, "its next step is tried now")
 
 
 @payments.command()
@@ -173,7 +173,7 @@ def retry(site: Site, hold: str, reason: str) -> int:
 def release(site: Site, hold: str, reason: str) -> int:
     """Release a hold that serves no charge, or one that became manual without a capture."""
     answer = site.running("payments release").ask("payment.release", hold_id=hold, reason=reason)
-    return _ordered(site, answer, "is released now")
+    return _ordered(site, answer, "it shall be released")
 
 
 @payments.command()
@@ -191,7 +191,7 @@ def refund(site: Site, hold: str, amount: str | None, reason: str) -> int:
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--amount") from error
     answer = site.running("payments refund").ask("payment.refund", hold_id=hold, reason=reason, **wanted)
-    return _ordered(site, answer, f"{show.money(answer['amount_minor'], site.config.terminal.currency)} are given back")
+    return _ordered(site, answer, f"{show.money(answer['amount_minor'], site.config.terminal.currency)} shall be given back")
 
 
 def _ordered(site: Site, answer: dict[str, Any], what: str) -> int:
