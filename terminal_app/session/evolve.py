@@ -320,7 +320,9 @@ def _from_the_past(state: State, past: f.PastHold, **changes: Any) -> State:
         captured_minor=past.captured_minor,
         refunded_minor=past.refunded_minor,
     )
-    return replace(state, settlements=with_item(state.settlements, past.hold.hold_id, replace(one, **changes)))
+    hold_id = past.hold.hold_id
+    settlements = with_item(state.settlements, hold_id, replace(one, **changes))
+    return replace(state, settlements=settlements, manual=state.manual - {hold_id})
 
 
 def _hold_ended(state: State, fact: f.HoldEnded, at: Stamp) -> State:
@@ -329,6 +331,8 @@ def _hold_ended(state: State, fact: f.HoldEnded, at: Stamp) -> State:
         if done.session.hold_id == fact.hold_id and not settlement.captured_minor:  # the receipt on the screen tells it
             state = replace(state, finished=with_item(state.finished, connector, replace(done, settled=fact.how)))
     state = replace(state, slices=pocket.ended(state.slices, settlement.hold.key, fact.how))
+    if fact.how is f.Terminated.MANUAL:
+        state = replace(state, manual=state.manual | {fact.hold_id})
     return _with_settlement(
         state,
         fact.hold_id,

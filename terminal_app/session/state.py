@@ -237,6 +237,7 @@ class State(msgspec.Struct, frozen=True):
     slices: Slices = Slices()  # money set aside for cards at this terminal
     grants: tuple[Grant, ...] = ()  # offline, of the last weeks
     deny: DenyList = DenyList()
+    manual: frozenset[str] = frozenset()  # holds that ended manual, until a person orders another end, however long ago
     now: Stamp | None = None  # time of the newest fact or turn
 
 

@@ -137,7 +137,10 @@ def test_a_refused_capture_is_a_persons_and_can_be_tried_again(site: Paper, tool
     site.outcomes[actions.Capture] = Declined(DeclineReason.GATEWAY_REFUSED, "12")
     site.paid_session()
     hold = hold_of(site)
+    settle(site)
     with answering(site):
+        code, text = tool("status")
+        assert code == 1 and f"needs a person: hold {hold}" in text and "open holds 0" in text, "sealed, and yet not forgotten"
         code, text = tool("payments", "list")
         assert code == 1 and "needs a person" in text and f"payments retry {hold[:8]}" in text.replace("\n", " ")
         code, _ = tool("payments", "refund", hold, "--reason", "test")
@@ -148,6 +151,7 @@ def test_a_refused_capture_is_a_persons_and_can_be_tried_again(site: Paper, tool
     captures = [one.fact for one in site.ledger.entries(kinds=("capture_intended",))]
     assert len({msgspec.json.encode(one) for one in captures}) == 1 and len(captures) == 2, "the same serial, key and amount"
     with answering(site):
+        assert tool("status")[0] == 0
         code, found = tool.json("payments", "show", hold)
         assert code == 0 and found["phase"] == "captured" and found["moved_minor"] == captures[0].step.amount_minor  # type: ignore[union-attr]
         code, _ = tool("payments", "retry", hold, "--reason", "again")

@@ -49,7 +49,7 @@ def exit_code(body: dict[str, Any]) -> int:
     if body.get("out_of_service") or body["core"] != "running" or any(device in SERIOUS for device in faults):
         return show.FAULT
     idle = [one for one in body["connectors"] if not one["for_sale"] and not one["session"]]
-    return show.WARNING if faults or idle else show.OK
+    return show.WARNING if faults or idle or body.get("manual_holds") else show.OK
 
 
 def _stopped(site: Site) -> dict[str, Any]:
@@ -86,6 +86,8 @@ def _print(site: Site, body: dict[str, Any], code: int) -> None:
         where = f" {fault['connector']}" if fault["connector"] else ""
         said = f"{fault['device']}{where}: {fault['kind']} {fault['detail']}".rstrip()
         out.print(f"[bold red]fault[/] {escape(said)}", soft_wrap=True)
+    for hold in body.get("manual_holds", []):
+        out.print(f"[yellow]needs a person:[/] hold {hold}; charge-service payments show {hold[:8]}", soft_wrap=True)
     if "sealed" in body.get("records", {}):
         records, ledger = body["records"], body["ledger"]
         out.print(
