@@ -80,7 +80,7 @@ def refund_refusal(state: State, event: events.RefundOrdered) -> str:
         return "all that was captured has been given back"
     if not 0 < event.amount_minor <= left:
         currency = past.hold.currency
-        return f"{major(event.amount_minor, currency)} {currency} is not above 0 and at most the {major(left, currency)} left of it"
+        return f"{major(event.amount_minor, currency)} is not above 0 and at most the {major(left, currency)} {currency} left of it"
     return ""
 
 
