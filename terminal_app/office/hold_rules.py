@@ -67,8 +67,7 @@ def _duplicate(case: Case) -> Finding | None:
     if len(taken) > 1 and case.sum("capture") - back > should:
         extra = case.sum("capture") - back - should
         sentence = f"captured {len(taken)} times, {case.money(case.sum('capture'))} in all; billed are {case.money(should)}"
-        step = by_hold("refund", p, f"Give back the {case.money(extra)} that are too much", extra)
-        return case.says(Class.DUPLICATE, sentence, step, should, case.sum("capture") - back, taken[1].utc_ms)
+        return case.says(Class.DUPLICATE, sentence, _put_right(p, extra), should, case.sum("capture") - back, taken[1].utc_ms)
     holds = case.holds()
     if len(holds) - len(case.of("void")) > 1 and sum(holds.values()) != p.amount_minor:  # else it was raised in steps
         sentence = f"the gateway holds {len(holds)} times for one authorization: {', '.join(sorted(holds))}"
@@ -111,16 +110,17 @@ def _missing_capture(case: Case) -> Finding | None:
     if not p.billed_minor or case.of("capture"):
         return None
     billed = case.money(p.billed_minor)
-    again = by_hold("retry", p, "Ask the gateway for the capture again; if the hold is gone, book the loss")
+    lost = at_gateway(p.gateway, "ask what became of the hold; if it is gone, book the loss and accept this with name and reason")
     if p.ended("voided") or p.state == "voided" or case.of("void"):
         sentence = f"{billed} are billed, but the hold was released"
-        return case.says(Class.MISSING_CAPTURE, sentence, again, p.billed_minor, 0, p.changed_utc_ms)
+        return case.says(Class.MISSING_CAPTURE, sentence, lost, p.billed_minor, 0, p.changed_utc_ms)
     if p.ended("captured"):
         if case.rows and case.listed("capture", _when(p, "captured")):
             sentence = f"{billed} are captured here, the gateway's list has the hold and no capture"
-            return case.says(Class.MISSING_CAPTURE, sentence, again, p.total("captured"), 0, _when(p, "captured"))
+            return case.says(Class.MISSING_CAPTURE, sentence, lost, p.total("captured"), 0, _when(p, "captured"))
     elif p.ended("manual") or p.state == "manual":
         sentence = f"{billed} are billed, and the terminal could not capture them"
+        again = by_hold("retry", p, "Ask the gateway for the capture again; if the hold is gone, release it and book the loss")
         return case.says(Class.MISSING_CAPTURE, sentence, again, p.billed_minor, 0, p.changed_utc_ms)
     return None
 
@@ -184,6 +184,8 @@ def _orphan_hold(case: Case) -> Finding | None:
         why = "released here, but the gateway's list has no release"
     if not why:
         return None
+    if p.state in ("declined", "voided"):  # for the terminal it has ended: it takes no order about it
+        free = at_gateway(p.gateway, f"release it there ({_names(p)})")
     amount = held or p.amount_minor
     return case.says(Class.ORPHAN_HOLD, f"{case.money(amount)}: {why}", free, p.amount_minor, held or None, p.opened_utc_ms)
 
@@ -237,6 +239,8 @@ def _should_be_taken(case: Case) -> int | None:
 def _put_right(payment: Payment, too_much_minor: int) -> Step:
     if too_much_minor > 0:
         amount = money_text(too_much_minor, payment.currency)
+        if too_much_minor > payment.total("captured") - payment.total("refunded"):  # a terminal gives back only what it took
+            return at_gateway(payment.gateway, f"give back {amount} there ({_names(payment)}); the terminal did not take them")
         return by_hold("refund", payment, f"Give back the {amount} that are too much", too_much_minor)
     return by_hold("show", payment, "Find out why less was taken than billed; what is missing is a loss, never a second capture")
 
