@@ -10,7 +10,8 @@ import pytest
 
 from terminal_app.billing.record import open_record
 from terminal_app.session import actions, events
-from terminal_app.session.facts import HoldEnded, RefundIntended, ServiceAct, Terminated
+from terminal_app.session.facts import HoldEnded, RefundIntended, ServiceAct, StopReason, Terminated
+from terminal_app.session.words import NO_CHARGE
 from terminal_app.values import Declined, DeclineReason, OutcomeUnknown
 from tests.service_tool import Tool, answering
 from tests.sessions import Paper, terminal
@@ -58,7 +59,7 @@ def test_show_tells_a_holds_whole_life(site: Paper, tool: Tool) -> None:
     assert "5e" * 16 not in text
 
 
-@pytest.mark.parametrize("given", ["", "zzzzzz", "0"])
+@pytest.mark.parametrize("given", ["", "zzzzzz", "x"])
 def test_a_hold_nobody_knows_is_said(site: Paper, tool: Tool, given: str) -> None:
     site.paid_session()
     with answering(site):
@@ -167,6 +168,11 @@ def test_a_hold_that_waits_for_its_plug_is_released_by_order(site: Paper, tool: 
     settle(site)
     ended = [one.fact for one in site.ledger.entries(kinds=("hold_ended",))]
     assert [one.how for one in ended if isinstance(one, HoldEnded)] == [Terminated.VOIDED] and not site.engine.state.sessions
+    assert newest_record(site)["detail"] == "no charge: released by order (driver left)"
+
+
+def test_every_reason_to_end_before_the_charge_has_words_for_the_record() -> None:
+    assert set(NO_CHARGE) == set(StopReason)
 
 
 def test_a_running_charge_keeps_its_hold(site: Paper, tool: Tool) -> None:

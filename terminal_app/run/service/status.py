@@ -12,6 +12,10 @@ from terminal_app.run.service.options import json_option
 from terminal_app.run.service.site import CoreState, Site
 
 SERIOUS = ("meter", "evse", "reader", "ledger", "signer", "disk")
+REMEDIES = {
+    "repeated_crash": "it died again and again; see journalctl -u charge-terminal. "
+    "It sells again after ten good minutes, or after systemctl restart charge-terminal"
+}
 PILOTS = {
     "A": "no car",
     "B": "car connected",
@@ -77,7 +81,8 @@ def _print(site: Site, body: dict[str, Any], code: int) -> None:
     if body["core"] == "stopped":
         out.print("The core does not run; nothing is sold. Start it: systemctl start charge-terminal")
     if why := body.get("why") or body.get("out_of_service"):
-        out.print(f"[bold red]out of service:[/] {escape(why)}", soft_wrap=True)
+        remedy = f": {REMEDIES[why]}" if why in REMEDIES else ""
+        out.print(f"[bold red]out of service:[/] {escape(why)}{remedy}", soft_wrap=True)
     if body["connectors"]:
         out.print(
             show.table(("connector", "sale", "session", "car", "relay", "meter", "power", "read"), map(_row, body["connectors"]))
