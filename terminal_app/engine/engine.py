@@ -114,11 +114,19 @@ class Engine:
             config_sha256=self.standing.config_sha256,
             tariffs={str(number): tariff.fingerprint for number, tariff in self.standing.tariffs.items()},
             resumed_after_crash=resumed_after_crash,
+            hold_minor=self.standing.config.policy.hold_minor,
         )
         self.commit_outside_a_turn(booted)
-        for command_id in self.state.chain.commands_open:  # nobody knows how far it came: never again by itself
-            self.commit_outside_a_turn(CommandAnswered(command_id, False, INTERRUPTED))
+        for command_id in self.state.chain.commands_open:  # never again by itself
+            self.commit_outside_a_turn(self._broken_off(command_id))
         self.turn(events.Booted())
+
+    def _broken_off(self, command_id: str) -> CommandAnswered:
+        """A command without an answer: a start tells by its hold whether it was done; of others nobody knows how far they came."""
+        taken = (entry.fact for entry in self.ledger.about(command_id, ("command_taken",)))
+        keys = [one.args.get("key") for one in taken if isinstance(one, CommandTaken) and one.act == "session.start"]
+        done = any(one.hold.key in keys for one in self.state.settlements.values())
+        return CommandAnswered(command_id, done, "{}" if done else INTERRUPTED)
 
     def _leave_out_connectors_that_are_gone(self) -> None:
         """A connector taken out of the configuration is history; an unfinished charge on it must be finished first."""

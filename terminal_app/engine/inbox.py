@@ -8,19 +8,30 @@ from typing import TypeVar
 from terminal_app.session.events import Event
 
 MAX_QUEUED = 1024
+UNDER_WAY_S = 5.0
 T = TypeVar("T")
 
 
 class Job:
-    """A question from another thread, answered on the engine's thread between two turns."""
+    """A question from another thread, answered on the engine's thread between two turns.
+
+    Who gives up waiting takes it back: a job that has not begun by then never runs, so an order is not done behind its
+    asker's back.
+    """
 
     def __init__(self, ask: Callable[[], object]) -> None:
         self._ask = ask
+        self._guard = threading.Lock()
+        self._begun = self._taken_back = False
         self._done = threading.Event()
         self._answer: object = None
         self._error: Exception | None = None
 
     def run(self) -> None:
+        with self._guard:
+            if self._taken_back:
+                return
+            self._begun = True
         try:
             self._answer = self._ask()
         except Exception as error:  # noqa: BLE001 - handed on to the asker, whoever it is
@@ -28,9 +39,14 @@ class Job:
         self._done.set()
 
     def wait(self, timeout_s: float) -> object:
-        """The answer. TimeoutError if the engine is busy for that long; the job's own exception if it failed."""
+        """The answer; the job's own exception if it failed. TimeoutError says whether it was left undone."""
         if not self._done.wait(timeout_s):
-            raise TimeoutError("the engine did not answer in time")
+            with self._guard:
+                self._taken_back = not self._begun
+            if self._taken_back:
+                raise TimeoutError("the engine did not answer in time; nothing was done")
+            if not self._done.wait(UNDER_WAY_S):
+                raise TimeoutError("the engine is still at it: look whether it was done before you ask again")
         if self._error is not None:
             raise self._error
         return self._answer

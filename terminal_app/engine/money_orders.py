@@ -46,13 +46,15 @@ def payment_release(engine: Engine, arguments: Arguments, actor: str) -> dict[st
 
 def _settlement_order(engine: Engine, arguments: Arguments, actor: str, act: str) -> dict[str, Any]:
     hold_id, reason = _hold_id(engine, arguments), _reason(arguments)
-    past = _past(engine, hold_id) if hold_id not in engine.state.settlements else None
-    event = events.SettlementOrdered(hold_id, act, actor, reason)
-    if past is not None and past.undecided is not None:
-        step = past.undecided if act == orders.RETRY or past.kind == "void" else None
-        event = msgspec.structs.replace(event, past=past.hold, step=step, kind=past.kind if step else "")
+    story = Story(engine, hold_id)
 
     def order() -> None:
+        event = events.SettlementOrdered(hold_id, act, actor, reason)
+        past = story.past() if hold_id not in engine.state.settlements else None
+        if past is not None and past.undecided is not None:
+            again = act == orders.RETRY or past.undecided_kind == "void"
+            step = past.undecided if again else None
+            event = msgspec.structs.replace(event, past=past.hold, step=step, kind=past.undecided_kind)
         if why := orders.refusal(engine.state, event):
             raise ValueError(f"hold {hold_id}: {why}")
         engine.commit_outside_a_turn(ServiceAct(actor, f"payment.{act}", hold_id, reason))
@@ -65,27 +67,27 @@ def _settlement_order(engine: Engine, arguments: Arguments, actor: str, act: str
 def payment_refund(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
     """Give back `amount_minor` of what was captured; without an amount all that is left. A chained record follows."""
     hold_id, reason = _hold_id(engine, arguments), _reason(arguments)
-    past = _past(engine, hold_id)
-    if past is None:
-        raise ValueError(f"hold {hold_id}: the ledger does not know it")
-    if past.hold.hold.gateway in engine.standing.without_refund:
-        raise ValueError(
-            f"hold {hold_id}: gateway {past.hold.hold.gateway} takes no refunds from this terminal: give it back there"
-        )
-    left = past.hold.captured_minor - past.hold.refunded_minor
     amount = arguments.get("amount_minor")
     if amount is not None and (not isinstance(amount, int) or isinstance(amount, bool)):
         raise ValueError("amount_minor must be an integer: minor units of the hold's currency")
-    event = events.RefundOrdered(past.hold, left if amount is None else amount, actor, reason)
+    story = Story(engine, hold_id)
 
-    def order() -> None:
+    def order() -> int:
+        past = story.past()
+        if past is None:
+            raise ValueError(f"hold {hold_id}: the ledger does not know it")
+        gateway = past.hold.hold.gateway
+        if gateway in engine.standing.without_refund:
+            raise ValueError(f"hold {hold_id}: gateway {gateway} takes no refunds from this terminal: give it back there")
+        left = past.hold.captured_minor - past.hold.refunded_minor
+        event = events.RefundOrdered(past.hold, left if amount is None else amount, actor, reason)
         if why := orders.refund_refusal(engine.state, event):
             raise ValueError(f"hold {hold_id}: {why}")
         engine.commit_outside_a_turn(ServiceAct(actor, "payment.refund", hold_id, f"{event.amount_minor}: {reason}"))
         engine.turn(event)
+        return event.amount_minor
 
-    engine.ask(order)
-    return {"hold_id": hold_id, "ordered": "refund", "amount_minor": event.amount_minor}
+    return {"hold_id": hold_id, "ordered": "refund", "amount_minor": engine.ask(order)}
 
 
 def session_start(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
@@ -120,6 +122,9 @@ def session_start(engine: Engine, arguments: Arguments, actor: str) -> dict[str,
             raise ValueError(f"connector {connector} is in use")
         if any(one.hold.key == event.key for one in state.settlements.values()):
             raise ValueError("this hold serves another charge already")
+        offered, tariff = arguments.get("tariff"), terms.tariffs.get(connector)
+        if offered and (tariff is None or tariff.fingerprint != offered):
+            raise ValueError(f"connector {connector} is sold at another price than the driver was told")
         reason = sale.out_of_service(state, terms) or sale.not_for_sale(state, terms, connector)
         if reason is not None:
             raise ValueError(f"connector {connector} is not for sale: {reason.value}")
@@ -150,8 +155,18 @@ def _hold_id(engine: Engine, arguments: Arguments) -> str:
     return found.pop()
 
 
-def _past(engine: Engine, hold_id: str) -> Past | None:
-    return past_of(hold_id, (one.fact for one in engine.ledger.about(hold_id, MONEY_KINDS)))
+class Story:
+    """What the ledger tells about one hold. The long look happens on the asker's thread; `past`, on the engine's, adds what
+    was committed since, so that an order is checked against what is true when it is carried out."""
+
+    def __init__(self, engine: Engine, hold_id: str) -> None:
+        self._engine, self._hold_id = engine, hold_id
+        self._through = engine.ledger.head[0]
+        self._entries = [one for one in engine.ledger.about(hold_id, MONEY_KINDS) if one.seq <= self._through]
+
+    def past(self) -> Past | None:
+        newer = self._engine.ledger.about(self._hold_id, MONEY_KINDS, self._through)
+        return past_of(self._hold_id, (one.fact for one in (*self._entries, *newer)))
 
 
 def _reason(arguments: Arguments) -> str:

@@ -54,7 +54,8 @@ class Notifications:
 
 def _concerns(one: Settlement, said: Confirmation) -> bool:
     if said.operation == "authorize":
-        return said.key == one.hold.key and one.phase in (SettlementPhase.ASKED, SettlementPhase.VOIDING)
+        shown = "checkout" in one.hold.trace  # before that nobody can have paid
+        return said.key == one.hold.key and shown and one.phase in (SettlementPhase.ASKED, SettlementPhase.VOIDING)
     if one.step is None or one.phase is not STEPS[said.operation]:
         return False
     return said.key == one.step.key or (said.operation == "void" and said.key == one.hold.key)

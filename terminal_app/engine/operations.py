@@ -1,7 +1,8 @@
 """What the control socket can be asked. Each: (engine, arguments, actor) -> plain JSON. Any thread; orders go to the engine's.
 
 Questions read the present state or page through the ledger; every order is first committed as a ServiceAct with the
-peer's Unix user and the reason. No answer holds a key, a card token or a secret.
+peer's Unix user and the reason. No answer holds a key or a secret; `entries.read` alone gives entries as they are stored, with the
+keyed tokens of cards, to whoever may read the ledger.
 """
 
 import re

@@ -2,7 +2,7 @@
 committed on the engine's.
 
 The engine waits for nobody (its inbox takes every job, workers' queues are filled without waiting), so whoever waits here is
-answered or, after `wait_s`, told that the engine is busy; the job may still be done then, and the same call again is safe.
+answered or, after `wait_s`, told that the engine is busy; the same call again is safe.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,8 +12,17 @@ from terminal_app.billing.balance_slice import BalanceSlice
 from terminal_app.config import AccountSection, Config
 from terminal_app.engine.engine import Engine
 from terminal_app.session import pocket
-from terminal_app.session.facts import SliceKept, SliceRefused, SliceReturned, SliceReturning, SliceSettled, SliceTaken
+from terminal_app.session.facts import (
+    AuthorizationIntended,
+    SliceKept,
+    SliceRefused,
+    SliceReturned,
+    SliceReturning,
+    SliceSettled,
+    SliceTaken,
+)
 from terminal_app.session.pocket import Chore, Taken
+from terminal_app.values import ClockState
 
 WAIT_S = 5.0
 T = TypeVar("T")
@@ -40,6 +49,8 @@ class LedgerPocket:
             state, now = self._engine.state, self._engine.terms().now
             if known := state.slices.reserves.get(hold_key):
                 return known
+            if now.clock is ClockState.UNKNOWN:
+                return None  # nobody can tell whether a slice is still ours
             found = pocket.best(state.slices, state.deny, self._gateway, card, currency, amount_minor, now.utc_ms)
             if found is not None:
                 self._engine.commit_outside_a_turn(SliceTaken(hold_key, found.slice_id, found.amount_minor))
@@ -58,8 +69,15 @@ class LedgerPocket:
         self._ask(act, wait_s)
 
     def card(self, hold_key: str) -> str:
+        """Of a charge that runs, or of one whose end a person lets be tried again: the ledger knows, and it stays here."""
         found = (one.card.token for one in self._engine.state.settlements.values() if one.hold.key == hold_key)
-        return next(found, "")
+        if token := next((one for one in found if one), ""):
+            return token
+        for entry in self._engine.ledger.about(hold_key, ("authorization_intended",)):
+            fact = entry.fact
+            if isinstance(fact, AuthorizationIntended) and fact.hold.key == hold_key:
+                return fact.card.token
+        return ""
 
 
 class PocketCare:

@@ -86,10 +86,11 @@ class LedgerReader:
         except ValueError as error:
             raise LedgerBroken(f"cannot be read: {error}", seq) from error
 
-    def about(self, text: str, kinds: Sequence[str]) -> list[Entry]:
-        """Entries of some kinds whose body holds this text (a hold's id, say), oldest first. Looks at all of them: for people."""
-        sql = f"SELECT {COLUMNS} FROM entries WHERE kind IN ({', '.join('?' * len(kinds))}) AND instr(body, ?) > 0 ORDER BY seq"
-        return [from_row(row) for row in self._all(sql, (*kinds, text))]
+    def about(self, text: str, kinds: Sequence[str], after: int = 0) -> list[Entry]:
+        """Entries of some kinds whose body holds this text (a hold's id, say), oldest first. Looks at all after `after`."""
+        where = f"seq > ? AND kind IN ({', '.join('?' * len(kinds))}) AND instr(body, ?) > 0"
+        sql = f"SELECT {COLUMNS} FROM entries WHERE {where} ORDER BY seq"
+        return [from_row(row) for row in self._all(sql, (after, *kinds, text))]
 
     def verified_entries(self) -> Iterator[Entry]:
         """All entries, each checked against the chain, and every sealed one against its record, while they are read.

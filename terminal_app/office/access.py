@@ -41,10 +41,20 @@ def token_file(path: Path) -> str:
 class Access:
     """Answers yes or no in constant time. Any thread."""
 
-    def __init__(self, database: store.Store, operator_token: str, demo: bool) -> None:
-        """`operator_token` empty: nobody is an operator, except in demo mode, where everybody is."""
+    def __init__(self, database: store.Store, operator_token: str, demo: bool, notify_token: str = "") -> None:
+        """`operator_token` empty: nobody is an operator, except in demo mode, where everybody is; `notify_token` likewise for
+        gateways that send notifications."""
         self._database, self._demo = database, demo
         self._operator_hash = hash_of(operator_token) if operator_token else ""
+        self._notify_hash = hash_of(notify_token) if notify_token else ""
+
+    def is_gateway(self, request: Request) -> bool:
+        """A gateway that sends notifications: by basic password or bearer. It only keeps strangers from filling tables; whether
+        a notification is genuine is judged at the terminal by the gateway's own signature."""
+        if self._demo:
+            return True
+        given = hash_of(_bearer(request) or _basic_password(request))
+        return bool(self._notify_hash) and hmac.compare_digest(given, self._notify_hash)
 
     def is_terminal(self, request: Request, terminal: str) -> bool:
         """True if the bearer token belongs to this very terminal. Reads the database (blocking)."""

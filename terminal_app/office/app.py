@@ -36,7 +36,8 @@ SETTLE_EVERY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Office:
-    """What an office is made of. `operator_token` empty outside demo: the operator's pages are closed. `leaving`: the server
+    """What an office is made of. `operator_token` empty outside demo: the operator's pages are closed; `notify_token`
+    empty: gateways' notifications are. `leaving`: the server
     was told to stop, whoever waits is answered."""
 
     database: Store
@@ -44,17 +45,18 @@ class Office:
     public_url: str
     operator_token: str
     demo: bool
+    notify_token: str = ""
     leaving: Callable[[], bool] = lambda: False
 
 
 def build(office: Office) -> Starlette:
-    access = Access(office.database, office.operator_token, office.demo)
+    access = Access(office.database, office.operator_token, office.demo, office.notify_token)
     collector = Collector(office.database, office.key, office.demo)
     api = Api(office.database, collector, access)
     accounts = AccountApi(office.database, Accounts(office.database), Slices(office.database, office.key), access)
     commands = Commands(office.database, office.key)
     downlink = CommandApi(commands, access, office.leaving)
-    notifications = Notifications(office.database, commands, Pace(PER_MINUTE))
+    notifications = Notifications(office.database, commands, access, Pace(PER_MINUTE))
     pages = Pages(office.database, access, office.public_url, office.demo)
     payments = PaymentPages(office.database, access, office.demo, office.leaving)
     checkouts = Checkouts(office.database)

@@ -47,6 +47,9 @@ class Asking:
     async def _ask(self, request: Request, form: type[T], act: Callable[[T], dict[str, Any]]) -> Response:
         """The answer names the request's key, so that the asker knows it for its own."""
         key = ""
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            why = "the body must be application/json: no form of another site can send that with an operator's login"
+            return refused(Refused(415, "bad_media_type", why))
         try:
             asked = msgspec.json.decode(await asyncio.wait_for(body_of(request), BODY_TIMEOUT_S), type=form)
             key = asked.key

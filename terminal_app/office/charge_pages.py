@@ -110,7 +110,9 @@ class ChargePages:
         if not (account and secret and ONCE.match(once)):
             return self._offered(request, 422, "refused_nothing_said", account)
         terminal, connector = request.path_params["terminal"], request.path_params["connector"]
-        start = Start(terminal, connector, once, offer.station, offer.hold_minor, offer.currency)
+        if form.get("tariff") != offer.tariff:
+            return self._offered(request, 422, "refused_price_changed", account)
+        start = Start(terminal, connector, once, offer.station, offer.hold_minor, offer.currency, offer.tariff)
         try:
             token = self._charges.start(start, Who(account=account, secret_sha256=hash_of(secret)))
         except Refused as refusal:

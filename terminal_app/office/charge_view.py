@@ -55,12 +55,13 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a connector last sold, and for what hold: the price stands on the charger itself."""
+    """What a connector sells, as its terminal told at its last start, and for what hold. The terminal refuses another `tariff`."""
 
     station: str
     prices: tuple[tuple[str, Decimal], ...]  # dimension, price per kWh, h or session, taxes included
     currency: str
     hold_minor: int
+    tariff: str  # fingerprint
 
 
 def seen(db: Connection, row: dict[str, Any]) -> Seen:
@@ -97,19 +98,21 @@ def is_busy(db: Connection, terminal: str, connector: int) -> bool:
 
 
 def offer(db: Connection, terminal: str, connector: int) -> Offer | None:
-    """None: nothing paid was ever sold there, or by a tariff that has no simple words."""
-    c, h, r = store.sessions.c, store.holds.c, store.records.c
+    """None: nothing was ever sold there at the tariff it has now, or that has no simple words."""
+    c, r = store.sessions.c, store.records.c
     mine = (c.terminal == terminal) & (c.connector == connector) & (c.chain_id == _chain(db, terminal)) & (c.hold_id != "")
     same = (r.terminal == c.terminal) & (r.chain_id == c.chain_id) & (r.seq == c.seq) & (r.quarantine == "")
-    held = (h.terminal == c.terminal) & (h.chain_id == c.chain_id) & (h.hold_id == c.hold_id)
-    question = sa.select(c.session_id, c.currency, h.amount_minor, r.jws).select_from(store.sessions.join(store.records, same))
-    question = question.join_from(store.sessions, store.holds, held).where(mine).order_by(c.seq.desc()).limit(1)
-    last = db.execute(question).first()
+    question = sa.select(c.session_id, c.currency, r.jws).select_from(store.sessions.join(store.records, same))
+    last = db.execute(question.where(mine).order_by(c.seq.desc()).limit(1)).first()
     tariff = _tariff(db, terminal, last.session_id) if last else None
     if last is None or tariff is None or tariff.min_price is not None or tariff.max_price is not None:
         return None
+    started = _newest(db, store.facts.c.terminal == terminal, "terminal_booted")
+    now = started.get("tariffs", {}).get(str(connector))
+    if now != tariff.fingerprint or not int(started.get("hold_minor", 0)):
+        return None
     prices = tuple((one.type.value, one.price) for one in tariff.components)
-    return Offer(_station_of(last.jws), prices, last.currency, int(last.amount_minor))
+    return Offer(_station_of(last.jws), prices, last.currency, int(started["hold_minor"]), tariff.fingerprint)
 
 
 def _station_of(jws: str) -> str:
@@ -158,10 +161,15 @@ def _chain(db: Connection, terminal: str) -> str:
 
 
 def _fact(db: Connection, terminal: str, session_id: str, kind: str) -> dict[str, Any]:
-    """The newest one of a kind; empty if there is none."""
+    """The newest one of a kind in a session; empty if there is none."""
     f = store.facts.c
-    mine = (f.terminal == terminal) & (f.session_id == session_id) & (f.kind == kind)
-    body = db.execute(sa.select(f.body).where(mine).order_by(f.seq.desc()).limit(1)).scalar()
+    return _newest(db, (f.terminal == terminal) & (f.session_id == session_id), kind)
+
+
+def _newest(db: Connection, where: sa.ColumnElement[bool], kind: str) -> dict[str, Any]:
+    f = store.facts.c
+    question = sa.select(f.body).where(where & (f.kind == kind)).order_by(f.stored_utc_ms.desc(), f.seq.desc()).limit(1)
+    body = db.execute(question).scalar()
     return dict(json.loads(body)) if body else {}
 
 

@@ -38,6 +38,7 @@ class Start:
     station: str
     hold_minor: int
     currency: str
+    tariff: str  # fingerprint of what the driver was shown
 
 
 def watch(db: Connection, page: dict[str, Any]) -> None:
@@ -92,6 +93,7 @@ class Charges:
             hold = place(db, start.terminal, key, who, start.hold_minor, start.currency)
             args = {"connector": start.connector, "gateway_kind": "account", "key": key, "hold": hold["hold"]}
             args |= {"held_minor": hold["held_minor"], "currency": start.currency, "label": _label(db, account)}
+            args |= {"tariff": start.tariff}
             order = (start.terminal, "session.start", args, ACTOR, "started by phone", START_TTL_S)
             issued = self._downlink.put(db, *order, command_id=f"start-{start.once}")
             row = {"terminal": start.terminal, "key": key, "connector": start.connector, "station": start.station}

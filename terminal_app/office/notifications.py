@@ -19,6 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from terminal_app.office import store
+from terminal_app.office.access import Access
 from terminal_app.office.accounts import Refused
 from terminal_app.office.command_api import body_of
 from terminal_app.office.command_tables import gateway_references, stray_notifications
@@ -50,8 +51,8 @@ class Pace:
 class Notifications:
     """The public route. `pace` bounds all gateways together."""
 
-    def __init__(self, database: store.Store, commands: Commands, pace: Pace) -> None:
-        self._database, self._commands, self._pace = database, commands, pace
+    def __init__(self, database: store.Store, commands: Commands, access: Access, pace: Pace) -> None:
+        self._database, self._commands, self._access, self._pace = database, commands, access, pace
         self.routes = [
             Route("/v1/notifications/{gateway}", self.take, methods=["POST"]),
             Route("/v1/notifications/{gateway}/{terminal}", self.take, methods=["POST"]),
@@ -62,6 +63,9 @@ class Notifications:
         gateway, terminal = request.path_params["gateway"], request.path_params.get("terminal", "")
         if not _NAME.fullmatch(gateway) or (terminal and not _NAME.fullmatch(terminal)):
             return PlainTextResponse("no such address", 404)
+        if not self._access.is_gateway(request):
+            ask = {"WWW-Authenticate": 'Basic realm="charge-office notifications", charset="UTF-8"'}
+            return PlainTextResponse("gateways only: the password is the notification token", 401, ask)
         if not self._pace.allows(time.monotonic()):
             return PlainTextResponse("too many, later please", 429, {"Retry-After": "60"})
         try:

@@ -68,12 +68,13 @@ def findings(db: Connection, now_ms: int, patience: Patience = Patience()) -> li
 
 def accept(database: store.Store, finding_id: str, by: str, why: str, now_ms: int) -> Finding:
     """A person has judged it: it stays listed as accepted while its amounts stay. NoSuchFinding."""
-    with database.write() as db:
-        for one in findings(db, now_ms):
-            if one.finding.id == finding_id:
-                row = {"finding": finding_id, "figures": one.finding.figures, "accepted_by": by, "why": why, "utc_ms": now_ms}
-                db.execute(acceptances.insert().values(**row))
-                return one.finding
+    with database.read() as db:  # comparing may take seconds: nobody waits for it to write
+        found = [one.finding for one in findings(db, now_ms) if one.finding.id == finding_id]
+    for one in found:
+        row = {"finding": finding_id, "figures": one.figures, "accepted_by": by, "why": why, "utc_ms": now_ms}
+        with database.write() as db:
+            db.execute(acceptances.insert().values(**row))
+        return one
     raise NoSuchFinding(f"there is no discrepancy {finding_id[:40]}; `charge-office payments discrepancies` lists them")
 
 

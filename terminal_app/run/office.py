@@ -95,6 +95,7 @@ def recheck(url: str, terminal_id: str, key_file: Path, demo: bool) -> None:
 @click.option("--key", "key_file", type=FILE, required=True, help="office key, as `init` made it")
 @click.option("--public-url", required=True, help="how drivers reach this office")
 @click.option("--operator-token-file", type=FILE, help="password of the operator's pages; made if absent")
+@click.option("--notify-token-file", type=FILE, help="password that gateways send with notifications (basic); made if absent")
 @click.option("--demo", is_flag=True, help="take demo records, open the operator's pages to everybody; loopback only")
 @click.option("--tls-cert", type=FILE, help="certificate chain (PEM); else a TLS proxy stands in front")
 @click.option("--tls-key", type=FILE, help="its key (PEM)")
@@ -104,6 +105,7 @@ def serve(
     key_file: Path,
     public_url: str,
     operator_token_file: Path | None,
+    notify_token_file: Path | None,
     demo: bool,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -122,9 +124,10 @@ def serve(
         raise click.UsageError("--tls-cert and --tls-key belong together")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     token = _token(operator_token_file) if operator_token_file else ""
+    notify_token = _token(notify_token_file) if notify_token_file else ""
     key, database = _key(key_file), open_store(url)
     config = uvicorn.Config(
-        build(Office(database, key, public_url, token, demo, leaving=lambda: server.should_exit)),
+        build(Office(database, key, public_url, token, demo, notify_token, leaving=lambda: server.should_exit)),
         host=host,
         port=port,
         ssl_certfile=str(tls_cert) if tls_cert else None,

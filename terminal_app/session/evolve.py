@@ -11,6 +11,7 @@ import msgspec
 from terminal_app.session import facts as f
 from terminal_app.session import pocket
 from terminal_app.session.state import (
+    Debt,
     Finished,
     Grant,
     Live,
@@ -319,10 +320,22 @@ def _from_the_past(state: State, past: f.PastHold, **changes: Any) -> State:
         capture_before_utc_ms=past.capture_before_utc_ms,
         captured_minor=past.captured_minor,
         refunded_minor=past.refunded_minor,
+        offline="offline" in past.hold.trace,
     )
     hold_id = past.hold.hold_id
     settlements = with_item(state.settlements, hold_id, replace(one, **changes))
     return replace(state, settlements=settlements, manual=state.manual - {hold_id})
+
+
+def _with_debt(state: State, one: Settlement, fact: f.HoldEnded) -> State:
+    if not one.offline or one.captured_minor:
+        return state
+    token = next((debt.token for debt in state.debts if debt.hold_id == fact.hold_id), one.card.token)
+    debts = tuple(debt for debt in state.debts if debt.hold_id != fact.hold_id)
+    if fact.how is f.Terminated.MANUAL:
+        owed = one.step.amount_minor if one.step is not None else one.approved_minor
+        debts = (*debts, Debt(fact.hold_id, token, owed))
+    return replace(state, debts=debts)
 
 
 def _hold_ended(state: State, fact: f.HoldEnded, at: Stamp) -> State:
@@ -333,6 +346,7 @@ def _hold_ended(state: State, fact: f.HoldEnded, at: Stamp) -> State:
     state = replace(state, slices=pocket.ended(state.slices, settlement.hold.key, fact.how))
     if fact.how is f.Terminated.MANUAL:
         state = replace(state, manual=state.manual | {fact.hold_id})
+    state = _with_debt(state, settlement, fact)
     return _with_settlement(
         state,
         fact.hold_id,

@@ -53,6 +53,7 @@ class TerminalBooted(msgspec.Struct, frozen=True, tag="terminal_booted"):
     config_sha256: str
     tariffs: dict[str, str]  # connector number -> tariff fingerprint
     resumed_after_crash: bool
+    hold_minor: int = 0  # the operator's hold
 
 
 class SessionOpened(msgspec.Struct, frozen=True, tag="session_opened"):
@@ -241,6 +242,7 @@ class HoldEnded(msgspec.Struct, frozen=True, tag="hold_ended"):
     amount_minor: int
     trace: dict[str, str]
     detail: str
+    refused: str = ""  # the gateway's reason, where a refusal ended it
 
 
 class PastHold(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from terminal_app.session import actions, events
 from terminal_app.session import facts as f
 from terminal_app.session.state import Phase, Session, SettlementPhase, State, Terms
 from terminal_app.session.turn import Turn
-from terminal_app.values import Approved, Declined, Hold, MoneyStep, OutcomeUnknown
+from terminal_app.values import Approved, CardFacts, Declined, Hold, MoneyStep, OutcomeUnknown
 
 INCREMENT_TRIES = 3
 INCREMENT_PAUSE_MS = 10_000
@@ -53,15 +53,28 @@ def keep(turn: Turn, hold_id: str, for_s: int) -> None:
     turn.commit(f.HoldKept(hold_id, turn.terms.now.mono_ms + for_s * 1000))
 
 
-def reusable(state: State, token: str) -> str:
-    """The live hold of this card that serves no running charge, "" if there is none: a second one would block more money."""
+def reusable(state: State, card: CardFacts, least_minor: int) -> str:
+    """The live hold of this card that serves no running charge, "" if there is none: a second one would block more money.
+
+    Nobody asks the bank about this reading. So a hold that waits for its plug elsewhere moves only to a card that proved
+    itself by chip: a copied number must not take it away.
+    """
     for hold_id, one in state.settlements.items():
-        if not token or one.card.token != token or one.phase is not SettlementPhase.HELD or one.offline:
+        if not card.token or one.card.token != card.token or one.phase is not SettlementPhase.HELD or one.offline:
             continue
         session = session_of(state, hold_id)
-        if session is None or session.phase is Phase.AUTHORIZED:
+        waits = session is not None and session.phase is Phase.AUTHORIZED and card.authenticated
+        if one.approved_minor >= least_minor and (session is None or waits):
             return hold_id
     return ""
+
+
+def is_kept(state: State) -> bool:
+    """A hold waits for its card after a failed start."""
+    return any(
+        one.phase is SettlementPhase.HELD and one.kept_until_mono_ms and session_of(state, hold_id) is None
+        for hold_id, one in state.settlements.items()
+    )
 
 
 def session_of(state: State, hold_id: str) -> Session | None:

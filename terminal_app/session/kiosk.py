@@ -120,6 +120,10 @@ def _card_read(turn: Turn, event: events.Event) -> None:
         _same_card(turn, event.card)
         return
     turn.note_kiosk(phase=KioskPhase.FOCUSED, declined=None, since_mono_ms=turn.terms.now.mono_ms)
+    least_minor = turn.terms.config.policy.min_useful_hold_minor
+    if kiosk.declined is DeclineWords.HOLD_KEPT and not hold.reusable(turn.state, event.card.facts, least_minor):
+        event.card.wipe()  # only the same card was asked for; another one sees the price first
+        return
     session = turn.state.sessions.get(kiosk.connector)
     if session is not None and session.phase is Phase.CHECKOUT and kiosk.card is None:
         turn.note_kiosk(card=event.card, card_connector=kiosk.connector)
@@ -219,7 +223,7 @@ def open_session(turn: Turn, connector: int, card: PaymentCard | None) -> None:
     session_id = _commit_session(turn, connector, free=card is None)
     if card is None:
         return
-    if live := hold.reusable(turn.state, card.facts.token):
+    if live := hold.reusable(turn.state, card.facts, turn.terms.config.policy.min_useful_hold_minor):
         card.wipe()
         start.reuse(turn, connector, live, session_id)
         return
@@ -243,10 +247,15 @@ def _ticked(turn: Turn, event: events.Event) -> None:
     here_ms = now - kiosk.since_mono_ms
     if kiosk.phase is KioskPhase.READING and here_ms > READING_LONGEST_MS:
         _decline(turn, DeclineWords.CARD_ERROR, 0)
-    elif kiosk.phase is KioskPhase.DECLINED and here_ms > presenter.declined_show_ms(kiosk, policy):
+    elif kiosk.phase is KioskPhase.DECLINED and (here_ms > presenter.declined_show_ms(kiosk, policy) or _no_longer_true(turn)):
         turn.note_kiosk(phase=KioskPhase.FOCUSED, declined=None, since_mono_ms=now)
     elif kiosk.phase is KioskPhase.FOCUSED and here_ms > IDLE_TO_OVERVIEW_MS and _nobody_acts(turn, kiosk.connector):
         _back_to_start(turn)
+
+
+def _no_longer_true(turn: Turn) -> bool:
+    """The screen says that a hold is kept, and it is not any more."""
+    return turn.state.kiosk.declined is DeclineWords.HOLD_KEPT and not hold.is_kept(turn.state)
 
 
 def _nobody_acts(turn: Turn, connector: int) -> bool:
@@ -277,7 +286,8 @@ def arm(turn: Turn) -> None:
 
 def _wanted_request(state: State, terms: Terms) -> CardRequest | None:
     kiosk = state.kiosk
-    if kiosk.phase is not KioskPhase.FOCUSED and kiosk.declined is not DeclineWords.HOLD_KEPT:
+    again = kiosk.phase is KioskPhase.DECLINED and kiosk.declined is DeclineWords.HOLD_KEPT and hold.is_kept(state)
+    if kiosk.phase is not KioskPhase.FOCUSED and not again:
         return None
     connector = kiosk.connector
     pay = sale.takes_cards(state, terms) and (

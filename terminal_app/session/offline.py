@@ -32,9 +32,11 @@ def most_minor(state: State, terms: Terms, card: CardFacts) -> tuple[int, str]:
     used = sum(grant.token == card.token and grant.utc_ms > since_ms for grant in state.grants)
     if used >= policy.card_sessions:
         return 0, f"the card charged {used} times without its bank already"
-    owed = [one for one in state.settlements.values() if one.offline]
-    by_card = sum(_owed_minor(one) for one in owed if one.card.token == card.token)
-    left = min(policy.card_minor - by_card, policy.terminal_minor - sum(_owed_minor(one) for one in owed))
+    known = {debt.hold_id for debt in state.debts}
+    open_ = [one for one in state.settlements.values() if one.offline and one.hold.hold_id not in known]
+    owed = [(one.card.token, _owed_minor(one)) for one in open_] + [(debt.token, debt.amount_minor) for debt in state.debts]
+    by_card = sum(amount for token, amount in owed if token == card.token)
+    left = min(policy.card_minor - by_card, policy.terminal_minor - sum(amount for _, amount in owed))
     return max(0, left), "" if left > 0 else "too much is owed already"
 
 

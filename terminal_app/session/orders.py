@@ -19,6 +19,8 @@ def refusal(state: State, event: events.SettlementOrdered) -> str:
     one = state.settlements.get(event.hold_id)
     if one is None:
         return _refused_past(event)
+    if event.past is not None:
+        return "another step of it is under way; try again when its record is sealed"
     if one.phase is SettlementPhase.ENDED:
         return "its end is being recorded; try again in a minute"
     if event.act == RETRY:
@@ -39,6 +41,8 @@ def _refused_past(event: events.SettlementOrdered) -> str:
         return "it has ended, and its end is known: there is nothing to do"
     if event.act == RELEASE and past.captured_minor:
         return "money was taken from it: refund it instead"
+    if event.act == RELEASE and event.kind == "capture" and {"slice", "offline"} & past.hold.trace.keys():
+        return "nothing is held that could be released, and the office may have booked the charge: `retry` it instead"
     if event.act == RETRY and event.step is None:
         return "no step of it was left without an answer"
     return ""

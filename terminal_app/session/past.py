@@ -5,22 +5,36 @@ from collections.abc import Iterable
 import msgspec
 
 from terminal_app.session import facts as f
-from terminal_app.values import MoneyStep
+from terminal_app.values import DeclineReason, MoneyStep
 
 
 class Past(msgspec.Struct, frozen=True):
     """A hold as its facts leave it. `step` is its newest one, `kind` what that is ("capture", "void", "refund"); `how` how it
-    ended, None = it has not."""
+    ended, None = it has not; `refused` the gateway's reason for that. `capture` is the newest capture."""
 
     hold: f.PastHold
     how: f.Terminated | None = None
     step: MoneyStep | None = None
     kind: str = ""
+    refused: str = ""
+    capture: MoneyStep | None = None
 
     @property
     def undecided(self) -> MoneyStep | None:
-        """The step whose end nobody could confirm."""
-        return self.step if self.how is f.Terminated.MANUAL else None
+        """The step whose end nobody could confirm: what a second try sends."""
+        if self.how is not f.Terminated.MANUAL:
+            return None
+        return self.capture if self._was_captured else self.step
+
+    @property
+    def undecided_kind(self) -> str:
+        return "capture" if self._was_captured else self.kind
+
+    @property
+    def _was_captured(self) -> bool:
+        """A release was refused because money had been taken: it is the capture that has no certain end."""
+        done = self.kind == "void" and self.refused == DeclineReason.ALREADY_DONE.value
+        return done and self.capture is not None and not self.hold.captured_minor
 
 
 def past_of(hold_id: str, facts: Iterable[f.Fact]) -> Past | None:
@@ -63,7 +77,7 @@ def _after(past: Past, hold_id: str, fact: f.Fact) -> Past:
         case f.IncrementEnded(added_minor=added, trace=trace):
             return _traced(replace(past, hold=replace(one, approved_minor=one.approved_minor + added)), trace)
         case f.CaptureIntended(step=step):
-            return replace(past, step=step, kind="capture", how=None)
+            return replace(past, step=step, kind="capture", how=None, capture=step)
         case f.VoidIntended(step=step):
             return replace(past, step=step, kind="void", how=None)
         case f.HoldEnded():
@@ -77,9 +91,9 @@ def _ended(past: Past, fact: f.HoldEnded) -> Past:
     if past.kind == "refund":
         if fact.how is not f.Terminated.MANUAL:
             one = replace(one, refunded_minor=one.refunded_minor + fact.amount_minor, undecided_minor=0)
-    elif fact.how in (f.Terminated.CAPTURED, f.Terminated.MANUAL):
-        one = replace(one, captured_minor=fact.amount_minor)
-    return replace(past, hold=one, how=fact.how)
+    elif past.kind == "capture":  # what the gateway said once that it took is not forgotten by a try without an answer
+        one = replace(one, captured_minor=max(one.captured_minor, fact.amount_minor))
+    return replace(past, hold=one, how=fact.how, refused=fact.refused)
 
 
 def _traced(past: Past, trace: dict[str, str]) -> Past:

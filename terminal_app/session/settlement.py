@@ -21,7 +21,8 @@ from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Dev
 
 MAX_IN_FLIGHT = 4
 LONGEST_PAUSE_S = 3600
-GATEWAY_DELAY_MS = 60_000
+GATEWAY_DELAY_MS = 60_000  # how long a question may be on its way
+ANSWER_LONGEST_MS = 60_000  # and its answer be on its way back
 IN_DOUBT = (DeclineReason.UNREACHABLE,)  # a refusal that says nothing about the money: ask again
 
 
@@ -137,7 +138,7 @@ def _answered(turn: Turn, hold_id: str, event: events.Event) -> None:
         case Declined(reason=reason, code=code):
             how = f.Terminated.REFUSED if one.phase is SettlementPhase.REFUNDING else f.Terminated.MANUAL
             why = f"{_operation(one)} refused: {reason.value} ({code})"
-            turn.commit(f.HoldEnded(hold_id, how, 0, {}, why))
+            turn.commit(f.HoldEnded(hold_id, how, 0, {}, why, reason.value))
         case OutcomeUnknown():
             _try_later(turn, one)
     _send_next(turn, event)
@@ -165,9 +166,10 @@ def _want_slice(turn: Turn, one: Settlement) -> None:
 
 
 def _may_still_arrive(turn: Turn, one: Settlement, trace: dict[str, str]) -> bool:
-    """The gateway knows nothing of a hold that was never answered: our question may still be on its way (60 s)."""
+    """The gateway knew nothing of a hold that was never answered, when it wrote this: our question may have come since."""
     unknown_there = trace.get("original") == "unknown"
-    return unknown_there and not one.approved_minor and turn.terms.now.utc_ms - one.hold.utc_ms < GATEWAY_DELAY_MS
+    since_ms = turn.terms.now.utc_ms - one.hold.utc_ms
+    return unknown_there and not one.approved_minor and since_ms < GATEWAY_DELAY_MS + ANSWER_LONGEST_MS
 
 
 def _late_answer(turn: Turn, hold_id: str, event: events.Event) -> None:

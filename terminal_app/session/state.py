@@ -222,6 +222,14 @@ class Grant(msgspec.Struct, frozen=True):
     utc_ms: int
 
 
+class Debt(msgspec.Struct, frozen=True):
+    """A charge without its gateway whose payment nobody could confirm: it counts as owed until it is."""
+
+    hold_id: str
+    token: str
+    amount_minor: int
+
+
 class State(msgspec.Struct, frozen=True):
     """Everything the rules know."""
 
@@ -236,6 +244,7 @@ class State(msgspec.Struct, frozen=True):
     registers: Mapping[int, MeterValue] = MappingProxyType({})  # last billing reading per connector: never below it
     slices: Slices = Slices()  # money set aside for cards at this terminal
     grants: tuple[Grant, ...] = ()  # offline, of the last weeks
+    debts: tuple[Debt, ...] = ()  # offline, ended as manual
     deny: DenyList = DenyList()
     manual: frozenset[str] = frozenset()  # holds that ended manual, until a person orders another end, however long ago
     now: Stamp | None = None  # time of the newest fact or turn

@@ -30,9 +30,11 @@ def office() -> Iterator[OfficeProcess]:
     assert SECRET not in log
 
 
-def ask(office: OfficeProcess, method: str, path: str, token: str = "", body: Any = None) -> tuple[int, Any]:
+def ask(
+    office: OfficeProcess, method: str, path: str, token: str = "", body: Any = None, media_type: str = "application/json"
+) -> tuple[int, Any]:
     raw = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(office.url + path, raw, method=method)
+    request = urllib.request.Request(office.url + path, raw, {"Content-Type": media_type}, method=method)
     if token:
         request.add_header("Authorization", f"Bearer {token}")
     try:
@@ -130,6 +132,15 @@ def test_what_is_no_request_is_refused_and_changes_nothing(office: OfficeProcess
     status, answer = ask(office, "POST", "/v1/accounts/by-card/holds", token, body)
     assert (status, answer["code"]) == (400, "bad_request")
     assert answer["error"]
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""])
+def test_a_form_of_another_site_cannot_speak_with_an_operators_login(office: OfficeProcess, media_type: str) -> None:
+    name = f"EVIL-{len(media_type)}"
+    said = {"key": name, "account": name, "currency": "EUR", "kind": "fleet", "credit_minor": 1000}
+    status, answer = ask(office, "POST", "/v1/accounts", OPERATOR, said, media_type)
+    assert (status, answer["code"]) == (415, "bad_media_type")
+    assert ask(office, "POST", "/v1/accounts", OPERATOR, said)[0] == 200, "nothing was made before"
 
 
 def test_a_body_that_never_ends_is_cut(office: OfficeProcess) -> None:

@@ -27,7 +27,7 @@ from tests.conformance.evil_devices import EvilMeter, EvilTcp, Piece, frame, reg
 from tests.conformance.sim_process import SimProcess
 
 DEADLINE_S = 20.0
-TIMEOUT_S, QUARANTINE_S = 0.15, 0.08
+TIMEOUT_S, QUARANTINE_S = 0.35, 0.08
 MODEL = "eastron-sdm630-v2"
 TRUE_WH, TRUE_W = 1_234_500, 7000
 

@@ -1,12 +1,17 @@
 """Gateways' notifications at the office: kept before `[accepted]` is said, relayed verbatim, once, to whose hold they name."""
 
+import base64
 import json
 import sqlite3
+from pathlib import Path
 from typing import Any
+
+from starlette.requests import Request
 
 from terminal_app import wire
 from terminal_app.billing.command import Command, open_command
 from terminal_app.http_client import HttpAnswer, HttpTrouble
+from terminal_app.office import access, store
 from terminal_app.office.commands import RELAYS_PER_MINUTE
 from tests.conformance import test_sync_office
 from tests.conformance.test_downlink import fetch, order, post
@@ -128,3 +133,18 @@ def test_a_flood_is_stemmed_and_orders_still_get_through(site: Site) -> None:
     assert seen[0] == 200 and seen[-1] == 429
     assert RELAYS_PER_MINUTE <= rows(site, "SELECT count(*) FROM commands")[0][0] < len(seen)
     order(site)
+
+
+def test_strangers_send_nothing_to_an_office_that_is_no_demo(tmp_path: Path) -> None:
+    database = store.Store(f"sqlite:///{tmp_path}/office.db", create=True)
+    for token, given, wanted in (("", "", False), ("", "x", False), ("secret-of-24-characters!", "x", False)):
+        assert access.Access(database, "", False, token).is_gateway(_asked(given)) is wanted
+    ours = access.Access(database, "operator-token-of-24-char", False, "secret-of-24-characters!")
+    assert ours.is_gateway(_asked("secret-of-24-characters!")) and not ours.is_operator(_asked("secret-of-24-characters!"))
+    assert not ours.is_gateway(_asked("operator-token-of-24-char"))
+    database.close()
+
+
+def _asked(password: str) -> Request:
+    basic = base64.b64encode(f"gateway:{password}".encode()).decode()
+    return Request({"type": "http", "headers": [(b"authorization", f"Basic {basic}".encode())]})

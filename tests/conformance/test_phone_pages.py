@@ -49,11 +49,16 @@ class Town:
             sent = SentFact(self.sent, AT.utc_ms, f.kind_of(fact), session_id, msgspec.json.encode(fact).decode())
             self.collector.take(self.terminal.batch(facts=(sent,), facts_after=after))
 
+    def boots(self, fingerprint: str) -> None:
+        self.tell("", f.TerminalBooted("0", "0" * 64, {"1": fingerprint}, False, hold_minor=2000))
+
     def sells(self) -> None:
         """A charge of somebody else, long ago: now the office knows what this charger sells."""
-        opened = f.SessionOpened("S-1", 1, tariff(KWH_TARIFF).raw, "00", False, "en", 0)
+        sold = tariff(KWH_TARIFF)
+        opened = f.SessionOpened("S-1", 1, sold.raw, sold.fingerprint, False, "en", 0)
         hold = Hold("H-7", "fleet", 1, AT.utc_ms, 2000, "EUR", 1, "key-of-somebody")
-        self.tell("S-1", opened, f.AuthorizationIntended("S-1", hold, CARD))
+        self.tell("S-1", opened, f.AuthorizationIntended("S-1", hold, CARD), f.AuthorizationApproved("H-7", 8000, {}, None, 0))
+        self.boots(sold.fingerprint)
         self.collector.take(self.terminal.batch(self.terminal.session(), facts_after=self.sent))
 
     def takes(self, token: str, session_id: str) -> None:
@@ -147,6 +152,22 @@ def test_start_watch_stop(town: Town) -> None:
     page = town.open(f"/c/{token}")
     assert "Charged" in page.text and town.phone.get(page.links["Receipt"]).status == 200
     assert Phone("de").get(page.url).text.count("Geladen") == 1
+
+
+def test_another_price_than_the_office_knows_is_not_offered(town: Town) -> None:
+    started(town)
+    town.boots("ab" * 32)
+    assert town.open(f"/go/{TERMINAL}/1").status == 404
+    town.boots(tariff(KWH_TARIFF).fingerprint)
+    assert town.open(f"/go/{TERMINAL}/1").status == 200
+
+
+def test_a_price_that_changes_while_the_form_is_open_is_read_again(town: Town) -> None:
+    started(town)
+    before = len(town.orders("session.start"))
+    page = town.open(f"/go/{TERMINAL}/1")
+    stale = town.phone.press(page, "and start", account=town.account, secret=SECRET, tariff="00" * 32)
+    assert stale.status == 422 and "price has changed" in stale.text and len(town.orders("session.start")) == before
 
 
 def test_programs_watch_and_stop_by_the_same_token(town: Town) -> None:

@@ -4,7 +4,11 @@ import random
 from dataclasses import dataclass, field
 
 AUTHORIZE_WAYS = ("ok", "lost_request", "lost_reply", "late_answer", "decline", "unreachable", "partial", "tiny", "lag", "mumble")
-STEP_WAYS = ("ok", "lost_request", "lost_reply", "undecided", "twice")
+STEP_WAYS = ("ok", "lost_request", "lost_reply", "undecided", "twice", "slow")
+INCREMENT_WAYS = ("ok", "ok", "lost_request", "lost_reply", "decline", "partial")
+ORDERS = ("refund", "retry", "release")
+TAP_KINDS = ("iso8583", "cybersource", "account", "own_reader")
+PAGE_KINDS = ("stripe", "adyen")
 PAGE_WAYS = ("ok", "lost_request", "lost_reply", "late_answer", "decline", "unreachable")
 EXPIRE_WAYS = ("ok", "lost_request", "lost_reply", "slow")
 METER_WAYS = ("silent", "frozen", "zero", "spike", "other")
@@ -47,7 +51,12 @@ class Visit:
     need_wh: int = 100_000
     authorize: tuple[str, ...] = ()
     steps: tuple[str, ...] = ()
+    increment: tuple[str, ...] = ()  # how raising the hold fares
+    card: int = 1
+    authenticated: bool = False  # the card's chip proves itself
     refuse_settlement: bool = False
+    notices_ms: tuple[int, ...] = (2_000,)  # when a gateway that only receives confirms what it has done; () = never
+    lapses_after_ms: int = 0  # the hold expires at the gateway so long after it was approved; 0: not while it is needed
     by_phone: bool = False
     pays_after_ms: int = 5_000  # from scanning the code to the payment, whatever the screen shows by then; below 0: never
     gives_up_ms: int = 0  # touches CANCEL so long after the code came; 0: never
@@ -64,6 +73,9 @@ class Plan:
     seed: str
     visits: list[Visit] = field(default_factory=list)
     crashes: list[Crash] = field(default_factory=list)
+    gateways: tuple[str, ...] = ()  # by kind, the preferred one first; () = one host, one gateway for pages
+    orders: tuple[tuple[str, int, int], ...] = ()  # afterwards, by a person: what, of which hold, percent of what was taken
+    offline: bool = False  # charging on the operator's risk is configured
     signer_slow: bool = False
     obey_ms: int = 200  # how long the controller takes to do what is wished
 
@@ -88,6 +100,34 @@ def drawn_by_phone(seed: str, visits: int = 2) -> Plan:
         visit.gives_up_ms = chance.choice((0, 0, 0, 2_000, 4_900, 5_100))
         visit.page = tuple(chance.choice(PAGE_WAYS) for _ in range(2)) if chance.random() < 0.4 else ()
         visit.expire = tuple(chance.choice(EXPIRE_WAYS) for _ in range(2)) if chance.random() < 0.4 else ()
+    return plan
+
+
+def drawn_everywhere(seed: str, visits: int = 4) -> Plan:
+    """Cards and phones over a terminal with several gateways, which fail, forget, confirm late or never, and let holds lapse."""
+    plan, chance = drawn_by_phone(seed, visits), random.Random(f"{seed} gateways")
+    plan.gateways = (*chance.sample(TAP_KINDS, 2), *chance.sample(PAGE_KINDS, 2))
+    for visit in plan.visits:
+        visit.by_phone = visit.by_phone and chance.random() < 0.5
+        visit.power_w, visit.need_wh = chance.choice((22_000, 150_000, 150_000)), chance.choice((0, 150, 100_000, 100_000, 100_000))
+        if chance.random() < 0.4:  # nothing is wrong with bank and devices
+            visit.troubles = visit.sudden = ()
+            visit.authorize = visit.page = ()
+            visit.never_plugs = visit.cancels = False
+        visit.increment = tuple(chance.choice(INCREMENT_WAYS) for _ in range(3))
+        visit.card, visit.authenticated = chance.randint(1, 3), chance.random() < 0.7
+        visit.notices_ms = chance.choice(((2_000,), (2_000,), (1_000, 90_000), (40_000,), (4_000_000,), ()))
+        visit.lapses_after_ms = chance.choice((0, 0, 0, 0, 0, 0, 0, 5_000, 40_000))
+        if chance.random() < 0.1:  # the charge fails before it begins; the same card comes again
+            visit.plug_first, visit.by_phone = True, False
+            visit.troubles = (Trouble("silent", visit.tap_after_ms + chance.choice((300, 900, 1_500)), 6_000),)
+        if chance.random() < 0.15:
+            where = chance.choice(("down", *(f"down {one}" for one in plan.gateways)))
+            down = Trouble(where, chance.choice((0, 0, 15_000)), chance.choice((20_000, 600_000, 5_000_000)))
+            visit.troubles = (*visit.troubles, down)
+    plan.offline = chance.random() < 0.5
+    orders = [(chance.choice(ORDERS), chance.randint(0, 9), chance.choice((1, 50, 100, 100))) for _ in range(chance.randint(0, 5))]
+    plan.orders = tuple(orders)
     return plan
 
 

@@ -6,11 +6,12 @@ import random
 import pytest
 
 from terminal_app.session import charge, checkout, events
+from terminal_app.values import Declined, DeclineReason
 from tests.simulation.campaign import crash_points, run
 from tests.simulation.coverage import Coverage
+from tests.simulation.gateways import Gateway
 from tests.simulation.oracle import Wrong
 from tests.simulation.plan import Plan, Trouble, Visit, drawn_by_phone, standard_by_phone
-from tests.simulation.site import Bank
 from tests.simulation.world import World
 
 QUICK_PLANS = 60
@@ -22,8 +23,7 @@ def visits(**changes: object) -> list[Visit]:
 
 def ends(world: World) -> list[tuple[str, bool]]:
     """Pages and payments: how each page ended, and whether its money was taken."""
-    bank = world.bank
-    return [(one.state, bool(one.hold_id in bank.accounts and bank.accounts[one.hold_id].captures)) for one in bank.pages.values()]
+    return [(one.page, bool(one.captures)) for one in world.bank.pages]
 
 
 def test_a_page_that_is_paid_starts_the_charge() -> None:
@@ -85,7 +85,7 @@ def test_two_crashes_some() -> None:
 
 
 def test_a_page_left_open_after_a_restart_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Bank, "end_page", lambda *_: None)
+    monkeypatch.setattr(Gateway, "expire", lambda self, account, hold: (account, Declined(DeclineReason.TOO_LATE)))
     with pytest.raises(Wrong, match="still be paid"):
         run(Plan("left", visits(pays_after_ms=-1, sudden=(Trouble("kill", 4_000, 3_000),))))
 

@@ -5,8 +5,9 @@ The adapters below stand for the workers: they obey wishes and actions after a d
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +20,26 @@ from terminal_app.session import actions, events, machine
 from terminal_app.session.facts import StopReason
 from terminal_app.session.state import State, initial
 from terminal_app.values import (
-    Approved,
-    Checkout,
-    Declined,
-    DeclineReason,
     Device,
     EvseStatus,
     Fault,
-    Hold,
     MeterIdentity,
     MeterValue,
-    Outcome,
-    OutcomeUnknown,
     Pilot,
 )
 from tests.simulation import stage
+from tests.simulation.books import BY_NAME, Books
 from tests.simulation.coverage import Coverage
+from tests.simulation.lines import Lines
+from tests.simulation.orders import ordered
 from tests.simulation.plan import METER_WAYS, Crash, Plan, Visit
-from tests.simulation.site import WMS_PER_WH, Bank, Outlet
+from tests.simulation.site import WMS_PER_WH, Outlet
 
 SERIAL = "21130042"
 STEP_MS = 500
-LONGEST_RUN_MS = 6 * 3_600_000
+SMALL_HOLDS = {"hold_minor": 200, "min_useful_hold_minor": 50, "increment_minor": 60}  # often raised, often used up
+OFFLINE = {"card_minor": 2_500, "terminal_minor": 4_000, "card_sessions": 2}
+LONGEST_RUN_MS = 24 * 3_600_000  # a second try of an end may take as long as the first one
 
 
 class Cut(BaseException):
@@ -60,7 +59,7 @@ class Driver:
 
 
 class World:
-    """Run a plan with `run`; then look at `bank`, `outlet`, `ledger` and `engine`."""
+    """Run a plan with `run`; then look at `bank` (all gateways' books), `outlet`, `ledger` and `engine`."""
 
     def __init__(
         self,
@@ -74,19 +73,24 @@ class World:
         self.folder, self.plan, self.engine_class = folder, plan, engine_class
         self.settings = settings or stage.configuration(
             by_phone=any(one.by_phone for one in plan.visits),
+            kinds=plan.gateways,
             checkout_window_s=30,
             max_power_w=150_000,
             meter_return_s=600,
             settle_deadline_s=3 * 3600,
             checkpoint_s=8,
             receipt_show_s=20,
+            **(SMALL_HOLDS if plan.gateways else {}),
+            sections={"offline": OFFLINE} if plan.offline else {},
         )
         self.tariff = stage.tariff(tariff)
+        self._raising = frozenset(name for name in self.settings.gateway if BY_NAME[name].raises_holds)
         self.coverage = coverage or Coverage()
         self.clock, self.chance = stage.FakeClock(), stage.Chance(plan.seed)
-        self.outlet, self.bank = Outlet(), Bank()
+        self.outlet, self.lines = Outlet(), Lines(self)
         self.now_ms = self.life = self.commits = self.turns = self.taps = 0
         self.blind_taps: set[int] = set()
+        self.sums: Counter[str] = Counter()  # what the oracle has added up
         self.longest_bank_wait_ms = 0
         self.troubled: set[str] = set()
         self.faults: set[str] = set()
@@ -98,6 +102,10 @@ class World:
         self._ledger: Ledger | None = None
         self._frozen_wh = 0
         self._reset_adapters()
+
+    @property
+    def bank(self) -> Books:
+        return self.lines.books
 
     @property
     def engine(self) -> Engine:
@@ -134,8 +142,18 @@ class World:
             self._advance_to(at_ms)
             assert self.now_ms < LONGEST_RUN_MS, f"never quiet: {self._open_matters()}"
             do()
-            if self.quiet:
+            if self.quiet and not self._next_order():
                 return
+
+    def _next_order(self) -> bool:
+        """A person gives an order about money, if one is left; what the rules refuse is told and forgotten."""
+        if not self.plan.orders:
+            return False
+        (what, which, percent), self.plan.orders = self.plan.orders[0], self.plan.orders[1:]
+        if event := ordered(self.engine.state, [one.fact for one in self.ledger.entries()], what, which, percent):
+            self.sums[f"{what} ordered"] += 1
+            self.deliver(event)
+        return True
 
     @property
     def quiet(self) -> bool:
@@ -155,14 +173,14 @@ class World:
         self._raised: set[str] = set()
         self._bad_since: dict[str, int] = {}
         self.glass: screens.Screen | None = None
-        self._watched: set[str] = set()
+        self.lines.watched = set()
 
     def _start(self, crashed: bool) -> None:
         self.life += 1
         self._reset_adapters()
         self._ledger = Ledger(self.folder, self._probe)
         outside = Outside(self._act, self._wish_evse, self._wish_reader, self._publish)
-        standing = stage.standing(self.settings, {1: self.tariff})
+        standing = replace(stage.standing(self.settings, {1: self.tariff}), incrementing=self._raising)
         self._engine = self.engine_class(standing, self._ledger, self.clock, self.chance, outside)
         self.coverage.note(self._replayed(), events.Booted(), self.faults)
         if self._guarded(lambda: self.engine.start(crashed)):
@@ -245,8 +263,10 @@ class World:
 
     @property
     def _pace(self) -> int:
-        """Nobody is here: what happens every second happens every fifth."""
-        return 5 if self._done and not self.troubled and not self._raised else 1
+        """Nobody is here: what happens every second happens every fifth, and every thirtieth when only money is still open."""
+        if not self._done or self._raised or any(not one.startswith("down") for one in self.troubled):
+            return 1
+        return 5 if self._engine is None or self.engine.state.sessions or self.engine.state.seal else 30
 
     @property
     def _done(self) -> bool:
@@ -337,16 +357,17 @@ class World:
     def _act(self, action: actions.Action) -> None:
         match action:
             case actions.Authorize():
-                self._authorize(action)
+                self.lines.authorize(action)
             case actions.OpenCheckout():
-                self._open_page(action)
+                self.lines.open_page(action)
             case actions.WatchCheckout():
-                self._watched.add(action.hold.hold_id)
-                self.after(2_000, lambda: self._watch_page(action))
+                self.lines.watch(action)
             case actions.ExpireCheckout():
-                self._end_page(action)
-            case actions.Capture() | actions.Void():
-                self._settle(action)
+                self.lines.end_page(action)
+            case actions.Increment():
+                self.lines.increment(action)
+            case actions.Capture() | actions.Void() | actions.Refund():
+                self.lines.settle(action)
             case actions.ReadRegister():
                 self.after(50, lambda: self._read_register(action))
             case actions.SignOcmf() | actions.SignRecord():
@@ -363,137 +384,14 @@ class World:
         else:
             self.deliver(events.RecordSigned(action.record_seq, stage.record_key().sign(action.signing_input)))
 
-    def _next_way(self, kind: str) -> str:
+    def next_way(self, kind: str) -> str:
         """How the bank's next answer fares, as planned for this visit."""
-        visit = self._visit
-        ways: tuple[str, ...] = getattr(visit, kind)
-        setattr(visit, kind, ways[1:])
+        ways: tuple[str, ...] = getattr(self.visit, kind)
+        setattr(self.visit, kind, ways[1:])
         way = ways[0] if ways else "ok"
         if way != "ok":
             self.faults.add(f"bank {way}")
         return way
-
-    def _authorize(self, action: actions.Authorize) -> None:
-        hold, tap = action.hold, int.from_bytes(action.card.emv, "big")
-        action.card.wipe()
-        way = self._next_way("authorize")
-        most = {"decline": 0, "partial": 550, "tiny": 3}.get(way, 1_000_000)
-        deadline_ms = self.settings.policy.authorize_deadline_s * 1000
-        answers: list[Outcome] = []
-
-        def arrives() -> None:
-            approved = self.bank.authorize(hold.hold_id, tap, hold.amount_minor, most)
-            answers.append(
-                Approved(approved, {"rrn": f"{hold.serial:012d}"}) if approved else Declined(DeclineReason.REFUSED, "05")
-            )
-
-        def answer(outcome: Outcome | None) -> None:
-            self.deliver(events.AuthorizationAnswered(hold.hold_id, outcome or answers[0]))
-
-        if way not in ("lost_request", "unreachable"):
-            self.after(25_000 if way == "lag" else 200, arrives, outside=True)
-        match way:
-            case "unreachable":
-                self.after(100, lambda: answer(Declined(DeclineReason.UNREACHABLE)))
-            case "lost_request" | "lost_reply" | "lag":
-                self.after(deadline_ms, lambda: answer(OutcomeUnknown("no answer")))
-            case "late_answer":
-                self.after(deadline_ms + 5_000, lambda: answer(None))
-            case "mumble":
-                self.after(600, lambda: answer(Approved(hold.amount_minor + 1, {})))
-            case _:
-                self.after(600, lambda: answer(None))
-
-    def _open_page(self, action: actions.OpenCheckout) -> None:
-        hold, way = action.hold, self._next_way("page")
-        deadline_ms = self.settings.policy.authorize_deadline_s * 1000
-        pages: list[Checkout] = []
-
-        def arrives() -> None:
-            page = self.bank.open_page(hold.hold_id, hold.amount_minor)
-            pages.append(Checkout(f"https://pay.example/{page.reference}", page.reference, hold.utc_ms + 1_800_000))
-
-        def answer(said: Checkout | Declined | OutcomeUnknown | None) -> None:
-            self.deliver(events.CheckoutAnswered(hold.hold_id, said or pages[0]))
-
-        if way not in ("lost_request", "unreachable", "decline"):
-            self.after(200, arrives, outside=True)
-        match way:
-            case "unreachable" | "decline":
-                reason = DeclineReason.UNREACHABLE if way == "unreachable" else DeclineReason.GATEWAY_REFUSED
-                self.after(100, lambda: answer(Declined(reason, "no page")))
-            case "lost_request" | "lost_reply":
-                self.after(deadline_ms, lambda: answer(OutcomeUnknown("no answer")))
-            case "late_answer":
-                self.after(deadline_ms + 5_000, lambda: answer(None))
-            case _:
-                self.after(600, lambda: answer(None))
-
-    def _watch_page(self, action: actions.WatchCheckout) -> None:
-        hold_id = action.hold.hold_id
-        if hold_id not in self._watched:
-            return
-        if self.bank.pages[hold_id].state == "open":
-            self.after(2_000, lambda: self._watch_page(action))
-            return
-        self._watched.discard(hold_id)
-        answer = self._page_outcome(action.hold)
-        self.after(100, lambda: self.deliver(events.AuthorizationAnswered(hold_id, answer)))
-
-    def _page_outcome(self, hold: Hold) -> Outcome:
-        page = self.bank.pages[hold.hold_id]
-        if page.state != "paid":
-            return Declined(DeclineReason.TOO_LATE, "expired")
-        return Approved(page.amount_minor, {**hold.trace, "payment": f"pay-{page.reference}", "brand": "visa", "last4": "4242"})
-
-    def _end_page(self, action: actions.ExpireCheckout) -> None:
-        hold, way = action.hold, self._next_way("expire")
-        self._watched.discard(hold.hold_id)
-        assert hold.trace["checkout"] == self.bank.pages[hold.hold_id].reference
-        if way != "lost_request":
-            self.after(200, lambda: self.bank.end_page(hold.hold_id), outside=True)
-
-        def answer() -> None:
-            unknown = way in ("lost_request", "lost_reply")
-            outcome = OutcomeUnknown("no answer") if unknown else self._page_outcome(hold)
-            self.deliver(events.AuthorizationAnswered(hold.hold_id, outcome))
-
-        self.after({"ok": 500, "slow": 20_000}.get(way, 10_000), answer)
-
-    def _settle(self, action: actions.Capture | actions.Void) -> None:
-        hold, step = action.hold, action.step
-        way = self._next_way("steps")
-        done: list[Outcome] = []
-
-        def arrives() -> None:
-            if isinstance(action, actions.Capture):
-                if self._visit.refuse_settlement and not self.bank.knows(hold.hold_id, step.key):
-                    self.bank.refused.add(hold.hold_id)
-                    done.append(Declined(DeclineReason.TOO_LATE, "54"))
-                    return
-                ok = self.bank.capture(hold.hold_id, step.key, step.amount_minor)
-                trace = {}
-            else:
-                trace = {} if hold.hold_id in self.bank.accounts else {"original": "unknown"}
-                if "checkout" in hold.trace:  # release of a page: end it, then give back what was paid on it
-                    self.bank.end_page(hold.hold_id)
-                    trace = {}
-                ok = self.bank.void(hold.hold_id)
-            done.append(Approved(step.amount_minor, trace) if ok else Declined(DeclineReason.ALREADY_DONE, "12"))
-
-        def answer(outcome: Outcome | None) -> None:
-            self.deliver(events.SettlementAnswered(hold.hold_id, step.key, outcome or done[0]))
-
-        if way != "lost_request":
-            self.after(200, arrives, outside=True)
-        if way in ("lost_request", "lost_reply"):
-            self.after(30_000, lambda: answer(OutcomeUnknown("no answer")))
-        elif way == "undecided":
-            self.after(500, lambda: answer(OutcomeUnknown("code 91")))
-        else:
-            self.after(500, lambda: answer(None))
-            if way == "twice":
-                self.after(900, lambda: answer(None))
 
     # --- screen and reader -----------------------------------------------------------------------------------------------
 
@@ -525,7 +423,7 @@ class World:
         if pulled:
             self.after(150, lambda: self.deliver(events.CardFailed(wish.arm_no, "removed")))
             return
-        card = stage.card(wish.request, card_number, tap)
+        card = stage.card(wish.request, card_number, tap, self.visit.authenticated)
         self.after(300, lambda: self.deliver(events.CardRead(wish.arm_no, wish.request.pay, card)))
 
     def touch(self, button: screens.Button) -> None:
@@ -539,20 +437,20 @@ class World:
     # --- the driver ------------------------------------------------------------------------------------------------------
 
     _coming: list[Visit] = []
-    _visit: Visit = Visit()
+    visit: Visit = Visit()
 
     def _next_visit(self, coming: list[Visit]) -> None:
         self._coming = coming
         if not coming:
             self.driver = None
             return
-        self._visit = coming.pop(0)
-        self.driver = Driver(self._visit, self.now_ms, since_ms=self.now_ms)
-        self.outlet.power_w, self.outlet.need_wms = self._visit.power_w, self._visit.need_wh * WMS_PER_WH
-        for trouble in self._visit.troubles:
+        self.visit = coming.pop(0)
+        self.driver = Driver(self.visit, self.now_ms, since_ms=self.now_ms)
+        self.outlet.power_w, self.outlet.need_wms = self.visit.power_w, self.visit.need_wh * WMS_PER_WH
+        for trouble in self.visit.troubles:
             self.after(trouble.at_ms, lambda one=trouble: self._begin(one.what), outside=True)  # type: ignore[misc]
             self.after(trouble.at_ms + trouble.for_ms, lambda one=trouble: self._end(one.what), outside=True)  # type: ignore[misc]
-        for sudden in self._visit.sudden:
+        for sudden in self.visit.sudden:
             self.after(sudden.at_ms, lambda one=sudden: self._sudden(one.what == "power", one.for_ms), outside=True)  # type: ignore[misc]
         self.after(300, self._look, outside=True)
 
@@ -605,7 +503,7 @@ class World:
 
     def _driver_arrive(self, driver: Driver, visit: Visit, view: Any, here_ms: int) -> None:
         if visit.early_tap:
-            self.tap(1)
+            self.tap(visit.card)
         if visit.plug_first:
             self._plug(True)
         driver.state = "tap"
@@ -621,10 +519,14 @@ class World:
                     driver.taps += 1
                     self.touch(screens.Button.PAY_BY_PHONE)
                     driver.state = "phone"
+                elif here_ms > 5_000:  # no page can be opened now: a card, then
+                    visit.by_phone = False
             elif view.card_ready:
                 driver.taps += 1
-                self.tap(1, visit.pulls_card and driver.taps == 1)
+                self.tap(visit.card, visit.pulls_card and driver.taps == 1)
                 driver.state = "wait"
+            elif here_ms > 120_000:
+                driver.state = "leave"
         elif isinstance(view, screens.PlugIn | screens.Charging):
             driver.state = "wait"
         elif here_ms > 120_000:
@@ -633,13 +535,12 @@ class World:
     def _driver_phone(self, driver: Driver, visit: Visit, view: Any, here_ms: int) -> None:
         match view:
             case screens.PayByPhone(url=url) if url:
-                reference = url.rsplit("/", 1)[1]
-                page = next(one for one in self.bank.pages.values() if one.reference == reference)
-                if not page.scanned:
-                    page.scanned = True
+                hold_id = url.rsplit("/", 1)[1]
+                if self.lines.scan(hold_id):
                     driver.since_ms = self.now_ms
                     if visit.pays_after_ms >= 0:
-                        self.after(visit.pays_after_ms, lambda: self.bank.pay(reference), outside=True)
+                        amount = self.settings.policy.hold_minor
+                        self.after(visit.pays_after_ms, lambda: self.lines.pay(hold_id, amount), outside=True)
                 elif visit.gives_up_ms and here_ms >= visit.gives_up_ms:
                     visit.gives_up_ms = 0
                     self.touch(screens.Button.CANCEL)
@@ -677,6 +578,8 @@ class World:
                     self._end_charge(visit, here_ms)
             case screens.Receipt():
                 driver.state = "receipt"
+            case screens.DeclinedView() if driver.taps < 2:  # it failed before it began: once more
+                driver.state = "wait"
             case screens.Offer() | screens.DeclinedView() if here_ms > 4_000:
                 driver.state = "leave"
             case _ if here_ms > 900_000:
@@ -687,7 +590,7 @@ class World:
             case "unplug":
                 self._plug(False)
             case "card" if here_ms < 90_000:
-                self.tap(1)
+                self.tap(visit.card)
             case "order":
                 self.deliver(events.StopCommanded(1, StopReason.REMOTE, "technician", "test"))
             case "hold" if here_ms < (260_000 if visit.power_w > 100_000 else 60_000):

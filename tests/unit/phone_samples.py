@@ -40,7 +40,7 @@ class Phone:
         self._now += int(seconds * 1000)
 
     def start(self, once: str = "0" * 32, who: Who = WHO, hold_minor: int = 2000, connector: int = 1) -> str:
-        return self.charges.start(Start(TERMINAL, connector, once, "Car park", hold_minor, "EUR"), who)
+        return self.charges.start(Start(TERMINAL, connector, once, "Car park", hold_minor, "EUR", ""), who)
 
     def tell(self, fact: f.Fact, session_id: str = "S-1") -> None:
         self.tell_raw(f.kind_of(fact), msgspec.json.encode(fact).decode(), session_id)

@@ -65,7 +65,7 @@ def test_a_start_holds_and_orders_at_once(phone: Phone) -> None:
     assert state is not None
     assert state["args"] == {
         "connector": 1, "gateway_kind": "account", "key": charge["key"], "hold": charge["hold"],
-        "held_minor": 2000, "currency": "EUR", "label": "prepaid account ···· 0042",
+        "held_minor": 2000, "currency": "EUR", "label": "prepaid account ···· 0042", "tariff": "",
     }  # fmt: skip
 
 

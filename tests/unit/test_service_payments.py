@@ -1,7 +1,7 @@
 """charge-service payments against a running core: what became of the money, and what a person orders about it."""
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +9,18 @@ import msgspec
 import pytest
 
 from terminal_app.billing.record import open_record
+from terminal_app.engine.money_orders import payment_refund
+from terminal_app.engine.pocket import LedgerPocket
 from terminal_app.session import actions, events
-from terminal_app.session.facts import HoldEnded, RefundIntended, ServiceAct, StopReason, Terminated
+from terminal_app.session.facts import (
+    AuthorizationIntended,
+    CommandTaken,
+    HoldEnded,
+    RefundIntended,
+    ServiceAct,
+    StopReason,
+    Terminated,
+)
 from terminal_app.session.words import NO_CHARGE
 from terminal_app.values import Declined, DeclineReason, OutcomeUnknown
 from tests.service_tool import Tool, answering
@@ -206,3 +216,52 @@ def test_a_refund_in_flight_is_open_also_without_a_core(site: Paper, tool: Tool)
     site.close()
     _, (one,) = tool.json("payments", "open")
     assert (one["phase"], one["hold_id"]) == ("refunding", hold_of(site))
+
+
+def test_an_order_is_checked_against_what_is_true_when_it_is_carried_out(site: Paper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at the ledger and the order another one gave everything back."""
+    site.paid_session()
+    arguments = {"hold_id": hold_of(site), "reason": "twice"}
+    asked: list[int] = []
+
+    def ask(question: Callable[[], object], timeout_s: float = 5.0) -> object:
+        asked.append(1)
+        if len(asked) == 1:
+            payment_refund(site.engine, arguments, "the other")
+            settle(site)
+        return question()
+
+    monkeypatch.setattr(site.engine, "ask", ask)
+    with pytest.raises(ValueError, match="has been given back"):
+        payment_refund(site.engine, arguments, "technician")
+    assert len(list(site.ledger.entries(kinds=("refund_intended",)))) == 1
+
+
+def test_an_order_that_the_engine_had_no_time_for_is_not_done_later(site: Paper, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.paid_session()
+    ask = site.engine.ask
+    monkeypatch.setattr(site.engine, "ask", lambda question, timeout_s=5.0: ask(question, 0.05))
+    with pytest.raises(TimeoutError, match="nothing was done"):
+        payment_refund(site.engine, {"hold_id": hold_of(site), "reason": "nobody turns"}, "technician")
+    with answering(site):
+        ask(lambda: None)
+    assert not list(site.ledger.entries(kinds=("refund_intended", "service_act")))
+
+
+def test_a_start_by_phone_that_a_crash_left_unanswered_is_answered_by_its_hold(site: Paper) -> None:
+    for number, (command_id, key) in enumerate({"came-through": "key-a", "did-not": "key-b"}.items(), 1):
+        args = {"connector": 1, "key": key}
+        site.engine.commit_outside_a_turn(CommandTaken(number, command_id, "session.start", args, "office", "r", 2**52))
+    site.turn(events.StartCommanded(1, "acquirer", "key-a", "AH-1", 2500, "fleet", "office"))
+    site.engine.start(resumed_after_crash=True)
+    answers = {one.fact.command_id: one.fact.done for one in site.ledger.entries(kinds=("command_answered",))}  # type: ignore[union-attr]
+    assert answers == {"came-through": True, "did-not": False}
+
+
+def test_the_card_of_a_sealed_charge_is_still_known_to_its_own_terminal(site: Paper) -> None:
+    """A debt that became a person's matter can be booked on its account later."""
+    site.paid_session()
+    intended = next(one.fact for one in site.ledger.entries(kinds=("authorization_intended",)))
+    pocket = LedgerPocket(site.engine, "accounts")
+    assert isinstance(intended, AuthorizationIntended) and pocket.card(intended.hold.key) == "5e" * 16
+    assert pocket.card("another key") == ""

@@ -15,6 +15,7 @@ from terminal_app.session import facts as f
 from terminal_app.session.state import Phase, SettlementPhase
 from terminal_app.values import Approved, Checkout, Declined, DeclineReason, Device, EvseStatus, Fault, OutcomeUnknown, Pilot
 from tests.simulation import stage
+from tests.simulation.orders import ordered
 from tests.simulation.rules import IDENTITY, Rules
 
 PLACE = st.integers(0, 5)
@@ -28,8 +29,21 @@ class Money(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.rules = Rules(
-            stage.configuration(by_phone=True, meter_return_s=120, settle_deadline_s=600, plug_window_s=60, checkpoint_s=20)
+            stage.configuration(
+                by_phone=True,
+                max_power_w=150_000,
+                min_useful_hold_minor=100,
+                gateways={"backup": stage.BACKUP, "accounts": stage.ACCOUNTS},
+                sections={"offline": {"card_minor": 3_000, "terminal_minor": 5_000}},
+                meter_return_s=120,
+                settle_deadline_s=600,
+                plug_window_s=60,
+                checkpoint_s=20,
+                increment_minor=1_000,
+                lower_hold_minor=2_000,
+            )
         )
+        self.rules.incrementing = frozenset({"acquirer", "backup"})
         self.old: list[actions.Action] = []
         self.asked_by_tap: Counter[bytes] = Counter()
         self.pages: Counter[str] = Counter()
@@ -54,22 +68,33 @@ class Money(RuleBasedStateMachine):
         """I7: nothing is sent without its committed intent; I8: keys never change; I1: never above what is held."""
         match action:
             case actions.Authorize(hold=hold, card=card):
-                assert any(isinstance(one, f.AuthorizationIntended) and one.hold == hold for one in committed)
+                asked = next(one.hold for one in committed if isinstance(one, f.AuthorizationIntended) and one.hold.key == hold.key)
+                routed = [
+                    one.gateway for one in committed if isinstance(one, f.AuthorizationRerouted) and one.hold_id == hold.hold_id
+                ]
+                assert hold.gateway == [asked.gateway, *routed][-1], "asked of a gateway that is not committed"
+                assert any(card.track2), "a card was sent that is wiped already"
                 self.asked_by_tap[bytes(card.emv)] += 1
                 assert self.asked_by_tap[bytes(card.emv)] == 1, "one tap asked the bank twice"
             case actions.OpenCheckout(hold=hold):
-                assert any(isinstance(one, f.AuthorizationIntended) and one.hold == hold for one in committed)
-                self.pages[hold.hold_id] += 1
-                assert self.pages[hold.hold_id] == 1, "a page was opened twice"
+                assert any(isinstance(one, f.AuthorizationIntended) and one.hold.key == hold.key for one in committed)
+                self.pages[hold.gateway + hold.hold_id] += 1
+                assert self.pages[hold.gateway + hold.hold_id] == 1, "a page was opened twice"
             case actions.WatchCheckout(hold=hold) | actions.ExpireCheckout(hold=hold):
                 named = {one.hold_id: one.reference for one in committed if isinstance(one, f.CheckoutOpened)}
                 assert named[hold.hold_id] == hold.trace["checkout"]
             case actions.Capture(hold=hold, step=step) | actions.Void(hold=hold, step=step):
                 kind = f.CaptureIntended if isinstance(action, actions.Capture) else f.VoidIntended
                 intents = [one for one in committed if isinstance(one, kind) and one.hold_id == hold.hold_id]
-                assert len(intents) == 1 and intents[0].step.key == step.key and intents[0].step.serial == step.serial
+                assert intents[-1].step.key == step.key and intents[-1].step.serial == step.serial
                 name = (hold.hold_id, kind.__name__)
                 assert self.step_keys.setdefault(name, step.key) == step.key
+            case actions.Refund(step=step):
+                given = [one for one in committed if isinstance(one, f.RefundIntended)]
+                assert given[-1].step.key == step.key and len({one.step.key for one in given}) == len(given)
+            case actions.Increment(hold=hold, step=step):
+                raised = [one for one in committed if isinstance(one, f.IncrementIntended) and one.hold_id == hold.hold_id]
+                assert raised[-1].step.key == step.key, "raised without an intent"
 
     def _pick(self, kind: type[Any], place: int) -> Any:
         """An action of this kind to answer: mostly an open one, sometimes one answered long ago."""
@@ -160,7 +185,8 @@ class Money(RuleBasedStateMachine):
         arm_no = wish.arm_no - (late == 4)
         if seen:
             self.feed(events.CardSeen(arm_no))
-        self.feed(events.CardRead(arm_no, wish.request.pay, stage.card(wish.request, number, self.taps)))
+        card = stage.card(wish.request, number, self.taps, authenticated=number == 2)
+        self.feed(events.CardRead(arm_no, wish.request.pay, card))
 
     @rule(late=st.booleans(), reason=st.sampled_from(["removed", "several", "unheard of"]))
     def card_fails(self, late: bool, reason: str) -> None:
@@ -182,14 +208,62 @@ class Money(RuleBasedStateMachine):
         hold = waiting[0].hold
         outcome = {
             "ok": Approved(hold.amount_minor, {}),
-            "partial": Approved(2_000, {}),
+            "partial": Approved(200, {}),
             "tiny": Approved(3, {}),
             "more": Approved(hold.amount_minor + 1, {}),
             "no": Declined(DeclineReason.REFUSED, "05"),
             "unreachable": Declined(DeclineReason.UNREACHABLE),
             "unknown": OutcomeUnknown("no answer"),
         }[way]
+        card = waiting[0].card
+        if way == "unreachable":  # nobody has seen the card: it may be sent elsewhere
+            self.asked_by_tap[bytes(card.emv)] -= 1
+            self.feed(events.AuthorizationAnswered(hold.hold_id, outcome, stage.again(card)))
+            return
         self.feed(events.AuthorizationAnswered(hold.hold_id, outcome))
+
+    @precondition(lambda self: any(isinstance(one, actions.Increment) for one in [*self.rules.todo, *self.old]))
+    @rule(place=PLACE, way=st.sampled_from(["ok", "ok", "partial", "more", "no", "unknown"]), foreign=st.integers(0, 5))
+    def hold_is_raised_or_not(self, place: int, way: str, foreign: int) -> None:
+        asked = self._pick(actions.Increment, place)
+        if asked is None:
+            return
+        outcome = {
+            "ok": Approved(asked.step.amount_minor, {}),
+            "partial": Approved(1, {}),
+            "more": Approved(asked.step.amount_minor + 1, {}),
+            "no": Declined(DeclineReason.REFUSED, "05"),
+            "unknown": OutcomeUnknown("no answer"),
+        }[way]
+        self.feed(events.IncrementAnswered(asked.hold.hold_id, "foreign" if foreign == 0 else asked.step.key, outcome))
+
+    @precondition(lambda self: self.rules.count(f.Sealed) or self.rules.state.settlements)
+    @rule(what=st.sampled_from(["refund", "refund", "retry", "release"]), which=PLACE, percent=st.sampled_from([1, 50, 100]))
+    def a_person_orders(self, what: str, which: int, percent: int) -> None:
+        """About any hold the ledger knows; what the rules refuse is not an event."""
+        if event := ordered(self.rules.state, self.rules.facts, what, which, percent):
+            self.feed(event)
+
+    @precondition(lambda self: self.rules.count(f.CaptureIntended))
+    @rule(percent=st.sampled_from([50, 100]), times=st.integers(2, 3))
+    def a_person_gives_back(self, percent: int, times: int) -> None:
+        for _ in range(times):
+            for which in range(self.rules.count(f.AuthorizationIntended)):
+                self.money_is_settled("ok")
+                self.a_person_orders("refund", which, percent)
+
+    @precondition(lambda self: self.rules.phase is Phase.NONE)
+    @rule(held=st.sampled_from([3_000, 3]))
+    def starts_from_the_phone(self, held: int) -> None:
+        self.taps += 1
+        self.feed(events.StartCommanded(1, "accounts", f"office-{self.taps}", f"hold-{self.taps}", held, "AB12", "driver"))
+
+    @precondition(lambda self: any(isinstance(one, actions.ReadRegister) for one in self.rules.todo))
+    @rule()
+    def the_meter_fails_for_good(self) -> None:
+        for _ in range(3):
+            self.register_answers(0, works=False, glitch=0)
+            self.time_passes(1_000)
 
     @rule(way=st.sampled_from(["ok", "ok", "ok", "no", "unreachable", "unknown"]))
     def page_opens(self, way: str) -> None:
@@ -218,7 +292,7 @@ class Money(RuleBasedStateMachine):
         hold = waiting[0].hold
         outcome = {
             "paid": Approved(hold.amount_minor, {**hold.trace, "brand": "visa", "last4": "4242"}),
-            "partial": Approved(2_000, {}),
+            "partial": Approved(200, {}),
             "tiny": Approved(3, {}),
             "more": Approved(hold.amount_minor + 1, {}),
             "over": Declined(DeclineReason.TOO_LATE, "expired"),
@@ -231,7 +305,7 @@ class Money(RuleBasedStateMachine):
         place=PLACE, way=st.sampled_from(["ok", "ok", "other", "no", "late", "unreachable", "unknown"]), foreign=st.integers(0, 5)
     )
     def settlement_answers(self, place: int, way: str, foreign: int) -> None:
-        asked = self._pick(actions.Capture if place % 2 else actions.Void, place)
+        asked = self._pick((actions.Void, actions.Capture, actions.Refund)[place % 3], place)
         if asked is None:
             return
         outcome = {
@@ -280,7 +354,7 @@ class Money(RuleBasedStateMachine):
     def energy_flows(self, seconds: int, stops: bool) -> None:
         for _ in range(seconds):
             self.controller_obeys(plugged=True)
-            self.meter_reports(flowed=30, glitch=0)
+            self.meter_reports(flowed=35, glitch=0)
         if stops:
             self.touch(Button.STOP)
 
@@ -288,14 +362,14 @@ class Money(RuleBasedStateMachine):
     @rule(way=st.sampled_from(["ok", "ok", "ok", "no", "unknown", "late"]))
     def money_is_settled(self, way: str) -> None:
         self.time_passes(31_000)
-        for place in (0, 1):
+        for place in (0, 1, 2):
             self.settlement_answers(place, way, foreign=5)
         self.record_is_signed(0)
         self.record_is_signed(0)
 
     @precondition(lambda self: self.rules.phase is Phase.NONE and not self.rules.state.faults)
     @rule()
-    def a_driver_taps_properly(self) -> None:
+    def a_driver_taps_properly(self, number: int = 1) -> None:
         self.controller_obeys(plugged=True)
         self.meter_reports(flowed=0, glitch=0)
         for _ in range(2):
@@ -303,7 +377,7 @@ class Money(RuleBasedStateMachine):
                 self.touch(Button.DONE)
             self.touch(Button.OK)
         self.frame_shown(fresh=True, place=0)
-        self.tap(late=0, number=1, seen=False)
+        self.tap(late=0, number=number, seen=False)
 
     @precondition(lambda self: self.rules.phase is Phase.NONE and not self.rules.state.faults)
     @rule(gives_up=st.booleans())
@@ -337,24 +411,83 @@ class Money(RuleBasedStateMachine):
         self.register_answers(0, works=True, glitch=0)
         self.ocmf_is_signed(0, good=True)
 
+    @rule(
+        steps=st.integers(1, 8),
+        how=st.sampled_from(["card", "phone"]),
+        number=st.integers(1, 2),
+        bank=st.sampled_from(["ok", "ok", "partial", "unreachable"]),
+        fails=st.sampled_from([False, False, True]),
+        stops=st.booleans(),
+    )
+    def it_goes_on(self, steps: int, how: str, number: int, bank: str, fails: bool, stops: bool) -> None:
+        for _ in range(steps):
+            self.everything_is_mended()
+            match self.rules.phase:
+                case Phase.NONE if any(one.phase is not SettlementPhase.HELD for one in self.rules.state.settlements.values()):
+                    self.money_is_settled("ok")
+                case Phase.NONE if how == "phone":
+                    self.a_driver_pays_by_phone(gives_up=False)
+                case Phase.NONE:
+                    self.a_driver_taps_properly(number)
+                case Phase.CHECKOUT:
+                    self.page_is_paid_or_ends(expired=False, way="paid")
+                case Phase.AUTHORIZING:
+                    self.bank_answers(bank)
+                case Phase.STARTING if fails:
+                    self.the_meter_fails_for_good()
+                    fails = False
+                case Phase.AUTHORIZED | Phase.STARTING:
+                    self.it_goes_well()
+                case Phase.CHARGING:
+                    self.energy_flows(12, stops)
+                    if bank != "unreachable":
+                        self.hold_is_raised_or_not(0, bank, foreign=5)
+                case Phase.STOPPING | Phase.SIGNING:
+                    self.it_ends_well()
+                case Phase.SEALING:
+                    self.record_is_signed(0)
+
     # --- what must always hold -------------------------------------------------------------------------------------------
 
     @invariant()
     def money_is_never_above_its_hold(self) -> None:
         """I1, I2, I3, I5, I9, I10."""
         facts = self.rules.facts
-        approved = {one.hold_id: one.approved_minor for one in facts if isinstance(one, f.AuthorizationApproved)}
+        approved = Counter[str]()
+        for one in facts:
+            match one:
+                case f.AuthorizationApproved(hold_id=hold_id, approved_minor=amount):
+                    approved[hold_id] = amount
+                case f.OfflineGranted(hold_id=hold_id, amount_minor=amount) | f.IncrementEnded(hold_id=hold_id, added_minor=amount):
+                    approved[hold_id] += amount
         captures = [one for one in facts if isinstance(one, f.CaptureIntended)]
         voids = [one for one in facts if isinstance(one, f.VoidIntended)]
         ends = [one for one in facts if isinstance(one, f.HoldEnded)]
         bills = [one for one in facts if isinstance(one, f.BillFrozen)]
         assert all(0 < one.step.amount_minor <= approved[one.hold_id] for one in captures)
         steps = Counter(one.hold_id for one in [*captures, *voids])
-        assert all(count == 1 for count in steps.values()), "captured and voided, or twice"
-        assert all(count == 1 for count in Counter(one.hold_id for one in ends).values()), "a hold ended twice"
+        again = Counter(one.past.hold.hold_id for one in facts if isinstance(one, f.SettlementReopened))
+        back = [one for one in facts if isinstance(one, f.RefundIntended)]
+        assert steps - again <= Counter(set(steps)), "captured and voided, or twice, and nobody ordered it"
+        given = Counter(one.past.hold.hold_id for one in back)
+        assert Counter(one.hold_id for one in ends) - again - given <= Counter(set(steps)), "a hold ended twice"
         assert all(count == 1 for count in Counter(one.session_id for one in bills).values()), "a bill was frozen twice"
         assert all(one.total_minor == one.capture_minor + one.shortfall_minor for one in bills)
         assert all(type(one.total_minor) is int and type(one.energy_wh) is int and one.energy_wh >= 0 for one in bills)
+
+    @invariant()
+    def never_more_given_back_than_taken(self) -> None:
+        """I11."""
+        taken, back = Counter[str](), Counter[str]()
+        for one in self.rules.facts:
+            match one:
+                case f.HoldEnded(hold_id=hold_id, how=f.Terminated.CAPTURED, amount_minor=amount):
+                    taken[hold_id] = amount
+                case f.HoldEnded(hold_id=hold_id, how=f.Terminated.REFUNDED, amount_minor=amount):
+                    back[hold_id] += amount
+                case f.RefundIntended(past=past, step=step):
+                    assert back[past.hold.hold_id] + step.amount_minor <= taken[past.hold.hold_id]
+        assert back <= taken
 
     @invariant()
     def no_energy_without_a_live_hold(self) -> None:
@@ -403,6 +536,6 @@ class Money(RuleBasedStateMachine):
 
 
 Money.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=120, stateful_step_count=45, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
 TestMoney = Money.TestCase

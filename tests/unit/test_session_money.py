@@ -203,7 +203,8 @@ def test_a_kept_hold_is_released_by_a_restart() -> None:
     assert rules.has(actions.Void)
 
 
-def test_the_driver_may_take_the_hold_to_the_next_connector() -> None:
+@pytest.mark.parametrize("proved", [True, False])
+def test_the_driver_may_take_the_hold_to_the_next_connector_with_a_card_that_proves_itself(proved: bool) -> None:
     rules = Rules(stage.configuration(2))
     rules.to_offer()
     rules.touch(s.Button.SELECT, "1")
@@ -213,8 +214,11 @@ def test_the_driver_may_take_the_hold_to_the_next_connector() -> None:
     rules.touch(s.Button.BACK)
     rules.touch(s.Button.SELECT, "2")
     rules.show()
-    rules.tap(tap=2)
-    assert not rules.has(actions.Authorize) and rules.phase is Phase.NONE
+    rules.tap(tap=2, authenticated=proved)
+    assert rules.has(actions.Authorize) is not proved, "a copied number takes no hold away from its driver"
+    if not proved:
+        return
+    assert rules.phase is Phase.NONE
     assert rules.state.sessions[2].phase is Phase.AUTHORIZED and rules.count(f.VoidIntended) == 0
     assert isinstance(rules.view, s.PlugIn) and rules.view.reused and rules.view.connector == 2
 
@@ -804,3 +808,100 @@ def test_what_was_delivered_beyond_the_hold_is_a_loss_of_its_own() -> None:
     (bill,) = (one for one in rules.facts if isinstance(one, f.BillFrozen))
     (lost,) = (one for one in rules.facts if isinstance(one, f.ShortfallBooked))
     assert bill.capture_minor == 500 and lost.amount_minor == bill.total_minor - 500 == bill.shortfall_minor > 0
+
+
+def test_only_the_same_card_is_taken_by_the_screen_that_asks_for_it() -> None:
+    rules = failed_start()
+    rules.evse(Pilot.A)
+    rules.show()
+    rules.tap(number=2, tap=2)
+    assert not rules.has(actions.Authorize) and not rules.state.sessions and isinstance(rules.view, s.Offer)
+
+
+def test_the_screen_says_that_a_hold_is_kept_only_while_it_is() -> None:
+    rules = failed_start()
+    hold_id = next(iter(rules.state.settlements))
+    rules.feed(events.SettlementOrdered(hold_id, "release", "technician", "test"))
+    rules.tick()
+    assert not isinstance(rules.view, s.DeclinedView)
+    rules.show()
+    assert rules.state.kiosk.request is None or not isinstance(rules.view, s.DeclinedView)
+
+
+def test_a_release_that_found_the_money_taken_leads_back_to_the_capture_and_its_refund() -> None:
+    rules, key = manual_capture()
+    rules.feed(order(rules, "release"))
+    rules.tick()
+    rules.answer_step(Declined(DeclineReason.ALREADY_DONE, "12"))
+    rules.sign_record()
+    found = past(rules)
+    assert found.undecided_kind == "capture" and found.undecided is not None and found.undecided.key == key
+    rules.feed(
+        events.SettlementOrdered(found.hold.hold.hold_id, "retry", "t", "r", found.hold, found.undecided, found.undecided_kind)
+    )
+    rules.tick()
+    asked = rules.take(actions.Capture)
+    assert asked.step.key == key
+    rules.feed(events.SettlementAnswered(asked.hold.hold_id, key, Approved(asked.step.amount_minor, {})))
+    rules.sign_record()
+    refund(rules, 1)
+
+
+def test_what_the_gateway_said_it_took_is_not_forgotten() -> None:
+    rules = Rules()
+    rules.to_sealing(100)
+    rules.sign_record()
+    rules.tick()
+    rules.answer_step(Approved(29, {}))
+    rules.sign_record()
+    assert past(rules).how is f.Terminated.MANUAL and past(rules).hold.captured_minor == 29
+    rules.feed(order(rules, "retry"))
+    rules.clock.utc_ms += 8 * 86_400_000
+    while not rules.has(actions.SignRecord):
+        rules.tick(60)
+        if rules.has(actions.Capture):
+            rules.answer_step(OutcomeUnknown("silence"))
+    rules.sign_record()
+    assert past(rules).how is f.Terminated.MANUAL and past(rules).hold.captured_minor == 29
+    refund(rules, 29)
+
+
+def test_two_orders_about_one_hold_do_not_meet() -> None:
+    rules, _ = manual_capture()
+    release, retry = order(rules, "release"), order(rules, "retry")
+    rules.feed(release)
+    assert "under way" in orders.refusal(rules.state, retry)
+
+
+def test_a_debt_counts_until_it_is_paid_also_when_a_person_must_look() -> None:
+    rules = alone(card_minor=3000, terminal_minor=3000)
+    tap_alone(rules)
+    rules.evse(Pilot.B)
+    rules.answer_register()
+    rules.evse(Pilot.C, relay=True, authorized=True)
+    rules.charge(1500)
+    rules.touch(s.Button.STOP)
+    rules.open_contactor()
+    rules.answer_register()
+    rules.sign_ocmf()
+    rules.sign_record()
+    rules.tick()
+    rules.answer_step(Declined(DeclineReason.GATEWAY_REFUSED, "x"))
+    rules.sign_record()
+    assert not rules.state.settlements
+    (debt,) = rules.state.debts
+    rules.touch(s.Button.DONE)
+    rules.to_offer()
+    tap_alone(rules, number=2, tap=2)
+    assert next(iter(rules.state.settlements.values())).approved_minor == 3000 - debt.amount_minor
+    leave(rules)
+    first = next(one.hold.hold_id for one in rules.facts if isinstance(one, f.AuthorizationIntended))
+    found = past_of(first, rules.facts)
+    assert found is not None and "retry" in orders.refusal(
+        rules.state, events.SettlementOrdered(first, "release", "t", "r", found.hold, None, "capture")
+    )
+    rules.feed(events.SettlementOrdered(first, "retry", "t", "r", found.hold, found.undecided, found.undecided_kind))
+    rules.tick()
+    rules.answer_step()
+    rules.sign_record()
+    assert not rules.state.debts
