@@ -21,7 +21,7 @@ STOPS = {
     f.StopReason.REMOTE: "a technician or the office ordered it",
 }
 ENDS = {
-    f.Terminated.CAPTURED: "was taken from the card; the rest of the hold is free",
+    f.Terminated.CAPTURED: "was taken; the rest of the hold is free",
     f.Terminated.VOIDED: "was released; nothing is taken",
     f.Terminated.MANUAL: "could not be ended as ordered: a person must ask the gateway",
     f.Terminated.REFUNDED: "was given back",
