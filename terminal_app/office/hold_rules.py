@@ -198,7 +198,10 @@ def _aged_queue(case: Case) -> Finding | None:
         half = p.opened_utc_ms + (p.capture_before_utc_ms - p.opened_utc_ms) // 2
         if case.now_ms > half:
             sentence = f"{p.state}: more than half of the time to capture {case.money(p.amount_minor)} is over"
-            return case.says(Class.AGED_QUEUE, sentence, again, p.amount_minor, None, p.opened_utc_ms)
+            waits = by_hold("show", p, "The terminal ends the charge before the hold ends; see that it is still heard of")
+            return case.says(
+                Class.AGED_QUEUE, sentence, waits if p.state == "held" else again, p.amount_minor, None, p.opened_utc_ms
+            )
     if p.state in UNDER_WAY and case.older(p.changed_utc_ms, case.patience.queue_ms):
         amount = case.money(p.billed_minor or p.amount_minor)
         return case.says(Class.AGED_QUEUE, f"{p.state} {amount} for too long", again, p.amount_minor, None, p.changed_utc_ms)

@@ -352,7 +352,7 @@ DISAGREE: dict[str, Case] = {
         (still("held", live=True, changed_utc_ms=NOW, capture_before_utc_ms=T0 + 8 * DAY),),
         (HELD,),
         "more than half of the time",
-        RETRY,
+        "charge-service payments show H-7",
     ),
     "billed, no settlement": (Class.AGED_QUEUE, (payment(state="", settled=()),), (), "no settlement came", RETRY),
     "left to a person, though captured": (

@@ -66,6 +66,7 @@ def test_show_tells_a_holds_whole_life(site: Paper, tool: Tool) -> None:
         _, found = tool.json("payments", "show", hold_of(site))
     assert code == 0 and "shall be held on visa ending in 1111" in text and "was taken; the rest of the hold is free" in text
     assert found["phase"] == "captured" and found["moved_minor"] > 0 and found["entries"][0]["kind"] == "authorization_intended"
+    assert "shall be held on visa" in found["entries"][0]["said"]
     assert "5e" * 16 not in text
 
 

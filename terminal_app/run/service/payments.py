@@ -71,11 +71,12 @@ def show_(site: Site, hold: str) -> int:
     """Everything about one hold, step by step; the beginning of its id is enough. Exit code 1 if it needs a person."""
     entries = hold_chapters(site.books, hold)
     found = hold_summary(entries)
+    teller = Teller(found.currency)
     if site.as_json:
-        told = [{"seq": one.seq, "utc_ms": one.stamp.utc_ms, "kind": one.kind} for one in entries]
+        told = [{"seq": one.seq, "utc_ms": one.stamp.utc_ms, "kind": one.kind, "said": teller.tell(one)} for one in entries]
         show.as_json(plain(found) | {"entries": told})
         return show.WARNING if found.phase == "manual" else show.OK
-    out, teller, zone = show.console(), Teller(found.currency), site.config.terminal.time_zone
+    out, zone = show.console(), site.config.terminal.time_zone
     for entry in entries:
         out.print(f"{show.moment(entry.stamp.utc_ms, zone)}  {escape(teller.tell(entry))}")
     sums = {"held": found.approved_minor, "taken": found.moved_minor, "given back": found.refunded_minor}
@@ -114,7 +115,7 @@ def watch(site: Site, every_s: float, count: int | None) -> int:
             if site.as_json:
                 click.echo(msgspec.json.encode(found))
             else:
-                live.update(_register(found) if found else Text("no open holds"), refresh=True)
+                live.update(_register(found) if found else Text("no open holds\n"), refresh=True)
     return show.WARNING if any(_stuck(one) for one in found) else show.OK
 
 
