@@ -69,6 +69,7 @@ class Site:
         self.folder, self.wanted, self.display = folder.absolute(), wanted or Wanted(), display
         self.sockets = Path(tempfile.mkdtemp(prefix="ct-", dir="/tmp"))
         self.config = self.folder / "terminal.toml"
+        self.profile = self.folder / "acquirer.toml"
         self.state = self.folder / "state"
         self.shots = self.folder / "screenshots"
         self.logs = self.folder / "logs"
@@ -223,6 +224,7 @@ class Site:
         host, _, port = str(self.devices["acquirer"].facts["port"]).rpartition(":")
         if self.wanted.price is not None:
             (self.folder / "tariff.json").write_text(tariff(self.wanted.price))
+        self.profile.write_text("# where this acquirer differs from iso8583-1987.toml\n[refund]\noffered = true\n")
         policy = {"hold_minor": self.wanted.hold_minor, "settle_retry_s": 1, **self.wanted.policy}
         sections: dict[str, Any] = {
             "terminal": {
@@ -254,6 +256,7 @@ class Site:
                 "tls": False,
                 "terminal_id": "DEMO0001",
                 "merchant_id": "DEMOMERCHANT001",
+                "profile": str(self.profile),
             },
             **self.phone_sections(str(keys / "office.token")),
             "policy": policy,

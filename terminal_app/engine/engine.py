@@ -68,6 +68,7 @@ class Standing:
     config_sha256: str
     out_of_service: bool = False
     incrementing: frozenset[str] = frozenset()  # gateways that can raise a live hold
+    without_refund: frozenset[str] = frozenset()  # gateways that give nothing back: such an order is refused at once
 
 
 class Engine:

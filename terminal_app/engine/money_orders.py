@@ -76,6 +76,9 @@ def payment_refund(engine: Engine, arguments: Arguments, actor: str) -> dict[str
         past = story.past()
         if past is None:
             raise ValueError(f"hold {hold_id}: the ledger does not know it")
+        gateway = past.hold.hold.gateway
+        if gateway in engine.standing.without_refund:
+            raise ValueError(f"hold {hold_id}: gateway {gateway} takes no refunds from this terminal: give it back there")
         left = past.hold.captured_minor - past.hold.refunded_minor
         event = events.RefundOrdered(past.hold, left if amount is None else amount, actor, reason)
         if why := orders.refund_refusal(engine.state, event):

@@ -44,6 +44,7 @@ def status(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
         "connectors": [_connector(engine, state, number) for number in state.live],
         "faults": [msgspec.to_builtins(fault) for fault in state.faults.values()],
         "open_holds": len(state.settlements),
+        "manual_holds": sorted(state.manual),
         "records": {
             "sealed": state.chain.next_record_seq - 1,
             "acknowledged": state.chain.acknowledged_through,

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from terminal_app.office import store
 from terminal_app.office.account_tables import account_holds
-from terminal_app.office.gateway_report import Report
+from terminal_app.office.gateway_report import Report, ReportRefused
 from terminal_app.office.payment_tables import gateway_reports, gateway_rows
 from terminal_app.office.payment_values import ACCOUNT_BOOKS, BOOKED_LATER_MS, CLOCKS_DIFFER_MS, KINDS, GatewayRow
 
@@ -32,11 +32,13 @@ def take(database: store.Store, report: Report, replace: bool = False) -> Import
     """Keep the rows of a report, in one commit; what is there already is left alone, so the same file changes nothing.
 
     Equal rows in one report are different acts (two captures); equal rows of two reports are the same one told twice.
-    `replace`: rows of this gateway in the report's period that it does not list go away.
+    `replace`: rows of this gateway in the report's period that it does not list go away. ReportRefused: a row names a terminal
+    that is none of this office's (the acquirer's number of it, say), so that it could never be matched with a payment.
     """
     rows = dict(_named(report.rows))
     inside = (gateway_rows.c.gateway == report.gateway) & gateway_rows.c.utc_ms.between(report.from_utc_ms, report.until_utc_ms - 1)
     with database.write() as db:
+        _terminals_known(db, report)
         there = set(db.execute(sa.select(gateway_rows.c.row_id).where(inside)).scalars())
         new = [{"row_id": row_id, **_values(row)} for row_id, row in rows.items() if row_id not in there]
         if new:
@@ -53,6 +55,16 @@ def take(database: store.Store, report: Report, replace: bool = False) -> Import
         if db.execute(sa.select(r).where(sa.and_(*(r.c[name] == value for name, value in said.items())))).first() is None:
             db.execute(r.insert().values(**said, imported_utc_ms=store.now_ms()))
     return Imported(len(new), len(rows) - len(new), len(gone))
+
+
+def _terminals_known(db: Connection, report: Report) -> None:
+    named = {row.terminal for row in report.rows} - {""}
+    unknown = sorted(named - set(db.execute(sa.select(store.terminals.c.terminal)).scalars())) if named else []
+    if unknown:
+        raise ReportRefused(
+            f"column terminal: {unknown[0]!r} is no terminal of this office; it must be the id of `charge-office terminal add`. "
+            "Leave the column out if the report has the acquirer's own numbers"
+        )
 
 
 def rows_since(db: Connection, since_utc_ms: int) -> list[GatewayRow]:

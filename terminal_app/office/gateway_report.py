@@ -9,7 +9,7 @@ UTF-8, comma, first line = header. Columns, in any order:
   utc           2026-11-26T16:25:00Z (or with an offset), or utc_ms: milliseconds since 1970; one of the two is needed
   about         the reference of the payment this act belongs to, if it has one of its own
   ours          our hold id or key, if the gateway carries it
-  terminal      our terminal's id, if the gateway carries it
+  terminal      our terminal's id, if the gateway carries it; never the acquirer's own number of it
 A file that is not understood in every line is refused as a whole: half a list would make discrepancies of its own.
 """
 

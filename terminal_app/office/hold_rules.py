@@ -37,6 +37,10 @@ class Case:
         """What the gateway still holds, as far as its rows tell."""
         return max(self.holds().values(), default=0) if not self.of("capture") and not self.of("void") else 0
 
+    def given_back(self) -> int:
+        """By the gateway's list or by our own records, whichever knows more: lists come late, and nothing is given back twice."""
+        return max(self.sum("refund"), self.payment.total("refunded"))
+
     def listed(self, kind: str, utc_ms: int) -> bool:
         return not self.payment.offline and self.coverage.covers(self.payment.gateway, kind, utc_ms)
 
@@ -58,13 +62,12 @@ class Case:
 
 def _duplicate(case: Case) -> Finding | None:
     """Two captures, or a second hold that nothing has ended. Mended when the driver's money is right again."""
-    p, taken, back = case.payment, case.of("capture"), case.sum("refund")
+    p, taken, back = case.payment, case.of("capture"), case.given_back()
     should = _should_be_taken(case) or 0
     if len(taken) > 1 and case.sum("capture") - back > should:
         extra = case.sum("capture") - back - should
         sentence = f"captured {len(taken)} times, {case.money(case.sum('capture'))} in all; billed are {case.money(should)}"
-        step = by_hold("refund", p, f"Give back the {case.money(extra)} that are too much", extra)
-        return case.says(Class.DUPLICATE, sentence, step, should, case.sum("capture") - back, taken[1].utc_ms)
+        return case.says(Class.DUPLICATE, sentence, _put_right(p, extra), should, case.sum("capture") - back, taken[1].utc_ms)
     holds = case.holds()
     if len(holds) - len(case.of("void")) > 1 and sum(holds.values()) != p.amount_minor:  # else it was raised in steps
         sentence = f"the gateway holds {len(holds)} times for one authorization: {', '.join(sorted(holds))}"
@@ -75,7 +78,7 @@ def _duplicate(case: Case) -> Finding | None:
 
 def _amount_mismatch(case: Case) -> Finding | None:
     """Taken or held is another amount, or another currency, than the terminal settled and the meter billed."""
-    p, taken, should = case.payment, case.sum("capture"), _should_be_taken(case)
+    p, taken, should, back = case.payment, case.sum("capture"), _should_be_taken(case), case.given_back()
     since = max((row.utc_ms for row in case.rows), default=p.changed_utc_ms)
     foreign = sorted({row.currency for row in case.rows if row.kind in ("hold", "capture") and row.currency != p.currency})
     if foreign:
@@ -83,16 +86,16 @@ def _amount_mismatch(case: Case) -> Finding | None:
         step = at_gateway(p.gateway, "correct the currency of this payment or of the report's mapping")
         return case.says(Class.AMOUNT_MISMATCH, sentence, step, should, taken, since)
     settled = p.total("captured")
-    if p.ended("captured") and p.billed_minor is not None and settled != p.billed_minor:
+    if p.ended("captured") and p.billed_minor is not None and p.billed_minor not in (settled, settled - back):
         sentence = f"the terminal captured {case.money(settled)}, the meter's bill says {case.money(p.billed_minor)}"
-        return case.says(Class.AMOUNT_MISMATCH, sentence, _put_right(p, settled - p.billed_minor), p.billed_minor, settled, since)
+        step = _put_right(p, settled - back - p.billed_minor)
+        return case.says(Class.AMOUNT_MISMATCH, sentence, step, p.billed_minor, settled, since)
     if case.of("capture") and should is not None and taken != should and not (len(case.of("capture")) > 1 and taken > should):
         what = f"{case.money(should)} are billed" if should else "it was released here: nothing may be taken"
         sentence = f"the gateway took {case.money(taken)}, {what}"
-        already = case.sum("refund")
-        if taken - already == should:
+        if taken - back == should:
             return None  # what was too much went back
-        return case.says(Class.AMOUNT_MISMATCH, sentence, _put_right(p, taken - already - should), should, taken, since)
+        return case.says(Class.AMOUNT_MISMATCH, sentence, _put_right(p, taken - back - should), should, taken, since)
     held = case.holds()
     if len(held) == 1 and not p.offline and p.state in ("held", "capturing", "captured") and sum(held.values()) != p.amount_minor:
         sentence = f"the gateway holds {case.money(sum(held.values()))}, the terminal knows of {case.money(p.amount_minor)}"
@@ -107,16 +110,17 @@ def _missing_capture(case: Case) -> Finding | None:
     if not p.billed_minor or case.of("capture"):
         return None
     billed = case.money(p.billed_minor)
-    again = by_hold("retry", p, "Ask the gateway for the capture again; if the hold is gone, book the loss")
+    lost = at_gateway(p.gateway, "ask what became of the hold; if it is gone, book the loss and accept this with name and reason")
     if p.ended("voided") or p.state == "voided" or case.of("void"):
         sentence = f"{billed} are billed, but the hold was released"
-        return case.says(Class.MISSING_CAPTURE, sentence, again, p.billed_minor, 0, p.changed_utc_ms)
+        return case.says(Class.MISSING_CAPTURE, sentence, lost, p.billed_minor, 0, p.changed_utc_ms)
     if p.ended("captured"):
         if case.rows and case.listed("capture", _when(p, "captured")):
             sentence = f"{billed} are captured here, the gateway's list has the hold and no capture"
-            return case.says(Class.MISSING_CAPTURE, sentence, again, p.total("captured"), 0, _when(p, "captured"))
+            return case.says(Class.MISSING_CAPTURE, sentence, lost, p.total("captured"), 0, _when(p, "captured"))
     elif p.ended("manual") or p.state == "manual":
         sentence = f"{billed} are billed, and the terminal could not capture them"
+        again = by_hold("retry", p, "Ask the gateway for the capture again; if the hold is gone, release it and book the loss")
         return case.says(Class.MISSING_CAPTURE, sentence, again, p.billed_minor, 0, p.changed_utc_ms)
     return None
 
@@ -180,6 +184,8 @@ def _orphan_hold(case: Case) -> Finding | None:
         why = "released here, but the gateway's list has no release"
     if not why:
         return None
+    if p.state in ("declined", "voided"):  # for the terminal it has ended: it takes no order about it
+        free = at_gateway(p.gateway, f"release it there ({_names(p)})")
     amount = held or p.amount_minor
     return case.says(Class.ORPHAN_HOLD, f"{case.money(amount)}: {why}", free, p.amount_minor, held or None, p.opened_utc_ms)
 
@@ -192,7 +198,10 @@ def _aged_queue(case: Case) -> Finding | None:
         half = p.opened_utc_ms + (p.capture_before_utc_ms - p.opened_utc_ms) // 2
         if case.now_ms > half:
             sentence = f"{p.state}: more than half of the time to capture {case.money(p.amount_minor)} is over"
-            return case.says(Class.AGED_QUEUE, sentence, again, p.amount_minor, None, p.opened_utc_ms)
+            waits = by_hold("show", p, "The terminal ends the charge before the hold ends; see that it is still heard of")
+            return case.says(
+                Class.AGED_QUEUE, sentence, waits if p.state == "held" else again, p.amount_minor, None, p.opened_utc_ms
+            )
     if p.state in UNDER_WAY and case.older(p.changed_utc_ms, case.patience.queue_ms):
         amount = case.money(p.billed_minor or p.amount_minor)
         return case.says(Class.AGED_QUEUE, f"{p.state} {amount} for too long", again, p.amount_minor, None, p.changed_utc_ms)
@@ -233,6 +242,8 @@ def _should_be_taken(case: Case) -> int | None:
 def _put_right(payment: Payment, too_much_minor: int) -> Step:
     if too_much_minor > 0:
         amount = money_text(too_much_minor, payment.currency)
+        if too_much_minor > payment.total("captured") - payment.total("refunded"):  # a terminal gives back only what it took
+            return at_gateway(payment.gateway, f"give back {amount} there ({_names(payment)}); the terminal did not take them")
         return by_hold("refund", payment, f"Give back the {amount} that are too much", too_much_minor)
     return by_hold("show", payment, "Find out why less was taken than billed; what is missing is a loss, never a second capture")
 

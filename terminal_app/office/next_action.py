@@ -23,7 +23,7 @@ def by_hold(act: str, payment: Payment, what: str, amount_minor: int = 0) -> Ste
     if act == "show":
         return Step(what, at_terminal=here)
     command = f"charge-office command payment.{act} {shlex.quote(payment.terminal)} --hold {hold}{amount}"
-    return Step(what, f"{command} --key FILE --by NAME --why REASON", f"{here} --reason REASON")
+    return Step(what, f"{command} --db URL --key FILE --by NAME --why REASON", f"{here} --reason REASON")
 
 
 def at_gateway(gateway: str, what: str) -> Step:

@@ -76,7 +76,7 @@ class Pages:
         found = self._found(code)
         if found is None:
             return self._page("waiting.html", 202, request)
-        session, settlement, row = found
+        session, settlement, row, refunded_minor = found
         try:
             document = receipt_of(session, settlement)
         except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, TariffRefused):
@@ -86,6 +86,7 @@ class Pages:
             200,
             request,
             r=document,
+            refunded_minor=refunded_minor,
             refresh=settlement is None and session["payment"] is not None,
             under_review=bool(row["quarantine"]),
             url=f"{self._public_url}/r/{code}",
@@ -117,8 +118,8 @@ class Pages:
             return PlainTextResponse("no record", 404, _HEADERS)
         return _download(found[2]["jws"], f"{_plain(found[0])}.jws", "application/jose")
 
-    def _found(self, code: str) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any]] | None:
-        """Session payload, settlement payload if it is known, and the session's row; from the signed bytes."""
+    def _found(self, code: str) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any], int] | None:
+        """Session payload, settlement payload if it is known, the session's row, from the signed bytes; what was given back."""
         if not CODE.match(code):
             return None
         with self._database.read() as db:
@@ -129,7 +130,8 @@ class Pages:
             settlement_row = queries.settlement_of(db, rows[0])
         if session_row is None or (session := self._opened(session_row)) is None:
             return None
-        return session, self._opened(settlement_row) if settlement_row else None, session_row
+        settlement = self._opened(settlement_row) if settlement_row else None
+        return session, settlement, session_row, int(rows[0]["refunded_minor"])
 
     def _opened(self, row: dict[str, Any]) -> dict[str, Any] | None:
         try:

@@ -19,7 +19,8 @@ def _rows(db: Connection, question: sa.Select[Any]) -> Rows:
 
 
 def sessions(db: Connection, limit: int, receipt_code: str = "") -> Rows:
-    """Newest first, each with the settlement that ended its hold (how "" = still under way) and the verdict on its record.
+    """Newest first, each with the settlement that ended its hold (how "" = still under way), what was given back of it, and the
+    verdict on its record.
 
     A hold may be settled more than once: left to a person and captured after all. A refund, given or refused, ends nothing.
     """
@@ -31,6 +32,9 @@ def sessions(db: Connection, limit: int, receipt_code: str = "") -> Rows:
         & n.c.how.not_in(("refunded", "refused"))
     )
     last = sa.select(sa.func.max(n.c.seq)).where(mine).correlate(s).scalar_subquery()
+    b = store.settlements.alias()
+    back = (b.c.terminal == s.c.terminal) & (b.c.chain_id == s.c.chain_id) & (b.c.hold_id == s.c.hold_id) & (b.c.how == "refunded")
+    given_back = sa.select(sa.func.coalesce(sa.func.sum(b.c.amount_minor), 0)).where(back).correlate(s).scalar_subquery()
     same = (r.c.terminal == s.c.terminal) & (r.c.chain_id == s.c.chain_id) & (r.c.seq == s.c.seq)
     settled = (m.c.terminal == s.c.terminal) & (m.c.chain_id == s.c.chain_id) & (m.c.seq == last) & (s.c.hold_id != "")
     question = (
@@ -42,6 +46,7 @@ def sessions(db: Connection, limit: int, receipt_code: str = "") -> Rows:
             sa.func.coalesce(m.c.how, "").label("settled"),
             m.c.amount_minor.label("settled_minor"),
             m.c.seq.label("settlement_seq"),
+            given_back.label("refunded_minor"),
         )
         .select_from(s.join(r, same).outerjoin(m, settled))
         .order_by(s.c.end_utc_ms.desc(), s.c.seq.desc())

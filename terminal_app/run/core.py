@@ -146,7 +146,10 @@ class Core:
         }
         self._gateways = gateways
         raising = (name for name, one in gateways.items() if one.capabilities.increment and isinstance(one, Increment))
-        self.engine.standing = replace(standing, incrementing=frozenset(raising))  # accounts need the engine, so it comes first
+        keeping = (name for name, one in gateways.items() if not one.capabilities.refund)
+        self.engine.standing = replace(  # accounts need the engine, so it comes first
+            standing, incrementing=frozenset(raising), without_refund=frozenset(keeping)
+        )
         keepers = {name: one for name, one in gateways.items() if isinstance(one, Keeper)}
         self._meters = {
             one.number: MeterWorker(one.number, meter(settings, one.meter, clock, path), inbox) for one in settings.connector

@@ -1,20 +1,23 @@
 """`charge-office command` and `commands list`: orders to terminals by hand. Amounts are in major units: 12.50."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import sqlalchemy as sa
 
 from terminal_app import units
 from terminal_app.errors import ConfigError
 from terminal_app.office import signing, store
 from terminal_app.office.accounts import Refused
-from terminal_app.office.commands import Commands
+from terminal_app.office.commands import ACTS, Commands
 from terminal_app.run.office_database import DATABASE, FILE, open_store
 
+OPTIONS = {"connector": "--connector", "hold_id": "--hold", "amount_minor": "--amount", "tokens": "--cards", "version": "--version"}
 COLUMNS = ("terminal", "number", "act", "args", "actor", "reason", "issued", "state", "answer")
 
 
@@ -25,7 +28,7 @@ COLUMNS = ("terminal", "number", "act", "args", "actor", "reason", "issued", "st
 @click.argument("terminal")
 @click.option("--connector", type=click.IntRange(1, 8), help="for session.stop and session.start")
 @click.option("--hold", default="", help="hold id, for payment.refund, payment.release and payment.retry")
-@click.option("--amount", default="", help="for payment.refund")
+@click.option("--amount", default="", help="for payment.refund: how much, e.g. 12.50")
 @click.option("--cards", type=FILE, help="for cards.deny: a file with the whole list, one card token a line")
 @click.option("--version", type=click.IntRange(1), help="for cards.deny: number of the list")
 @click.option("--ttl", "ttl_s", default=600, show_default=True, help="seconds in which the terminal must have it")
@@ -46,6 +49,7 @@ def command(
     reason: str,
 ) -> None:
     """Sign an order ACT for TERMINAL. A running office hands it out within seconds; `commands list` tells what became of it."""
+    _complete(act, {"connector": connector, "hold_id": hold, "amount_minor": amount, "tokens": cards, "version": version})
     database = open_store(url)
     try:
         key = signing.load(key_file)
@@ -95,13 +99,20 @@ def list_(url: str, key_file: Path, terminal: str, limit: int, as_json: bool) ->
         click.echo("\t".join(str(row[name]) for name in COLUMNS))
 
 
+def _complete(act: str, given: Mapping[str, Any]) -> None:
+    """UsageError names the options that an act needs and has not got. Unknown acts are refused where acts are known."""
+    needed = [one.name for one in msgspec.structs.fields(ACTS[act]) if one.required] if act in ACTS else []
+    if missing := [OPTIONS[name] for name in needed if name in OPTIONS and not given[name]]:
+        raise click.UsageError(f"{act} needs {' and '.join(missing)}")
+
+
 def _minor(database: store.Store, terminal: str, hold: str, amount: str) -> int:
     """In the hold's own currency."""
     c = store.holds.c
     with database.read() as db:
         currency = db.execute(sa.select(c.currency).where((c.terminal == terminal) & (c.hold_id == hold))).scalar()
     if currency is None:
-        raise click.ClickException(f"terminal {terminal} has told of no hold {hold or '(give --hold)'}")
+        raise click.ClickException(f"terminal {terminal} has told of no hold {hold}")
     try:
         return units.to_minor(amount, str(currency))
     except ValueError as error:

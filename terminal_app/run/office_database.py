@@ -7,7 +7,15 @@ import sqlalchemy as sa
 
 from terminal_app.office import store
 
-DATABASE = click.option("--db", "url", required=True, envvar="CHARGE_OFFICE_DB", help="sqlite:///FILE or postgresql+psycopg://...")
+DATABASE = click.option(
+    "--db",
+    "url",
+    metavar="URL",
+    required=True,
+    envvar="CHARGE_OFFICE_DB",
+    show_envvar=True,
+    help="sqlite:///FILE or postgresql+psycopg://...",
+)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 

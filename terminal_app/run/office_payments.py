@@ -41,7 +41,8 @@ def list_(url: str, state: str, gateway: str, terminal: str, limit: int, as_json
         return
     click.echo("opened\tterminal\tgateway\tstate\theld\tbilled\tcaptured\trefunded\thold")
     for row in rows:
-        sums = (row["amount_minor"], row["billed_minor"], row["captured_minor"], row["refunded_minor"])
+        held = None if row["state"] == "declined" else row["amount_minor"]
+        sums = (held, row["billed_minor"], row["captured_minor"], row["refunded_minor"])
         moved = ("" if minor is None else money_text(minor, row["currency"]) for minor in sums)
         opened = datetime.fromtimestamp(row["opened_utc_ms"] // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
         click.echo("\t".join((opened, row["terminal"], row["gateway"], row["state"], *moved, row["hold_id"])))
@@ -107,7 +108,8 @@ def import_(url: str, file: Path, gateway: str, begin: str, end: str, kinds: str
     \b
     reference, kind (hold, capture, void, refund), currency,
     amount_minor or amount (12.50), utc (2026-11-26T16:25:00Z) or utc_ms;
-    about (reference of the payment it belongs to), ours (hold id or key), terminal
+    about (reference of the payment it belongs to), ours (hold id or key),
+    terminal (our id of it, never the acquirer's number)
     """
     period = _moment(begin, "--from"), _moment(end, "--until")
     if not period[0] < period[1] <= store.now_ms():
@@ -125,7 +127,10 @@ def import_(url: str, file: Path, gateway: str, begin: str, end: str, kinds: str
     except ReportRefused as refusal:
         raise click.ClickException(str(refusal)) from refusal
     with _books(url) as database:
-        done = gateway_books.take(database, report, replace)
+        try:
+            done = gateway_books.take(database, report, replace)
+        except ReportRefused as refusal:
+            raise click.ClickException(f"{file}: {refusal}") from refusal
     click.echo(f"{done.new} new rows, {done.known} known, {done.dropped} dropped")
 
 

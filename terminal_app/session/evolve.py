@@ -322,7 +322,9 @@ def _from_the_past(state: State, past: f.PastHold, **changes: Any) -> State:
         refunded_minor=past.refunded_minor,
         offline="offline" in past.hold.trace,
     )
-    return replace(state, settlements=with_item(state.settlements, past.hold.hold_id, replace(one, **changes)))
+    hold_id = past.hold.hold_id
+    settlements = with_item(state.settlements, hold_id, replace(one, **changes))
+    return replace(state, settlements=settlements, manual=state.manual - {hold_id})
 
 
 def _with_debt(state: State, one: Settlement, fact: f.HoldEnded) -> State:
@@ -342,6 +344,8 @@ def _hold_ended(state: State, fact: f.HoldEnded, at: Stamp) -> State:
         if done.session.hold_id == fact.hold_id and not settlement.captured_minor:  # the receipt on the screen tells it
             state = replace(state, finished=with_item(state.finished, connector, replace(done, settled=fact.how)))
     state = replace(state, slices=pocket.ended(state.slices, settlement.hold.key, fact.how))
+    if fact.how is f.Terminated.MANUAL:
+        state = replace(state, manual=state.manual | {fact.hold_id})
     state = _with_debt(state, settlement, fact)
     return _with_settlement(
         state,

@@ -80,9 +80,11 @@ def refund_refusal(state: State, event: events.RefundOrdered) -> str:
     left = past.captured_minor - past.refunded_minor
     if not past.captured_minor:
         return "nothing was captured: there is nothing to give back"
+    if not left:
+        return "all that was captured has been given back"
     if not 0 < event.amount_minor <= left:
         currency = past.hold.currency
-        return f"{major(event.amount_minor, currency)} is not between 0 and the {major(left, currency)} {currency} left of it"
+        return f"{major(event.amount_minor, currency)} is not above 0 and at most the {major(left, currency)} {currency} left of it"
     return ""
 
 

@@ -12,7 +12,7 @@ from terminal_app.session.hold import keep, new_hold, session_of
 from terminal_app.session.settlement import intend_void
 from terminal_app.session.state import Phase, Session
 from terminal_app.session.turn import Turn
-from terminal_app.session.words import DECLINE_WORDS
+from terminal_app.session.words import DECLINE_WORDS, NO_CHARGE
 from terminal_app.values import Approved, CardFacts, Declined, DeclineReason, EntryMode, OutcomeUnknown, Pilot
 
 START_DEADLINE_MS = 20_000
@@ -141,7 +141,8 @@ def abort(turn: Turn, connector: int, reason: f.StopReason, detail: str = "") ->
             keep(turn, session.hold_id, keep_s)
             words = DeclineWords.HOLD_KEPT
         else:
-            intend_void(turn, session.hold_id, f"no charge: {reason.value} {detail}".strip())
+            why = f"no charge: {NO_CHARGE[reason]}"
+            intend_void(turn, session.hold_id, f"{why} ({detail})" if detail else why)
     if words is not None and (session.hold_id or reason is f.StopReason.FAULT):
         turn.then(events.SessionFailed(connector, words, session.hold_id))
 

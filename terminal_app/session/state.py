@@ -246,6 +246,7 @@ class State(msgspec.Struct, frozen=True):
     grants: tuple[Grant, ...] = ()  # offline, of the last weeks
     debts: tuple[Debt, ...] = ()  # offline, ended as manual
     deny: DenyList = DenyList()
+    manual: frozenset[str] = frozenset()  # holds that ended manual, until a person orders another end, however long ago
     now: Stamp | None = None  # time of the newest fact or turn
 
 

@@ -1,6 +1,7 @@
-"""Which words on the screen a reason gets. PURE."""
+"""Which words a reason gets, on the screen and in the record of a hold that paid for nothing. PURE."""
 
 from terminal_app.screens import DeclineWords
+from terminal_app.session.facts import StopReason
 from terminal_app.values import DeclineReason
 
 DECLINE_WORDS = {
@@ -20,4 +21,15 @@ CARD_WORDS = {
     "refused_by_card": DeclineWords.CARD_REFUSED,
     "several": DeclineWords.CARD_SEVERAL,
     "error": DeclineWords.CARD_ERROR,
+}
+NO_CHARGE = {
+    StopReason.TOUCH: "cancelled by the driver",
+    StopReason.SAME_CARD: "cancelled by the driver with the same card",
+    StopReason.UNPLUGGED: "the car was unplugged",
+    StopReason.HOLD_LIMIT: "the hold was too small",
+    StopReason.CAR_FINISHED: "the car asked for no energy",
+    StopReason.NOT_PLUGGED: "nobody plugged a car in",
+    StopReason.FAULT: "a device failed",
+    StopReason.POWER_CUT: "the terminal was restarted",
+    StopReason.REMOTE: "released by order",
 }

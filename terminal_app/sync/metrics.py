@@ -12,8 +12,6 @@ from prometheus_client.registry import Collector
 
 from terminal_app.wire import Seen
 
-MANUAL = "manual"
-
 
 def text_of(seen: Seen | None) -> bytes:
     """One scrape, from a registry of its own: nothing of this process is in it but what is named here."""
@@ -53,7 +51,7 @@ def _terminal(seen: Seen) -> Iterator[GaugeMetricFamily]:
 def _money(seen: Seen) -> Iterator[GaugeMetricFamily]:
     """Holds that have not ended with a sealed record, and those that a person must look at."""
     yield _one("charge_open_holds", "holds without a sealed end", len(seen.payments))
-    yield _one("charge_holds_manual", "holds that a person must look at", sum(is_manual(one) for one in seen.payments))
+    yield _one("charge_holds_manual", "holds that a person must look at", len(seen.status["manual_holds"]))
     late = sum(bool(one["overdue"]) for one in seen.payments)
     yield _one("charge_holds_overdue", "captures, releases and refunds with half of their time gone", late)
     ages = _family("charge_oldest_open_hold_age_seconds", "age of the oldest open hold", "phase")
@@ -85,10 +83,6 @@ def _connectors(seen: Seen) -> Iterator[GaugeMetricFamily]:
         if one["meter_wh"] is not None:
             register.add_metric(labels, one["meter_wh"])
     yield from (for_sale, power, register)
-
-
-def is_manual(payment: dict[str, object]) -> bool:
-    return MANUAL in (payment["how"], payment["phase"])
 
 
 def _raised(faults: list[dict[str, object]], device: str) -> bool:

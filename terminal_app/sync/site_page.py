@@ -24,6 +24,7 @@ def page(seen: Seen) -> str:
         ("service", _state(str(status["out_of_service"]), "in service", "out of service: ")),
         ("office", _state(office, "reachable", "")),
         ("records waiting for the office", escape(str(waiting))),
+        ("holds that a person must look at", _state(", ".join(status["manual_holds"]), "none", "")),
         ("records sealed", escape(str(status["records"]["sealed"]))),
         ("software", escape(str(status["software"]))),
         ("clock", escape({"S": "synchronised", "I": "not synchronised", "U": "unknown"}.get(status["clock"], "unknown"))),

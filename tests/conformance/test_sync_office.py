@@ -290,6 +290,12 @@ def test_receipt_page_waits_then_tells_everything(site: Site) -> None:
     assert ocmf.verify(signed.body.decode(), bytes.fromhex(key.body.decode())).energy_wh == 12345
     assert get(site, f"/r/{code}/record").body.decode() == site.terminal.records[0].jws
     assert get(site, "/r/short").status == 404
+    assert "given back" not in page_of(site, f"/r/{code}") + page_of(site, "/")
+    for number, minor in enumerate((100, 250), 3):
+        site.terminal.settlement(minor, "refunded")
+        wait_for(lambda number=number: core.through == number)
+    assert "9.48 EUR taken" in page_of(site, f"/r/{code}") and "3.50 EUR of it given back" in page_of(site, f"/r/{code}")
+    assert "captured 9.48 EUR, 3.50 EUR given back" in page_of(site, "/")
 
 
 def test_a_signed_record_that_is_no_bill_shows_as_under_review(site: Site) -> None:

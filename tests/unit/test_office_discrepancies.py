@@ -159,9 +159,12 @@ def test_nothing_is_said_of_what_agrees(name: str) -> None:
     assert [one.sentence for one in found(payments, rows)] == []
 
 
-RELEASE = "charge-office command payment.release T-0001 --hold H-7 --key FILE --by NAME --why REASON"
+RELEASE = "charge-office command payment.release T-0001 --hold H-7 --db URL --key FILE --by NAME --why REASON"
 RETRY = "charge-office command payment.retry T-0001 --hold H-7"
 REFUND = "charge-office command payment.refund T-0001 --hold H-7 --amount"
+THERE = "gateway bank: release it there"
+LOST = "book the loss"
+"""Where the terminal takes no order any more: its hold has ended, or it never took the money."""
 GONE = (HELD, FREED)
 Case = tuple[Class, tuple[Payment, ...], tuple[GatewayRow, ...], str, str]
 """Class, both sides, a part of the sentence, and the command (or a part of the action where there is none to type)."""
@@ -181,8 +184,8 @@ DISAGREE: dict[str, Case] = {
     "asked too long": (Class.ORPHAN_HOLD, (still("asked"),), (), "nobody knows whether it is held", RELEASE),
     "unknown too long": (Class.ORPHAN_HOLD, (still("unknown"),), (HELD,), "nobody knows whether it is held", RELEASE),
     "release given up": (Class.ORPHAN_HOLD, (still("manual", settled=MANUAL),), (HELD,), "could not release it", RELEASE),
-    "declined, yet held": (Class.ORPHAN_HOLD, (still("declined"),), (HELD,), "the gateway holds it", RELEASE),
-    "released, yet held": (Class.ORPHAN_HOLD, (released(),), (HELD,), "no release", RELEASE),
+    "declined, yet held": (Class.ORPHAN_HOLD, (still("declined"),), (HELD,), "the gateway holds it", THERE),
+    "released, yet held": (Class.ORPHAN_HOLD, (released(),), (HELD,), "no release", THERE),
     "nothing was billed": (Class.ORPHAN_HOLD, (still("held", billed_minor=0),), (HELD,), "its session is over", RELEASE),
     # missing_capture
     "released though billed": (
@@ -190,21 +193,21 @@ DISAGREE: dict[str, Case] = {
         (payment(state="voided", settled=(Settled("voided", 0, "EUR", T0),)),),
         GONE,
         "9.48 EUR are billed, but the hold was released",
-        RETRY,
+        LOST,
     ),
     "released though billed, its record is on its way": (
         Class.MISSING_CAPTURE,
         (payment(state="voided", settled=()),),
         (),
         "the hold was released",
-        RETRY,
+        LOST,
     ),
     "released though billed, only the record came": (
         Class.MISSING_CAPTURE,
         (payment(state="", settled=(Settled("voided", 0, "EUR", T0),)),),
         (),
         "the hold was released",
-        RETRY,
+        LOST,
     ),
     "capture given up, its record is on its way": (
         Class.MISSING_CAPTURE,
@@ -220,8 +223,8 @@ DISAGREE: dict[str, Case] = {
         "could not capture",
         RETRY,
     ),
-    "the gateway let the hold go": (Class.MISSING_CAPTURE, (payment(),), GONE, "the hold was released", RETRY),
-    "the gateway has only the hold": (Class.MISSING_CAPTURE, (payment(),), (HELD,), "the hold and no capture", RETRY),
+    "the gateway let the hold go": (Class.MISSING_CAPTURE, (payment(),), GONE, "the hold was released", LOST),
+    "the gateway has only the hold": (Class.MISSING_CAPTURE, (payment(),), (HELD,), "the hold and no capture", LOST),
     "capture given up": (Class.MISSING_CAPTURE, (payment(state="manual", settled=MANUAL),), (HELD,), "could not capture", RETRY),
     # amount_mismatch
     "more taken": (
@@ -238,15 +241,27 @@ DISAGREE: dict[str, Case] = {
         "took 9.00 EUR",
         "charge-service payments show H-7",
     ),
-    "taken after a release": (Class.AMOUNT_MISMATCH, (released(),), (HELD, TAKEN), "it was released here", f"{REFUND} 9.48"),
+    "taken after a release": (
+        Class.AMOUNT_MISMATCH,
+        (released(),),
+        (HELD, TAKEN),
+        "it was released here",
+        "give back 9.48 EUR there",
+    ),
     "taken after a release, its record is on its way": (
         Class.AMOUNT_MISMATCH,
         (released(settled=()),),
         (HELD, TAKEN),
         "it was released here",
-        f"{REFUND} 9.48",
+        "give back 9.48 EUR there",
     ),
-    "taken, nothing billed": (Class.AMOUNT_MISMATCH, (still("held"),), (HELD, TAKEN), "nothing may be taken", f"{REFUND} 9.48"),
+    "taken, nothing billed": (
+        Class.AMOUNT_MISMATCH,
+        (still("held"),),
+        (HELD, TAKEN),
+        "nothing may be taken",
+        "give back 9.48 EUR there",
+    ),
     "captured and billed differ": (
         Class.AMOUNT_MISMATCH,
         (payment(settled=(Settled("captured", 984, "EUR", T0),)),),
@@ -337,7 +352,7 @@ DISAGREE: dict[str, Case] = {
         (still("held", live=True, changed_utc_ms=NOW, capture_before_utc_ms=T0 + 8 * DAY),),
         (HELD,),
         "more than half of the time",
-        RETRY,
+        "charge-service payments show H-7",
     ),
     "billed, no settlement": (Class.AGED_QUEUE, (payment(state="", settled=()),), (), "no settlement came", RETRY),
     "left to a person, though captured": (
@@ -373,7 +388,7 @@ def test_each_command_is_one_the_office_takes(name: str) -> None:
         if one.command:
             program, act, *words = shlex.split(one.command)
             assert program == "charge-office"
-            parsed = office.commands[act].make_context(act, [*words, "--db", "sqlite:///x.db"])
+            parsed = office.commands[act].make_context(act, words)
             assert (parsed.params["act"] in ACTS, parsed.params["hold"], parsed.params["terminal"]) == (True, "H-7", "T-0001")
             assert (parsed.params["act"] == "payment.refund") == bool(parsed.params["amount"])
 
@@ -420,6 +435,22 @@ def test_what_went_back_already_is_not_given_back_again(rows: tuple[GatewayRow, 
     (one,) = found((part_given_back(10),), (HELD, *rows, row("refund", 10, T0 + DAY)))
     assert (one.kind, one.ours_minor, one.theirs_minor) == (kind, 948, theirs)
     assert one.command.startswith(f"{REFUND} {left} ")
+
+
+TOO_MUCH: dict[str, tuple[Payment, tuple[GatewayRow, ...], int]] = {
+    "taken twice": (payment(), (HELD, TAKEN, row("capture", 948, T0 + DAY)), 948),
+    "more taken": (payment(), (HELD, row("capture", 984)), 36),
+    "more taken by the terminal": (payment(settled=(Settled("captured", 984, "EUR", T0),)), (HELD, row("capture", 984)), 36),
+}
+
+
+@pytest.mark.parametrize("name", TOO_MUCH)
+def test_a_refund_of_ours_that_the_gateway_lists_tomorrow_is_not_asked_for_again(name: str) -> None:
+    mine, rows, too_much = TOO_MUCH[name]
+    for minor, left in ((0, too_much), (10, too_much - 10), (too_much, 0)):
+        back = (Settled("refunded", minor, "EUR", NOW - HOUR),) if minor else ()
+        asked = [one.command.split(" --db")[0] for one in found((dataclasses.replace(mine, settled=(*mine.settled, *back)),), rows)]
+        assert asked == ([f"{REFUND} {left / 100:.2f}"] if left else [])
 
 
 AGES = {

@@ -18,7 +18,7 @@ from terminal_app.office.payment_tables import gateway_rows
 from terminal_app.office.slices import Slices
 from terminal_app.run.office import office
 from terminal_app.session import facts as f
-from terminal_app.values import Hold, MoneyStep
+from terminal_app.values import DeclineReason, Hold, MoneyStep
 from tests.unit.office_samples import TERMINAL, Desk, Terminal, desk_at
 from tests.unit.payment_samples import CARD, DAY, HEADER, HOUR, NOW, PERIOD, T0, TRACE, Story, findings, imported, line, said
 
@@ -412,11 +412,14 @@ def _iso(utc_ms: int) -> str:
 
 
 def test_the_command_lists(desk: Desk, terminal: Terminal, tmp_path: Path) -> None:
-    Story(desk, terminal).held(at=store.now_ms() - 5 * HOUR)
+    story = Story(desk, terminal)
+    story.held(at=store.now_ms() - 5 * HOUR)
     assert "5 h ago\t50.00 EUR\theld\tT-0001\tmain\tH-7" in ran(desk, "open").output
     (hold,) = json.loads(ran(desk, "open", "--json").output)
     assert hold["age_s"] >= 5 * 3600
-    assert "50.00 EUR\t\t\t\tH-7" in ran(desk, "list", "--state", "held").output
+    assert "held\t50.00 EUR\t\t\t\tH-7" in ran(desk, "list", "--state", "held").output
+    story.tell(f.AuthorizationDeclined("H-7", DeclineReason.REFUSED, "05"), at=store.now_ms())
+    assert "declined\t\t\t\t\tH-7" in ran(desk, "list").output, "nothing is held of what was declined"
     assert json.loads(ran(desk, "list", "--state", "captured", "--json").output) == []
 
 
@@ -447,6 +450,36 @@ def test_a_refused_report_leaves_nothing_behind(desk: Desk, terminal: Terminal, 
     assert done.exit_code == 1
     assert "r.csv:3: 1 fields, the header has 7" in done.output
     assert desk.rows(gateway_rows) == []
+
+
+def test_a_report_with_the_acquirers_own_terminal_numbers_is_refused_for_nothing_of_it_could_be_matched(
+    desk: Desk, terminal: Terminal, tmp_path: Path
+) -> None:
+    at = charged_yesterday(desk, terminal, tmp_path / "r.csv")
+    period = ("--from", _iso(at - DAY), "--until", _iso(at + HOUR), "--kinds", "capture", "--gateway", "main")
+    for named, code in (("BANK0042", 1), (TERMINAL, 0)):
+        (tmp_path / "r.csv").write_text(f"terminal,{HEADER}{named},{line('capture', 984, at)}")
+        done = ran(desk, "import", str(tmp_path / "r.csv"), *period)
+        assert done.exit_code == code, done.output
+        assert ("'BANK0042' is no terminal of this office" in done.output) == bool(code)
+        assert len(desk.rows(gateway_rows)) == 1 - code
+
+
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        (("payment.refund", "--hold", "H-7"), "payment.refund needs --amount"),
+        (("payment.refund", "--amount", "1.00"), "payment.refund needs --hold"),
+        (("payment.retry",), "payment.retry needs --hold"),
+        (("session.stop",), "session.stop needs --connector"),
+        (("cards.deny", "--version", "1"), "cards.deny needs --cards"),
+    ],
+)
+def test_an_order_that_says_too_little_is_told_which_option_it_needs(desk: Desk, words: tuple[str, ...], missing: str) -> None:
+    act, *more = words
+    whole = ["command", act, TERMINAL, *more, "--db", desk.url, "--key", "office.pem", "--by", "A", "--why", "b"]
+    done = CliRunner().invoke(office, whole)
+    assert (done.exit_code, done.output.strip().splitlines()[-1]) == (2, f"Error: {missing}")
 
 
 # --- for pages -------------------------------------------------------------------------------------------------------------

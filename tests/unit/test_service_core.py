@@ -43,6 +43,13 @@ def test_status_while_charging(site: Paper, tool: Tool) -> None:
     assert "1235.560 kWh" in text and "charging" in text and "DEMO" in text
 
 
+def test_repeated_crashes_are_said_with_what_ends_them(site: Paper, tool: Tool) -> None:
+    site.engine.out_of_service = True
+    with answering(site):
+        code, text = tool("status")
+    assert code == 2 and "out of service: repeated_crash: it died again and again" in text and "ten good minutes" in text
+
+
 def test_a_broken_meter_is_a_fault_and_a_silent_office_only_a_warning(site: Paper, tool: Tool) -> None:
     site.turn(events.FaultSeen(Fault(Device.OFFICE, 0, "unreachable", "no route"), True))
     with answering(site):

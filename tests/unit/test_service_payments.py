@@ -2,6 +2,7 @@
 
 import getpass
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -11,7 +12,16 @@ from terminal_app.billing.record import open_record
 from terminal_app.engine.money_orders import payment_refund
 from terminal_app.engine.pocket import LedgerPocket
 from terminal_app.session import actions, events
-from terminal_app.session.facts import AuthorizationIntended, CommandTaken, HoldEnded, RefundIntended, ServiceAct, Terminated
+from terminal_app.session.facts import (
+    AuthorizationIntended,
+    CommandTaken,
+    HoldEnded,
+    RefundIntended,
+    ServiceAct,
+    StopReason,
+    Terminated,
+)
+from terminal_app.session.words import NO_CHARGE
 from terminal_app.values import Declined, DeclineReason, OutcomeUnknown
 from tests.service_tool import Tool, answering
 from tests.sessions import Paper, terminal
@@ -33,6 +43,10 @@ def hold_of(site: Paper) -> str:
     return next(one.fact.hold.hold_id for one in site.ledger.entries(kinds=("authorization_intended",), newest_first=True))  # type: ignore[union-attr]
 
 
+def gateway_of(site: Paper) -> str:
+    return next(one.fact.hold.gateway for one in site.ledger.entries(kinds=("authorization_intended",)))  # type: ignore[union-attr]
+
+
 def settle(site: Paper) -> None:
     """Whatever was ordered is answered and sealed."""
     for _ in range(4):
@@ -50,12 +64,13 @@ def test_show_tells_a_holds_whole_life(site: Paper, tool: Tool) -> None:
     with answering(site):
         code, text = tool("payments", "show", hold_of(site)[:8])
         _, found = tool.json("payments", "show", hold_of(site))
-    assert code == 0 and "shall be held on visa ending in 1111" in text and "was taken from the card" in text
+    assert code == 0 and "shall be held on visa ending in 1111" in text and "was taken; the rest of the hold is free" in text
     assert found["phase"] == "captured" and found["moved_minor"] > 0 and found["entries"][0]["kind"] == "authorization_intended"
+    assert "shall be held on visa" in found["entries"][0]["said"]
     assert "5e" * 16 not in text
 
 
-@pytest.mark.parametrize("given", ["", "zzzzzz", "0"])
+@pytest.mark.parametrize("given", ["", "zzzzzz", "x"])
 def test_a_hold_nobody_knows_is_said(site: Paper, tool: Tool, given: str) -> None:
     site.paid_session()
     with answering(site):
@@ -70,7 +85,7 @@ def test_a_refund_is_named_recorded_and_never_above_what_was_taken(site: Paper, 
     hold = hold_of(site)
     with answering(site):
         code, text = tool("payments", "refund", hold[:8], "--amount", "2.50", "--reason", "charger stopped twice")
-        assert code == 0 and "2.50 EUR are given back" in text
+        assert code == 0 and "2.50 EUR shall be given back" in text
     settle(site)
     (act,) = (one.fact for one in site.ledger.entries(kinds=("service_act",)))
     assert isinstance(act, ServiceAct) and (act.act, act.target, act.actor) == ("payment.refund", hold, getpass.getuser())
@@ -90,8 +105,26 @@ def test_a_refund_is_named_recorded_and_never_above_what_was_taken(site: Paper, 
     settle(site)
     assert newest_record(site)["amount_minor"] == taken - 250
     with answering(site):
-        code, _ = tool("payments", "refund", hold, "--reason", "once more")
-        assert code == 2 and tool.json("payments", "show", hold)[1]["refunded_minor"] == taken
+        for more in ((), ("--amount", "0.01")):
+            code, _ = tool("payments", "refund", hold, *more, "--reason", "once more")
+            assert code == 2 and "all that was captured has been given back" in tool.stderr
+        assert tool.json("payments", "show", hold)[1]["refunded_minor"] == taken
+
+
+def test_a_refund_is_refused_at_once_where_the_gateway_takes_none(site: Paper, tool: Tool) -> None:
+    """Else each order would end in a signed record that says nothing was given back."""
+    site.paid_session()
+    site.engine.standing = replace(site.engine.standing, without_refund=frozenset({"visa"}))
+    with answering(site):
+        assert tool("payments", "refund", hold_of(site), "--reason", "test")[0] == 0, "another gateway"
+    settle(site)
+    site.engine.standing = replace(site.engine.standing, without_refund=frozenset({gateway_of(site)}))
+    before = len(list(site.ledger.records()))
+    with answering(site):
+        code, _ = tool("payments", "refund", hold_of(site), "--reason", "test")
+    assert code == 2 and "takes no refunds from this terminal" in tool.stderr
+    settle(site)
+    assert len(list(site.ledger.records())) == before
 
 
 @pytest.mark.parametrize("amount", ["-1", "0.001", "nan", "1e3x", ""])
@@ -116,7 +149,10 @@ def test_a_refused_capture_is_a_persons_and_can_be_tried_again(site: Paper, tool
     site.outcomes[actions.Capture] = Declined(DeclineReason.GATEWAY_REFUSED, "12")
     site.paid_session()
     hold = hold_of(site)
+    settle(site)
     with answering(site):
+        code, text = tool("status")
+        assert code == 1 and f"needs a person: hold {hold}" in text and "open holds 0" in text, "sealed, and yet not forgotten"
         code, text = tool("payments", "list")
         assert code == 1 and "needs a person" in text and f"payments retry {hold[:8]}" in text.replace("\n", " ")
         code, _ = tool("payments", "refund", hold, "--reason", "test")
@@ -127,6 +163,7 @@ def test_a_refused_capture_is_a_persons_and_can_be_tried_again(site: Paper, tool
     captures = [one.fact for one in site.ledger.entries(kinds=("capture_intended",))]
     assert len({msgspec.json.encode(one) for one in captures}) == 1 and len(captures) == 2, "the same serial, key and amount"
     with answering(site):
+        assert tool("status")[0] == 0
         code, found = tool.json("payments", "show", hold)
         assert code == 0 and found["phase"] == "captured" and found["moved_minor"] == captures[0].step.amount_minor  # type: ignore[union-attr]
         code, _ = tool("payments", "retry", hold, "--reason", "again")
@@ -142,6 +179,11 @@ def test_a_hold_that_waits_for_its_plug_is_released_by_order(site: Paper, tool: 
     settle(site)
     ended = [one.fact for one in site.ledger.entries(kinds=("hold_ended",))]
     assert [one.how for one in ended if isinstance(one, HoldEnded)] == [Terminated.VOIDED] and not site.engine.state.sessions
+    assert newest_record(site)["detail"] == "no charge: released by order (driver left)"
+
+
+def test_every_reason_to_end_before_the_charge_has_words_for_the_record() -> None:
+    assert set(NO_CHARGE) == set(StopReason)
 
 
 def test_a_running_charge_keeps_its_hold(site: Paper, tool: Tool) -> None:
@@ -191,7 +233,7 @@ def test_an_order_is_checked_against_what_is_true_when_it_is_carried_out(site: P
         return question()
 
     monkeypatch.setattr(site.engine, "ask", ask)
-    with pytest.raises(ValueError, match="left of it"):
+    with pytest.raises(ValueError, match="has been given back"):
         payment_refund(site.engine, arguments, "technician")
     assert len(list(site.ledger.entries(kinds=("refund_intended",)))) == 1
 

@@ -617,6 +617,11 @@ def test_never_more_is_given_back_than_was_taken() -> None:
         why = orders.refund_refusal(rules.state, events.RefundOrdered(past(rules).hold, amount, "t", "r"))
         assert "0.05 EUR" in why
     refund(rules, 5)
+    rules.tick()
+    rules.answer_step()
+    rules.sign_record()
+    why = orders.refund_refusal(rules.state, events.RefundOrdered(past(rules).hold, 1, "t", "r"))
+    assert why == "all that was captured has been given back"
 
 
 def test_a_refund_survives_a_restart_with_its_key() -> None:

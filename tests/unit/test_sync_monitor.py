@@ -18,10 +18,12 @@ from terminal_app.engine.sync_link import SyncLink
 from terminal_app.errors import ConfigError
 from terminal_app.session import events
 from terminal_app.session.actions import Capture
+from terminal_app.session.evolve import evolve
+from terminal_app.session.state import initial
 from terminal_app.sync import monitor
 from terminal_app.sync.core_link import CoreLink
 from terminal_app.sync.site_page import age
-from terminal_app.values import Device, Fault, OutcomeUnknown
+from terminal_app.values import Declined, DeclineReason, Device, Fault, OutcomeUnknown
 from tests.sessions import Paper, terminal
 
 TOKEN = "5e" * 16
@@ -102,6 +104,20 @@ def test_figures_after_a_charge_and_with_faults(watched: Watched) -> None:
     assert (found["charge_records_sealed"], found["charge_records_waiting"], found["charge_open_holds"]) == (2, 2, 0)
     assert (found["charge_faults"], found["charge_fault/1/meter/timeout"], found["charge_office_reachable"]) == (2, 1, 0)
     assert found["charge_connector_for_sale/1"] == 0
+
+
+def test_a_hold_left_to_a_person_stays_in_sight_after_its_record_is_sealed_and_after_a_restart(watched: Watched) -> None:
+    watched.site.outcomes[Capture] = Declined(DeclineReason.GATEWAY_REFUSED, "12")
+    watched.site.paid_session()
+    watched.site.pass_time(10)
+    found = watched.figures()
+    assert (found["charge_open_holds"], found["charge_holds_manual"]) == (0, 1)
+    (hold_id,) = watched.site.engine.state.manual
+    assert f">{hold_id}<" in watched.ask("/")[1]
+    replayed = initial(watched.site.engine.standing.config)
+    for entry in watched.site.ledger.entries():
+        replayed = evolve(replayed, entry.fact, entry.stamp)
+    assert replayed.manual == {hold_id}
 
 
 def test_a_hold_that_cannot_be_settled_grows_old_in_sight(watched: Watched) -> None:

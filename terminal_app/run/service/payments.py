@@ -71,11 +71,12 @@ def show_(site: Site, hold: str) -> int:
     """Everything about one hold, step by step; the beginning of its id is enough. Exit code 1 if it needs a person."""
     entries = hold_chapters(site.books, hold)
     found = hold_summary(entries)
+    teller = Teller(found.currency)
     if site.as_json:
-        told = [{"seq": one.seq, "utc_ms": one.stamp.utc_ms, "kind": one.kind} for one in entries]
+        told = [{"seq": one.seq, "utc_ms": one.stamp.utc_ms, "kind": one.kind, "said": teller.tell(one)} for one in entries]
         show.as_json(plain(found) | {"entries": told})
         return show.WARNING if found.phase == "manual" else show.OK
-    out, teller, zone = show.console(), Teller(found.currency), site.config.terminal.time_zone
+    out, zone = show.console(), site.config.terminal.time_zone
     for entry in entries:
         out.print(f"{show.moment(entry.stamp.utc_ms, zone)}  {escape(teller.tell(entry))}")
     sums = {"held": found.approved_minor, "taken": found.moved_minor, "given back": found.refunded_minor}
@@ -114,7 +115,7 @@ def watch(site: Site, every_s: float, count: int | None) -> int:
             if site.as_json:
                 click.echo(msgspec.json.encode(found))
             else:
-                live.update(_register(found) if found else Text("no open holds"), refresh=True)
+                live.update(_register(found) if found else Text("no open holds\n"), refresh=True)
     return show.WARNING if any(_stuck(one) for one in found) else show.OK
 
 
@@ -162,7 +163,7 @@ REASON = click.option("--reason", required=True, help="Why; it stands in the led
 def retry(site: Site, hold: str, reason: str) -> int:
     """Try the next step of a hold at once; of one that became manual the same step again, with the same serial and key."""
     answer = site.running("payments retry").ask("payment.retry", hold_id=hold, reason=reason)
-    return _ordered(site, answer, "is tried again now")
+    return _ordered(site, answer, "its next step is tried now")
 
 
 @payments.command()
@@ -173,7 +174,7 @@ def retry(site: Site, hold: str, reason: str) -> int:
 def release(site: Site, hold: str, reason: str) -> int:
     """Release a hold that serves no charge, or one that became manual without a capture."""
     answer = site.running("payments release").ask("payment.release", hold_id=hold, reason=reason)
-    return _ordered(site, answer, "is released now")
+    return _ordered(site, answer, "it shall be released")
 
 
 @payments.command()
@@ -191,7 +192,7 @@ def refund(site: Site, hold: str, amount: str | None, reason: str) -> int:
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--amount") from error
     answer = site.running("payments refund").ask("payment.refund", hold_id=hold, reason=reason, **wanted)
-    return _ordered(site, answer, f"{show.money(answer['amount_minor'], site.config.terminal.currency)} are given back")
+    return _ordered(site, answer, f"{show.money(answer['amount_minor'], site.config.terminal.currency)} shall be given back")
 
 
 def _ordered(site: Site, answer: dict[str, Any], what: str) -> int:

@@ -12,6 +12,10 @@ from terminal_app.run.service.options import json_option
 from terminal_app.run.service.site import CoreState, Site
 
 SERIOUS = ("meter", "evse", "reader", "ledger", "signer", "disk")
+REMEDIES = {
+    "repeated_crash": "it died again and again; see journalctl -u charge-terminal. "
+    "It sells again after ten good minutes, or after systemctl restart charge-terminal"
+}
 PILOTS = {
     "A": "no car",
     "B": "car connected",
@@ -49,7 +53,7 @@ def exit_code(body: dict[str, Any]) -> int:
     if body.get("out_of_service") or body["core"] != "running" or any(device in SERIOUS for device in faults):
         return show.FAULT
     idle = [one for one in body["connectors"] if not one["for_sale"] and not one["session"]]
-    return show.WARNING if faults or idle else show.OK
+    return show.WARNING if faults or idle or body.get("manual_holds") else show.OK
 
 
 def _stopped(site: Site) -> dict[str, Any]:
@@ -77,7 +81,8 @@ def _print(site: Site, body: dict[str, Any], code: int) -> None:
     if body["core"] == "stopped":
         out.print("The core does not run; nothing is sold. Start it: systemctl start charge-terminal")
     if why := body.get("why") or body.get("out_of_service"):
-        out.print(f"[bold red]out of service:[/] {escape(why)}", soft_wrap=True)
+        remedy = f": {REMEDIES[why]}" if why in REMEDIES else ""
+        out.print(f"[bold red]out of service:[/] {escape(why)}{remedy}", soft_wrap=True)
     if body["connectors"]:
         out.print(
             show.table(("connector", "sale", "session", "car", "relay", "meter", "power", "read"), map(_row, body["connectors"]))
@@ -86,6 +91,8 @@ def _print(site: Site, body: dict[str, Any], code: int) -> None:
         where = f" {fault['connector']}" if fault["connector"] else ""
         said = f"{fault['device']}{where}: {fault['kind']} {fault['detail']}".rstrip()
         out.print(f"[bold red]fault[/] {escape(said)}", soft_wrap=True)
+    for hold in body.get("manual_holds", []):
+        out.print(f"[yellow]needs a person:[/] hold {hold}; charge-service payments show {hold[:8]}", soft_wrap=True)
     if "sealed" in body.get("records", {}):
         records, ledger = body["records"], body["ledger"]
         out.print(

@@ -21,11 +21,11 @@ STOPS = {
     f.StopReason.REMOTE: "a technician or the office ordered it",
 }
 ENDS = {
-    f.Terminated.CAPTURED: "was taken from the card; the rest of the hold is free",
+    f.Terminated.CAPTURED: "was taken; the rest of the hold is free",
     f.Terminated.VOIDED: "was released; nothing is taken",
-    f.Terminated.MANUAL: "has an end nobody could confirm: a person must ask the gateway",
+    f.Terminated.MANUAL: "could not be ended as ordered: a person must ask the gateway",
     f.Terminated.REFUNDED: "was given back",
-    f.Terminated.REFUSED: "was not given back; what was taken stands",
+    f.Terminated.REFUSED: "was given back; what was taken stands",
 }
 
 
@@ -147,5 +147,5 @@ class Teller:
 
     def _ended(self, fact: f.HoldEnded) -> str:
         moved = fact.how in (f.Terminated.CAPTURED, f.Terminated.REFUNDED)
-        amount = f"{self._money(fact.amount_minor)} " if moved else "The hold "
-        return f"{amount}{ENDS[fact.how]}{': ' + fact.detail if fact.detail else ''}."
+        what = "Nothing" if fact.how is f.Terminated.REFUSED else "The hold"
+        return f"{self._money(fact.amount_minor) if moved else what} {ENDS[fact.how]}{': ' + fact.detail if fact.detail else ''}."
