@@ -6,17 +6,15 @@ The reader is armed for a payment only while the offer's own frame is on the gla
 
 import msgspec
 
-from terminal_app.screens import Button, DeclineWords, PayByPhone
-from terminal_app.session import actions, checkout, events, hold, presenter, sale, start
+from terminal_app.screens import Button, DeclineWords
+from terminal_app.session import actions, arming, checkout, events, hold, presenter, sale, start
 from terminal_app.session import facts as f
-from terminal_app.session.state import KioskPhase, Phase, State, Terms, without
+from terminal_app.session.state import KioskPhase, Phase, without
 from terminal_app.session.turn import Ignored, Impossible, Step, Turn, apply_rule
 from terminal_app.session.words import CARD_WORDS
-from terminal_app.units import numeric_country
-from terminal_app.values import CardRequest, PaymentCard
+from terminal_app.values import PaymentCard
 
 READING_LONGEST_MS = 10_000
-SAME_CARD_AFTER_MS = 5_000
 IDLE_TO_OVERVIEW_MS = 45_000
 
 
@@ -56,8 +54,9 @@ def _touched(turn: Turn, event: events.Event) -> None:
         case Button.START if kiosk.phase is KioskPhase.FOCUSED and _may_open(turn, connector):
             if turn.terms.tariffs[connector].is_free:
                 open_session(turn, connector, None)
-        case Button.PAY_BY_PHONE if kiosk.phase is KioskPhase.FOCUSED and _offer_is_on_the_glass(turn.state, turn.terms, connector):
-            if sale.takes_phones(turn.state, turn.terms):
+        case Button.PAY_BY_PHONE if kiosk.phase is KioskPhase.FOCUSED:
+            shown = arming.offer_is_on_the_glass(turn.state, turn.terms, connector)
+            if shown and sale.takes_phones(turn.state, turn.terms):
                 checkout.open_page(turn, connector, _commit_session(turn, connector, free=False))
         case Button.PAY_BY_PHONE if presenter.phone_may_help(turn.state, turn.terms) and _may_open(turn, connector):
             turn.note_kiosk(phase=KioskPhase.FOCUSED, declined=None, since_mono_ms=now)
@@ -262,82 +261,6 @@ def _nobody_acts(turn: Turn, connector: int) -> bool:
     session = turn.state.sessions.get(connector)
     quiet = session is None or (session.phase is Phase.CHARGING and len(turn.terms.config.connector) > 1)
     return quiet and connector not in turn.state.finished
-
-
-# --- arming the reader -----------------------------------------------------------------------------------------------
-
-
-def arm(turn: Turn) -> None:
-    """After every turn: does the reader want a payment, an identification, or rest? A change is a new arming."""
-    if turn.state.kiosk.shown and turn.state.kiosk.shown != presenter.meaning(turn.state, turn.terms):
-        turn.note_kiosk(shown="")  # when this meaning comes back it counts as shown only after its own new frame
-    kiosk = turn.state.kiosk
-    if kiosk.phase is KioskPhase.READING:
-        return
-    wanted = _wanted_request(turn.state, turn.terms)
-    armed = kiosk.request
-    if (wanted is None) != (armed is None) or (
-        wanted is not None
-        and armed is not None
-        and (wanted.pay, wanted.amount_minor, wanted.serial) != (armed.pay, armed.amount_minor, armed.serial)
-    ):
-        turn.note_kiosk(request=wanted, arm_no=kiosk.arm_no + 1)
-
-
-def _wanted_request(state: State, terms: Terms) -> CardRequest | None:
-    kiosk = state.kiosk
-    again = kiosk.phase is KioskPhase.DECLINED and kiosk.declined is DeclineWords.HOLD_KEPT and hold.is_kept(state)
-    if kiosk.phase is not KioskPhase.FOCUSED and not again:
-        return None
-    connector = kiosk.connector
-    pay = sale.takes_cards(state, terms) and (
-        _offer_is_on_the_glass(state, terms, connector) or _page_is_on_the_glass(state, terms, connector)
-    )
-    identify = any(
-        one.phase is Phase.CHARGING
-        and one.card is not None
-        and one.card.token  # paid by phone: no card can be the same
-        and one.started is not None
-        and terms.now.mono_ms - one.started.mono_ms > SAME_CARD_AFTER_MS
-        for one in state.sessions.values()
-    )
-    if not pay and not (identify and connector in state.sessions):
-        return None
-    terminal = terms.config.terminal
-    return CardRequest(
-        pay=pay,
-        amount_minor=_amount_on_the_glass(state, terms, connector) if pay else 0,
-        currency=terminal.currency,
-        country=numeric_country(terminal.country),
-        utc_ms=terms.now.utc_ms,
-        serial=state.chain.next_serial,
-    )
-
-
-def _offer_is_on_the_glass(state: State, terms: Terms, connector: int) -> bool:
-    """The offer, or the refusal that asks for the same card once more: its price was shown before."""
-    return (
-        connector not in state.sessions
-        and connector not in state.finished
-        and sale.out_of_service(state, terms) is None
-        and sale.not_for_sale(state, terms, connector) is None
-        and not terms.tariffs[connector].is_free
-        and state.kiosk.shown == presenter.meaning(state, terms)
-    )
-
-
-def _page_is_on_the_glass(state: State, terms: Terms, connector: int) -> bool:
-    """A page for the phone is open and shown: a card may be tapped instead."""
-    session = state.sessions.get(connector)
-    if session is None or session.phase is not Phase.CHECKOUT or state.kiosk.shown != presenter.meaning(state, terms):
-        return False
-    view = presenter.view_of(state, terms)
-    return isinstance(view, PayByPhone) and view.by_card
-
-
-def _amount_on_the_glass(state: State, terms: Terms, connector: int) -> int:
-    session = state.sessions.get(connector)
-    return sale.hold_minor(state, terms) if session is None else state.settlements[session.hold_id].hold.amount_minor
 
 
 P, E = KioskPhase, events

@@ -4,7 +4,7 @@
 6. the seal line is filled  7. the reader is armed for what is now on the glass.
 """
 
-from terminal_app.session import charge, events, kiosk, orders, sealing, settlement
+from terminal_app.session import arming, charge, events, kiosk, orders, sealing, settlement
 from terminal_app.session import facts as f
 from terminal_app.session.actions import Authorize, EvseWish, ReaderWish
 from terminal_app.session.evolve import evolve
@@ -23,7 +23,7 @@ def decide(state: State, event: events.Event, terms: Terms) -> Turn:
         _react(turn, turn.follow_ons.popleft())
     kiosk.send_waiting_card(turn)
     sealing.fill(turn)
-    kiosk.arm(turn)
+    arming.arm(turn)
     _wipe_what_is_not_sent(turn, event)
     return turn
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from terminal_app.engine.engine import Engine
-from terminal_app.session import actions, charge, events, freeze, gate, kiosk, machine, settlement
+from terminal_app.session import actions, arming, charge, events, freeze, gate, machine, settlement
 from tests.simulation.campaign import commits_of_the_standard_charge, crash_points, one_crash, run
 from tests.simulation.oracle import Wrong
 from tests.simulation.plan import Plan, Trouble, Visit, drawn, standard
@@ -90,7 +90,7 @@ def test_without_a_limit_energy_beyond_the_hold_is_seen(monkeypatch: pytest.Monk
 
 
 def test_a_tap_before_the_price_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kiosk, "_offer_is_on_the_glass", lambda state, terms, connector: connector not in state.sessions)
+    monkeypatch.setattr(arming, "offer_is_on_the_glass", lambda state, terms, connector: connector not in state.sessions)
     visit = Visit(early_tap=True, troubles=(Trouble("ui", 0, 5_000),))
     with pytest.raises(Wrong, match="price on the glass"):
         run(Plan("armed early", [visit]))

@@ -1,0 +1,49 @@
+"""What every fact's step needs to make a new state of an old one. PURE."""
+
+from typing import Any
+
+import msgspec
+
+from terminal_app.session.state import Session, State, amended_live, with_item
+from terminal_app.values import MeterValue
+
+replace = msgspec.structs.replace
+
+
+def session_of(state: State, session_id: str) -> Session | None:
+    return next((one for one in state.sessions.values() if one.session_id == session_id), None)
+
+
+def with_session(state: State, session: Session, **changes: Any) -> State:
+    return replace(state, sessions=with_item(state.sessions, session.connector, replace(session, **changes)))
+
+
+def with_settlement(state: State, hold_id: str, **changes: Any) -> State:
+    return replace(state, settlements=with_item(state.settlements, hold_id, replace(state.settlements[hold_id], **changes)))
+
+
+def with_register(state: State, connector: int, value: MeterValue) -> State:
+    """Two agreeing readings of a meter that can be told from another one."""
+    return replace(state, registers=with_item(state.registers, connector, value)) if value.serial else state
+
+
+def fresh_live(state: State, connector: int) -> State:
+    """Session counters back to zero; telemetry stays."""
+    return amended_live(
+        state,
+        connector,
+        charging_ms=0,
+        parking_ms=0,
+        counted_mono_ms=0,
+        asked_read="",
+        stale_read=False,
+        read_failures=0,
+        read_again_mono_ms=0,
+        car_idle_since_mono_ms=0,
+        checkout_url="",
+        checkout_ends="",
+        checkout_ends_mono_ms=0,
+        granted=False,
+        stopping_since_mono_ms=0,
+        ocmf_payload=b"",
+    )
