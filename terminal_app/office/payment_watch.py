@@ -1,8 +1,9 @@
 """The discrepancy job: collects both sides, compares, and remembers what people accepted."""
 
+import json
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ from sqlalchemy.engine import Connection
 
 from terminal_app.office import gateway_books, payment_journal, store
 from terminal_app.office.account_tables import postings
+from terminal_app.office.command_tables import commands
 from terminal_app.office.discrepancies import compare, ordered, waiting
 from terminal_app.office.payment_tables import acceptances, gateway_reports
 from terminal_app.office.payment_values import ACCOUNT_BOOKS, Coverage, Finding, GatewayRow, Patience, Payment
@@ -63,7 +65,28 @@ def findings(db: Connection, now_ms: int, patience: Patience = Patience()) -> li
     judged: dict[tuple[str, str], Acceptance] = {}
     for row in db.execute(sa.select(acceptances).order_by(a.id)).mappings():
         judged[row["finding"], row["figures"]] = Acceptance(row["accepted_by"], row["why"], int(row["utc_ms"]))
-    return [Judged(one, judged.get((one.id, one.figures))) for one in found]
+    under_way = _orders_under_way(db)
+    return [Judged(_as_ordered(one, under_way), judged.get((one.id, one.figures))) for one in found]
+
+
+def _orders_under_way(db: Connection) -> dict[tuple[str, str], str]:
+    """(terminal, hold) -> the order about its money that a terminal has not answered yet, as people read it."""
+    c = commands.c
+    question = sa.select(c.terminal, c.number, c.act, c.actor, c.args).where(c.state.in_(("waiting", "taken")))
+    found = {}
+    for terminal, number, act, actor, args in db.execute(question.where(c.act.like("payment.%"))):
+        hold_id = str(json.loads(args).get("hold_id", ""))
+        found[str(terminal), hold_id] = f"command {number}, {act} by {actor}"
+    return found
+
+
+def _as_ordered(one: Finding, under_way: dict[tuple[str, str], str]) -> Finding:
+    """While an order about it is under way there is nothing to order: a second refund would be given back, too."""
+    order = under_way.get((one.terminal, one.hold_id))
+    if order is None:
+        return one
+    wait = f"Wait for the terminal: {order}, is under way; charge-office commands list says what became of it"
+    return replace(one, next_action=wait, command="", at_terminal="")
 
 
 def accept(database: store.Store, finding_id: str, by: str, why: str, now_ms: int) -> Finding:
@@ -86,6 +109,7 @@ def version(db: Connection) -> tuple[Any, ...]:
         sa.select(sa.func.max(gateway_reports.c.imported_utc_ms)),
         sa.select(sa.func.max(acceptances.c.id)),
         sa.select(sa.func.max(postings.c.posting)),
+        sa.select(sa.func.count(), sa.func.max(commands.c.changed_utc_ms)),
     )
     return tuple(tuple(db.execute(question).one()) for question in questions)
 

@@ -29,7 +29,8 @@ def arm(turn: Turn) -> None:
 
 def _wanted_request(state: State, terms: Terms) -> CardRequest | None:
     kiosk = state.kiosk
-    again = kiosk.phase is KioskPhase.DECLINED and kiosk.declined is DeclineWords.HOLD_KEPT and hold.is_kept(state)
+    asks_again = kiosk.phase is KioskPhase.DECLINED and kiosk.declined is DeclineWords.HOLD_KEPT
+    again = asks_again and hold.kept(state, kiosk.connector) != ""
     if kiosk.phase is not KioskPhase.FOCUSED and not again:
         return None
     connector = kiosk.connector

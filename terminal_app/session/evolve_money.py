@@ -49,7 +49,7 @@ def _offline_granted(state: State, fact: f.OfflineGranted, at: Stamp) -> State:
 
 
 def _kept(state: State, fact: f.HoldKept, at: Stamp) -> State:
-    return with_settlement(state, fact.hold_id, kept_until_mono_ms=fact.until_mono_ms)
+    return with_settlement(state, fact.hold_id, kept_until_mono_ms=fact.until_mono_ms, kept_for=fact.connector)
 
 
 def _reused(state: State, fact: f.HoldReused, at: Stamp) -> State:

@@ -99,6 +99,7 @@ class HoldKept(msgspec.Struct, frozen=True, tag="hold_kept"):
 
     hold_id: str
     until_mono_ms: int
+    connector: int = 0
 
 
 class HoldReused(msgspec.Struct, frozen=True, tag="hold_reused"):

@@ -48,9 +48,9 @@ def new_step(turn: Turn, hold_id: str, operation: str, amount_minor: int) -> Mon
     )
 
 
-def keep(turn: Turn, hold_id: str, for_s: int) -> None:
+def keep(turn: Turn, hold_id: str, connector: int, for_s: int) -> None:
     """The charge could not start, and the driver is still here: the hold waits for the same card instead of being released."""
-    turn.commit(f.HoldKept(hold_id, turn.terms.now.mono_ms + for_s * 1000))
+    turn.commit(f.HoldKept(hold_id, turn.terms.now.mono_ms + for_s * 1000, connector))
 
 
 def reusable(state: State, card: CardFacts, least_minor: int) -> str:
@@ -69,12 +69,13 @@ def reusable(state: State, card: CardFacts, least_minor: int) -> str:
     return ""
 
 
-def is_kept(state: State) -> bool:
-    """A hold waits for its card after a failed start."""
-    return any(
-        one.phase is SettlementPhase.HELD and one.kept_until_mono_ms and session_of(state, hold_id) is None
-        for hold_id, one in state.settlements.items()
-    )
+def kept(state: State, connector: int) -> str:
+    """The hold that waits for its card after a failed start on this connector, "" = none."""
+    for hold_id, one in state.settlements.items():
+        waits = one.phase is SettlementPhase.HELD and one.kept_until_mono_ms and session_of(state, hold_id) is None
+        if waits and one.kept_for == connector:
+            return hold_id
+    return ""
 
 
 def session_of(state: State, hold_id: str) -> Session | None:

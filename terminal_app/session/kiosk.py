@@ -7,7 +7,7 @@ The reader is armed for a payment only while the offer's own frame is on the gla
 import msgspec
 
 from terminal_app.screens import Button, DeclineWords
-from terminal_app.session import actions, arming, checkout, events, hold, presenter, sale, start
+from terminal_app.session import actions, arming, checkout, events, hold, presenter, sale, settlement, start
 from terminal_app.session import facts as f
 from terminal_app.session.state import KioskPhase, Phase, without
 from terminal_app.session.turn import Ignored, Impossible, Step, Turn, apply_rule
@@ -65,6 +65,10 @@ def _touched(turn: Turn, event: events.Event) -> None:
             turn.then(events.StopCommanded(connector, f.StopReason.TOUCH, "driver", ""))
         case Button.STOP if phase in (Phase.CHARGING, Phase.STARTING):
             turn.then(events.StopCommanded(connector, f.StopReason.TOUCH, "driver", ""))
+        case Button.OK if kiosk.phase is KioskPhase.DECLINED and kiosk.declined is DeclineWords.HOLD_KEPT:
+            if kept := hold.kept(turn.state, connector):
+                settlement.intend_void(turn, kept, "the driver does not try again")
+            _decline(turn, DeclineWords.CANCELLED, kiosk.declined_hold_minor)
         case Button.OK if kiosk.phase is KioskPhase.DECLINED:
             turn.note_kiosk(phase=KioskPhase.FOCUSED, declined=None)
         case Button.DONE if connector in turn.state.finished:
@@ -254,7 +258,8 @@ def _ticked(turn: Turn, event: events.Event) -> None:
 
 def _no_longer_true(turn: Turn) -> bool:
     """The screen says that a hold is kept, and it is not any more."""
-    return turn.state.kiosk.declined is DeclineWords.HOLD_KEPT and not hold.is_kept(turn.state)
+    kiosk = turn.state.kiosk
+    return kiosk.declined is DeclineWords.HOLD_KEPT and not hold.kept(turn.state, kiosk.connector)
 
 
 def _nobody_acts(turn: Turn, connector: int) -> bool:

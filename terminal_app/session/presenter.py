@@ -126,7 +126,10 @@ def lower_hold_minor(state: State, terms: Terms) -> int:
 
 
 def declined_show_ms(kiosk: Kiosk, policy: PolicySection) -> int:
-    """How long a refusal stays. A card that was only misread is about to be held out again: that may be soon."""
+    """How long a refusal stays. A card that was only misread is about to be held out again: that may be soon; and a hold that
+    is kept is never out of sight."""
+    if kiosk.declined is s.DeclineWords.HOLD_KEPT:
+        return policy.reuse_window_s * 1000
     misread = kiosk.declined in CARD_WORDS.values()
     return min(policy.declined_show_s * 1000, MISREAD_SHOW_MS) if misread else policy.declined_show_s * 1000
 

@@ -138,7 +138,7 @@ def abort(turn: Turn, connector: int, reason: f.StopReason, detail: str = "") ->
     if session.hold_id:
         one = turn.state.settlements[session.hold_id]
         if reason is f.StopReason.FAULT and keep_s and one.card.token and not one.offline:
-            keep(turn, session.hold_id, keep_s)
+            keep(turn, session.hold_id, connector, keep_s)
             words = DeclineWords.HOLD_KEPT
         else:
             why = f"no charge: {NO_CHARGE[reason]}"

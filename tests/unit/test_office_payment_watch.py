@@ -13,6 +13,7 @@ from terminal_app.billing.record import Moment
 from terminal_app.office import payment_journal, payment_watch, queries, store
 from terminal_app.office.account_tables import account_holds, account_slices
 from terminal_app.office.accounts import Accounts, NewAccount, Who
+from terminal_app.office.commands import Commands
 from terminal_app.office.gateway_report import ReportRefused, read_report
 from terminal_app.office.payment_tables import gateway_rows
 from terminal_app.office.slices import Slices
@@ -110,6 +111,18 @@ def test_a_refund_with_and_without_a_settlement_record(desk: Desk, terminal: Ter
     assert said(desk) == []
     imported(desk, BOTH, replace=True)
     assert said(desk) == [("refund_without_entry", "H-7")], "recorded, and never given back"
+
+
+def test_an_order_that_is_under_way_is_named_instead_of_a_second_one(desk: Desk, terminal: Terminal) -> None:
+    charged(desk, terminal)
+    imported(desk, BOTH + line("refund", 948, T0 + DAY, reference="re_00000001", about="pi_00000001"))
+    Commands(desk.database, desk.key).issue(
+        TERMINAL, "payment.refund", {"hold_id": "H-7", "amount_minor": 948}, "Ana", "charged twice", 600
+    )
+    with desk.database.read() as db:
+        (judged,) = payment_watch.findings(db, NOW)
+    assert "command 1, payment.refund by Ana, is under way" in judged.finding.next_action
+    assert (judged.finding.command, judged.finding.at_terminal) == ("", "")
 
 
 def test_holds_that_nobody_needs(desk: Desk, terminal: Terminal) -> None:

@@ -149,9 +149,29 @@ def failed_start(connectors: int = 1) -> Rules:
 
 
 def again(rules: Rules, number: int = 1) -> None:
-    rules.touch(s.Button.OK)
     rules.show()
     rules.tap(number, tap=2)
+    if number != 1:  # another card sees the price first
+        rules.show()
+        rules.tap(number, tap=3)
+
+
+def test_who_does_not_want_to_try_again_is_told_that_the_hold_is_released() -> None:
+    rules = failed_start()
+    rules.touch(s.Button.OK)
+    assert declined(rules).reason is s.DeclineWords.CANCELLED and declined(rules).held_minor == 5000
+    assert rules.count(f.VoidIntended) == 1
+    rules.touch(s.Button.OK)
+    assert isinstance(rules.view, s.Offer)
+
+
+def test_a_kept_hold_is_never_out_of_sight() -> None:
+    rules = failed_start()
+    while not rules.count(f.VoidIntended):
+        assert declined(rules).reason is s.DeclineWords.HOLD_KEPT
+        rules.tick(5)
+    rules.tick()
+    assert isinstance(rules.view, s.Offer)
 
 
 def test_after_a_failed_start_the_same_card_uses_its_hold_again() -> None:
