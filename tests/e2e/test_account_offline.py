@@ -9,6 +9,7 @@ import pytest
 from drivers.cards.card_token import load_card_key, token_of
 from scripts.demo.site import TERMINAL, TEST_PANS, Site, Wanted
 from terminal_app import screens as s
+from tests.e2e.clock import NEEDS_CLOCK
 from tests.e2e.visit import Visit, price_of, until
 from tests.unit.account_samples import AccountDesk
 
@@ -56,6 +57,7 @@ def kinds(visit: Visit) -> list[str]:
     return [kind for (kind,) in visit.site.ledger_rows("SELECT kind FROM entries ORDER BY seq")]
 
 
+@NEEDS_CLOCK
 def test_a_card_pays_online_then_from_its_slice_without_the_office(visit: Visit) -> None:
     site = visit.site
     assert isinstance(site, AccountSite)

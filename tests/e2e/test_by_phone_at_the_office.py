@@ -9,6 +9,7 @@ import pytest
 from scripts.demo.phone import Page, Phone
 from scripts.demo.site import Wanted, call
 from terminal_app import screens as s
+from tests.e2e.clock import NEEDS_CLOCK
 from tests.e2e.visit import Visit, price_of, until
 
 PRICE = "0.59"
@@ -121,6 +122,7 @@ def test_the_core_dies_while_the_page_is_open(driver: Driver, paid: bool) -> Non
     driver.visit.leave()
 
 
+@NEEDS_CLOCK
 def test_start_by_the_sticker_stop_by_the_phone(driver: Driver) -> None:
     visit, phone = driver.visit, driver.phone
     sticker = driver.sticker()

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from terminal_app.screens import Button
+from terminal_app.screens import Button, DeclineWords
 from terminal_app.session import events, machine, presenter
 from terminal_app.session import facts as f
 from terminal_app.session.state import KioskPhase, Phase, SettlementPhase
@@ -23,6 +23,12 @@ replace = msgspec.structs.replace
 NO_ANSWER = OutcomeUnknown("no answer")
 Steps = Iterator[tuple[str, str, Callable[[], list[Node]], bool]]
 """Name, fault, what it does, and whether it is what happens when nothing goes wrong and everybody goes home."""
+
+
+def asks_again(node: Node) -> bool:
+    """The charge did not start, its hold is kept, and the screen asks for the same card."""
+    kiosk = node.living.kiosk
+    return kiosk.phase is KioskPhase.DECLINED and kiosk.declined is DeclineWords.HOLD_KEPT
 
 
 @dataclass
@@ -113,6 +119,8 @@ class Outside(System):
         if node.phase is Phase.NONE and node.visits < self.bounds.visits and (settled or not self.bounds.prompt):
             last = node.visits + 1 == self.bounds.visits
             yield "pays", "-", lambda: self._pays(replace(node, visits=node.visits + 1, last=last)), False
+        if asks_again(node):
+            yield "does not try again", "-", lambda: self.deliver(node, events.Touched(Button.OK, "")), False
         for account in node.books:
             if account.page == "open" and account.scanned:
                 paid = self.route[0].pay(account, HOLD_MINOR)
@@ -130,9 +138,10 @@ class Outside(System):
 
     def _pays(self, node: Node) -> list[Node]:
         """The offer is brought to the glass; then a card is held out, or a page asked for. A refusal takes nothing."""
-        for button in (Button.OK, Button.DONE):
-            node = self.deliver(node, events.Touched(button, ""))[0]
-        node = replace(node, living=replace(node.living, kiosk=replace(node.living.kiosk, phase=KioskPhase.FOCUSED)))
+        if not asks_again(node):  # the screen that asks for the same card takes it as it stands
+            for button in (Button.OK, Button.DONE):
+                node = self.deliver(node, events.Touched(button, ""))[0]
+            node = replace(node, living=replace(node.living, kiosk=replace(node.living.kiosk, phase=KioskPhase.FOCUSED)))
         node = self.deliver(node, events.FrameShown(1))[0]
         assert node.living.kiosk.shown == presenter.meaning(node.living, self.terms(node))
         if self.by_phone:

@@ -559,6 +559,10 @@ class World:
                 driver.state = "charge"
             case screens.Receipt():
                 driver.state = "receipt"
+            case screens.DeclinedView(reason=screens.DeclineWords.HOLD_KEPT) if driver.taps < 2 and here_ms > 1_500:
+                driver.taps += 1
+                self.tap(1)  # as the screen asks: the same card once more
+                driver.since_ms = self.now_ms
             case screens.DeclinedView() if here_ms > 1_500:
                 self.touch(screens.Button.OK)
                 driver.state = "tap" if driver.taps < 2 else "leave"
