@@ -65,7 +65,8 @@ class DeclinedBox(Notice):
             self.text.text += " " + words.say(ADVICE[view.by_phone, view.lower_hold_minor > 0])
         self.held.text = self._about_hold(view, screen, words)
         self.back_in.text = words.say("declined.back_in", seconds=str(view.back_in_s))
-        self.ok.label.text = words.say("button.ok")
+        gives_up = view.reason is DeclineWords.HOLD_KEPT  # then the hold is released
+        self.ok.label.text = words.say("button.cancel" if gives_up else "button.ok")
         self._show_offers(view, screen, words)
 
     def _about_hold(self, view: DeclinedView, screen: Screen, words: Words) -> str:
