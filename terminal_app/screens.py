@@ -212,7 +212,7 @@ class DeclinedView(msgspec.Struct, frozen=True, tag="declined"):
     """No charge, and why. `held_minor` > 0: that much is being released now. Touch: OK. Goes away by itself.
 
     What may help instead: `by_phone` (touch PAY_BY_PHONE), `lower_hold_minor` > 0: a lower hold (touch LOWER_HOLD).
-    With HOLD_KEPT `held_minor` stays held for `kept_s`: the same card may be tapped again, else it is released.
+    With HOLD_KEPT `held_minor` stays held for `kept_s`: the same card may be tapped again; else, or by touching OK, it is released.
     """
 
     connector: int
