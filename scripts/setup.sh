@@ -33,6 +33,7 @@ CHARGE_APT_TEST=(
 CHARGE_APT_FULL=(
     debootstrap systemd-container                                     # the install test boots a Debian in a container
     chromium chromium-driver                                          # the pages for phones in a real browser, headless
+    postgresql                                                        # the office's database, where SQLite does not do
 )
 
 charge_say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
