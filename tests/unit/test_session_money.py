@@ -203,10 +203,8 @@ def test_the_driver_is_told_that_nothing_more_is_held() -> None:
 def test_another_card_is_another_hold() -> None:
     rules = failed_start()
     again(rules, number=2)
-    assert rules.take(actions.Authorize).hold.hold_id not in [
-        one.hold.hold_id for one in rules.facts if isinstance(one, f.AuthorizationApproved) and hasattr(one, "hold")
-    ]
-    assert len(rules.state.settlements) == 2
+    (kept,) = (hold_id for hold_id, one in rules.state.settlements.items() if one.phase is SettlementPhase.HELD)
+    assert rules.take(actions.Authorize).hold.hold_id != kept and len(rules.state.settlements) == 2
 
 
 def test_a_kept_hold_is_released_when_its_time_is_over() -> None:
@@ -790,10 +788,6 @@ def test_nobody_plugs_in_what_the_phone_started() -> None:
     assert rules.take(actions.Void).hold.key == "office-key"
 
 
-def test_every_settlement_phase_is_met_here() -> None:
-    assert {phase.value for phase in SettlementPhase} == {"asked", "held", "capturing", "voiding", "refunding", "ended"}
-
-
 def test_the_screen_that_keeps_a_hold_takes_the_same_card_at_once() -> None:
     rules = failed_start()
     rules.evse(Pilot.A)
@@ -844,8 +838,6 @@ def test_the_screen_says_that_a_hold_is_kept_only_while_it_is() -> None:
     rules.feed(events.SettlementOrdered(hold_id, "release", "technician", "test"))
     rules.tick()
     assert not isinstance(rules.view, s.DeclinedView)
-    rules.show()
-    assert rules.state.kiosk.request is None or not isinstance(rules.view, s.DeclinedView)
 
 
 def test_a_release_that_found_the_money_taken_leads_back_to_the_capture_and_its_refund() -> None:
