@@ -202,12 +202,8 @@ def _credit(credit: dict[str, Any], billed: Billed | None) -> str:
 
 
 def _checkpoint(point: dict[str, Any]) -> str:
-    numbers = (
-        point["ledger"]["entries"],
-        point["acknowledged_through"],
-        point["open_holds"],
-        *point["meter_registers_wh"].values(),
-    )
+    numbers = [point["ledger"]["entries"], point["acknowledged_through"], point["open_holds"]]
+    numbers += point["meter_registers_wh"].values()
     if any(type(one) is not int or one < 0 for one in numbers) or point["acknowledged_through"] >= point["seq"]:
         return "the checkpoint contradicts itself"
     return ""

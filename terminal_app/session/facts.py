@@ -263,7 +263,7 @@ class PastHold(msgspec.Struct, frozen=True):
 
 
 class SealedBill(msgspec.Struct, frozen=True):
-    """A sealed bill, as the ledger tells it: what a credit takes back. `credits`: how many there are of it, `credited` their lines."""
+    """A sealed bill, as the ledger tells it: what a credit takes back. `credits` came before, over the lines `credited`."""
 
     record_seq: int
     sha256: str
