@@ -4,6 +4,7 @@ import getpass
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -55,8 +56,11 @@ def settle(site: Paper) -> None:
 
 
 def newest_record(site: Paper) -> dict[str, object]:
-    record = list(site.ledger.records())[-1]
-    return open_record(record.jws, site.keys.records.public_key_spki())
+    return newest_records(site, 1)[0]
+
+
+def newest_records(site: Paper, many: int) -> list[dict[str, Any]]:
+    return [open_record(one.jws, site.keys.records.public_key_spki()) for one in list(site.ledger.records())[-many:]]
 
 
 def test_show_tells_a_holds_whole_life(site: Paper, tool: Tool) -> None:
