@@ -43,6 +43,25 @@ def test_the_page_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "settlement: the end of a hold" in capsys.readouterr().out
 
 
+def test_frozen_records_of_a_terminal_that_gave_back_and_changed_both_keys_still_verify() -> None:
+    """Sealed by a running terminal: two parts of a bill, a new record key, a new key of the readings, two checkpoints."""
+    frozen = json.loads((VECTORS / "chain-v1-credits.json").read_text())
+    first = {one["key_id"]: bytes.fromhex(one["spki_hex"]) for one in frozen["first_record_keys"]}
+    head = record.verify_chain(list(enumerate(frozen["records"], 1)), first.get)
+    assert (head.seq, head.sha256, [_payload(one)["type"] for one in frozen["records"]]) == (
+        len(frozen["records"]),
+        frozen["head_sha256"],
+        frozen["types"],
+    )
+    said = [_payload(one) for one in frozen["records"]]
+    bill, credits = said[0], [one for one in said if one["type"] == "credit"]
+    assert sum(one["totals"]["total_minor"] for one in credits) == -bill["totals"]["total_minor"]
+    changes = [change for one in said if (change := record.key_change_of(one)) is not None]
+    last = [one for one in said if one["type"] == "session"][-1]
+    assert last["ocmf"]["key"] == changes[-1].ocmf_key_id
+    assert verify(last["ocmf"]["record"], changes[-1].ocmf_spki).energy_wh == last["energy_wh"]
+
+
 def test_frozen_records_of_every_type_still_open() -> None:
     frozen = json.loads((VECTORS / "chain-v1.json").read_text())
     keys = {one["key_id"]: bytes.fromhex(one["spki_hex"]) for one in frozen["record_keys"]}
