@@ -12,7 +12,7 @@ KEY = Key()
 def test_it_reads_and_verifies_what_the_terminal_signs() -> None:
     said = road_labs.verified(ocmf_text(KEY), KEY.spki)
     assert said["verified"] is True
-    assert [one["TX"] for one in said["value"]["payloadData"]["RD"]] == ["B", "E"]
+    assert [one["TX"] for one in said["value"]["payloadData"]["RD"]] == ["B", "L"]
 
 
 def test_it_refuses_one_digit_more() -> None:
