@@ -140,7 +140,7 @@ def sums(lines: Sequence[record.RecordLine]) -> tuple[int, int, int]:
 
 @given(bills(), st.lists(st.integers(1, 200_000), min_size=1, max_size=6))
 def test_parts_of_a_bill_add_up_to_it_and_never_beyond(billed: tuple[record.RecordLine, ...], amounts: list[int]) -> None:
-    """Any parts in any order: each exactly its amount, no line above zero, no rate below what was billed, the last leaves nothing."""
+    """Any parts in any order: each exactly its amount, no line above zero, no rate beyond its bill, the last leaves nothing."""
     assume(sums(billed)[2] > 0)
     credited: tuple[record.RecordLine, ...] = ()
     for asked in [*amounts, sums(billed)[2]]:

@@ -1,10 +1,8 @@
 """Credits, key changes and checkpoints of a running terminal: sealed, verified by three readers, taken by the office, exported."""
 
 import contextlib
-import getpass
 import importlib.util
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +26,7 @@ from terminal_app.office.ingest import Collector, SentBatch, SentRecord
 from terminal_app.office.signing import create as office_key
 from terminal_app.run.service.verification import claims
 from terminal_app.session import events
-from tests.service_tool import Tool, answering
+from tests.service_tool import Tool
 from tests.sessions import Paper, runtime_dir, site_files
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "verify_records.py"

@@ -19,7 +19,8 @@ def financial_advice(
 ) -> dict[str, Any]:
     """The confirmation of one settlement record; with its session's record the VAT is itemised and the card is named.
 
-    Captured in full: SUCCESS; less than the bill: PARTIAL_SUCCESS; a person must look, or a refund was refused: FAILED; released: SUCCESS with 0.
+    Captured in full: SUCCESS; less than the bill: PARTIAL_SUCCESS; a person must look, or a refund was refused: FAILED;
+    released: SUCCESS with 0.
     """
     currency, amount, how = settlement["currency"], settlement["amount_minor"], settlement["how"]
     billed = session["totals"]["total_minor"] if session is not None else amount
