@@ -145,6 +145,24 @@ settlements = sa.Table(
     sa.Column("currency", sa.String(3), nullable=False),
     sa.Column("ended_utc_ms", Big, nullable=False),
 )
+credits = sa.Table(
+    "credits",
+    metadata,
+    sa.Column("terminal", sa.String(36), primary_key=True),
+    sa.Column("chain_id", sa.String(64), primary_key=True),
+    sa.Column("seq", Big, primary_key=True),
+    sa.Column("session_id", sa.String(64), nullable=False, index=True),
+    sa.Column("hold_id", sa.String(64), nullable=False),
+    sa.Column("credited_seq", Big, nullable=False),
+    sa.Column("number", Big, nullable=False),  # counts the credits of one bill from 1
+    sa.Column("receipt_number", sa.String(64), nullable=False),
+    sa.Column("net_minor", Big, nullable=False),  # money: zero or below, as in the record
+    sa.Column("vat_minor", Big, nullable=False),
+    sa.Column("total_minor", Big, nullable=False),
+    sa.Column("currency", sa.String(3), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("utc_ms", Big, nullable=False),
+)
 ocmf_pages = sa.Table(
     "ocmf_pages",
     metadata,
