@@ -31,7 +31,8 @@ class Buyer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DocumentLine(msgspec.Struct, frozen=True, kw_only=True):
-    """`kind` as in the record, or "before" for what an earlier credit note took back already. `unit` kWh, min or "".
+    """`kind` as in the record (a price's kind, "credit" for a part of a bill), or "before" for what an earlier credit note took
+    back already. `unit` kWh, min or "".
     `vat_percent` "": no VAT applies."""
 
     kind: str
@@ -101,37 +102,36 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     paid: Paid
 
 
-_UNITS = {PriceKind.ENERGY: "kWh", PriceKind.TIME: "min", PriceKind.PARKING: "min"}
+_UNITS = {PriceKind.ENERGY.value: "kWh", PriceKind.TIME.value: "min", PriceKind.PARKING.value: "min"}
+_BY_THE_HOUR = (PriceKind.TIME.value, PriceKind.PARKING.value)
+_SUMS = (PriceKind.LIMIT.value, "credit")
+"""Lines that are an amount and no quantity at a price: a price limit, a part of a bill that is credited."""
 
 
 def record_document_lines(record: dict[str, Any], tariff_json: str) -> tuple[DocumentLine, ...]:
     """The lines of a session or credit record. `tariff_json`: of the session (it says whether prices include VAT)."""
     included = parse_tariff(tariff_json.encode()).tax_included
-    currency = record["totals"]["currency"]
-    found = []
-    for line in record["lines"]:
-        kind = PriceKind(line["kind"])
-        found.append(
-            DocumentLine(
-                kind=kind.value,
-                quantity="1" if kind is PriceKind.LIMIT else line["quantity"],
-                unit=_UNITS.get(kind, ""),
-                net_price=_net_price(line, kind, included, currency),
-                vat_percent=line["vat_percent"],
-                net_minor=line["net_minor"],
-                vat_minor=line["vat_minor"],
-                gross_minor=line["gross_minor"],
-            )
-        )
-    return tuple(found)
+    return tuple(_line(line, included, record["totals"]["currency"]) for line in record["lines"])
 
 
-def _net_price(line: dict[str, Any], kind: PriceKind, included: TaxIncluded, currency: str) -> str:
-    if kind is PriceKind.LIMIT:
-        return str(units.major(line["net_minor"], currency))
+def _line(line: dict[str, Any], included: TaxIncluded, currency: str) -> DocumentLine:
+    is_sum = line["kind"] in _SUMS
+    return DocumentLine(
+        kind=line["kind"],
+        quantity="1" if is_sum else line["quantity"],
+        unit=_UNITS.get(line["kind"], ""),
+        net_price=str(units.major(line["net_minor"], currency)) if is_sum else _net_price(line, included, currency),
+        vat_percent=line["vat_percent"],
+        net_minor=line["net_minor"],
+        vat_minor=line["vat_minor"],
+        gross_minor=line["gross_minor"],
+    )
+
+
+def _net_price(line: dict[str, Any], included: TaxIncluded, currency: str) -> str:
     with localcontext() as context:
         context.prec = 50
-        price = Decimal(line["price"]) / (60 if kind in (PriceKind.TIME, PriceKind.PARKING) else 1)
+        price = Decimal(line["price"]) / (60 if line["kind"] in _BY_THE_HOUR else 1)
         if included is TaxIncluded.YES and line["vat_percent"]:
             price = price * 100 / (100 + Decimal(line["vat_percent"]))
         return decimal_text(price, units.exponent(currency), 6)

@@ -49,11 +49,12 @@ def figures(counted: Sequence[Counted], carried: Sequence[Row], threshold_wh: in
 
 
 def method_of(session: Row) -> str:
-    """How a session was paid: the card's brand, "no card" (a phone's page), "free"."""
+    """How a session was paid: the card's brand, else how it was read, "no card" (a phone's page), "free"."""
     payment = session["payment"]
     if payment is None:
         return "free"
-    return str((payment.get("card") or {}).get("brand") or "no card")
+    card = payment.get("card") or {}
+    return str(card.get("brand") or card.get("entry") or "no card")
 
 
 def _chains(counted: Iterable[Counted]) -> list[Row]:

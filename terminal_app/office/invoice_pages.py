@@ -27,12 +27,13 @@ from terminal_app.office.invoices import Invoices
 from terminal_app.office.local_time import clock_words
 from terminal_app.office.notifications import Pace
 from terminal_app.office.operator_leaves import OperatorLeaves, download
-from terminal_app.office.pages import CODE, money
+from terminal_app.office.pages import money
 from terminal_app.office.words import WORDS, language_of
 
 log = logging.getLogger(__name__)
 PER_MINUTE = 60
 """New invoices of all drivers together; each is a PDF made while the books are locked."""
+_CODE = re.compile(r"[a-z2-7]{32}")
 _NUMBER = re.compile(r"[A-Z0-9-]{1,40}")
 
 
@@ -72,7 +73,7 @@ class InvoicePages:
         if isinstance(buyer, str):
             return self._page(request, 422, buyer, fields)
         try:
-            if not CODE.match(code):
+            if not _CODE.fullmatch(code):
                 raise Refused(404, "not_unknown", "no such receipt")
             self._invoices.issue(code, buyer, language_of(request.headers.get("accept-language", "")))
         except Refused as refusal:
@@ -85,7 +86,7 @@ class InvoicePages:
     def driver_pdf(self, request: Request) -> Response:
         """Only documents of the very session whose code the address has."""
         code, number = request.path_params["code"], request.path_params["number"]
-        offer = self._invoices.offer(code) if CODE.match(code) else None
+        offer = self._invoices.offer(code) if _CODE.fullmatch(code) else None
         for row in offer.documents if offer else ():
             if row["number"] == number:
                 return download(row["pdf"], f"{number}.pdf", "application/pdf")
@@ -93,7 +94,7 @@ class InvoicePages:
 
     def _page(self, request: Request, status: int, problem: str, fields: dict[str, str]) -> Response:
         code = request.path_params["code"]
-        offer = self._invoices.offer(code) if CODE.match(code) else None
+        offer = self._invoices.offer(code) if _CODE.fullmatch(code) else None
         language = language_of(request.headers.get("accept-language", ""))
         page = self._templates.get_template("invoice.html").render(
             demo=self._demo,

@@ -43,7 +43,7 @@ def trouble(state: State, keys: Mapping[str, str], reason: str) -> tuple[str, st
 def key_change_is_due(turn: Turn) -> bool:
     """The keys in use are not those that the chain has announced."""
     chain, terms = turn.state.chain, turn.terms
-    return bool(chain.key_id) and chain.key_id != terms.record_key_id or _ocmf_is_new(turn)
+    return (bool(chain.key_id) and chain.key_id != terms.record_key_id) or _ocmf_is_new(turn)
 
 
 def _ocmf_is_new(turn: Turn) -> bool:
