@@ -118,6 +118,9 @@ def _why_not(session: Row, ends: list[Row], captured_minor: int, given_back_mino
         return "manual"
     if captured_minor <= 0:
         return "unpaid"
+    taxed = any(line["vat_percent"] for line in session["lines"])
+    if taxed and not session["seller"]["vat_id"] and not session["demo"]:
+        return "seller"  # section 14 (4) no. 2 UStG, Art. 226 (3): without it the paper is no invoice
     if given_back_minor >= captured_minor or session["totals"]["total_minor"] + credited_minor <= 0:
         return "given_back"
     return ""

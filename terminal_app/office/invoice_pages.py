@@ -108,7 +108,9 @@ class InvoicePages:
             problem=problem,
             typed=fields,
         )
-        return HTMLResponse(page, status if offer or status != 200 else 404, HEADERS)
+        if status == 200 and (offer is None or offer.why_not == "unknown"):
+            status = 202 if offer else 404  # as for the receipt: a good code whose record is still on its way
+        return HTMLResponse(page, status, HEADERS)
 
     # --- the operator's ----------------------------------------------------------------------------------------------
 

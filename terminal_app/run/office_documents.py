@@ -141,7 +141,14 @@ def make(url: str, key_file: Path, terminal: str, day: str, threshold_wh: int, t
             names = [terminal] if terminal else closings.terminals(db)
         key = _key(key_file)
         for name in names:
-            made = closings.Closings(database, key, time_zone, threshold_wh).make(name, which)
+            try:
+                made = closings.Closings(database, key, time_zone, threshold_wh).make(name, which)
+            except Refused as refusal:
+                if terminal:
+                    raise
+                click.echo(f"{name}\t{refusal}", err=True)
+                found += 1
+                continue
             told = closings.open_closing(made["jws"], key.public_pem)
             sums = ", ".join(money_text(row["total_minor"], row["currency"]) for row in told["totals"]) or "nothing sold"
             click.echo(f"{name}\tclosing {made['number']}\t{made['day']}\t{sums}")
@@ -190,8 +197,8 @@ def show_closing(url: str, key_file: Path, terminal: str, number: int, out: Path
         click.echo(json.dumps(found, indent=1, ensure_ascii=False))
         return
     _ending(out, ".pdf", ".csv", ".jws")
-    papers = {".pdf": closing_paper.pdf_closing, ".csv": lambda told: closing_paper.csv_of(told).encode()}
-    _write(out, papers[out.suffix](found) if out.suffix in papers else row["jws"].encode())
+    text = closing_paper.csv_of(found) if out.suffix == ".csv" else str(row["jws"])
+    _write(out, closing_paper.pdf_closing(found) if out.suffix == ".pdf" else text.encode())
     click.echo(str(out))
 
 
