@@ -75,9 +75,13 @@ def _rows(closing: Row) -> Iterator[Row]:
         yield {"section": "late", "name": row["day"], "detail": detail, "count": row["records"]}
     for row in closing["energy"]:
         meter = {"section": "energy", "detail": f"connector {row['connector']}, meter {row['meter_serial']}"}
-        for name in ("begin", "end", "sessions", "tests", "late", "unexplained"):
+        for name in ("begin", "end", "moved", "sessions", "tests", "late", "unexplained"):
             count = {"count": row[name]} if name in ("sessions", "tests") else {}
             yield meter | {"name": name, "energy_kwh": units.kwh(row[f"{name}_wh"])} | count
+    for row in closing["energy_told"]:
+        meter = {"section": "energy_told", "detail": f"connector {row['connector']}, meter {row['meter_serial']}"}
+        for name in ("from", "to", "sessions", "tests", "unexplained"):
+            yield meter | {"name": name, "energy_kwh": units.kwh(row[f"{name}_wh"])}
     for finding in closing["findings"]:
         yield {"section": "finding", "detail": finding}
 
@@ -133,15 +137,24 @@ def _grids(closing: Row) -> Iterator[Grid]:
     settled = [(row["how"], row["gateway"], str(row["count"]), money(row, "amount")) for row in closing["settlements"]]
     yield Grid(("Money", "Gateway", "Count", "Amount"), settled, 2, widths=(50, 50, 30, 40))
     yield Grid(
-        ("Connector, meter", "Begin kWh", "End kWh", "Sessions", "Tests", "Unexplained"),
+        ("Connector, meter", "Begin kWh", "End kWh", "Moved", "Sessions", "Tests", "Unexplained"),
         [
             (f"{row['connector']}, {row['meter_serial']}",)
-            + tuple(str(units.kwh(row[f"{name}_wh"])) for name in ("begin", "end", "sessions", "tests", "unexplained"))
+            + tuple(str(units.kwh(row[f"{name}_wh"])) for name in ("begin", "end", "moved", "sessions", "tests", "unexplained"))
             for row in closing["energy"]
         ],
-        5,
-        widths=(45, 27, 27, 24, 21, 26),
+        6,
+        widths=(37, 25, 25, 20, 20, 18, 25),
     )
+    told = [
+        (
+            f"{row['connector']}, {row['meter_serial']}",
+            *(str(units.kwh(row[f"{name}_wh"])) for name in ("from", "to", "sessions", "tests", "unexplained")),
+        )
+        for row in closing["energy_told"]
+    ]
+    heads = ("As the terminal told", "From kWh", "To kWh", "Sessions", "Tests", "Unexplained")
+    yield Grid(heads, told, 5, widths=(45, 27, 27, 24, 21, 26))
     late = [
         (row["day"], row["chain_id"], f"{row['first_seq']} – {row['last_seq']}", str(row["records"]), str(row["sessions"]))
         for row in closing["late"]
@@ -161,6 +174,6 @@ def _three(row: Row) -> tuple[str, str, str]:
 def _notes(closing: Row) -> Iterator[str]:
     for finding in closing["findings"]:
         yield f"To look at: {finding}."
-    yield "Energy: end - begin = sessions + tests + unexplained. A session that came late counts where it arrived."
+    yield "Energy: what the register moved = sessions + tests + unexplained. A session that came late counts where it arrived."
     if closing["demo"]:
         yield "DEMO: simulated money and energy."

@@ -18,6 +18,7 @@ from terminal_app.errors import SignatureInvalid
 from terminal_app.office import numbering, store
 from terminal_app.office.accounts import Refused
 from terminal_app.office.closing_content import Counted, figures
+from terminal_app.office.closing_told import energy_told
 from terminal_app.office.derived import OPEN_HOLDS
 from terminal_app.office.document_tables import closed_records, closings
 from terminal_app.office.local_time import day_ms, day_of, zone
@@ -66,6 +67,7 @@ class Closings:
                 )
             counted = self._counted(db, terminal, end_ms, day)
             content = self._content(db, terminal, counted, last)
+            content["energy_told"] = energy_told(db, terminal, begin_ms, end_ms)
         content |= {"day": day.isoformat(), "time_zone": self.time_zone, "begin_utc_ms": begin_ms, "end_utc_ms": end_ms}
         return self._written(terminal, content | {"made_utc_ms": now}, counted)
 

@@ -91,7 +91,7 @@ def _balance_grid(statement: Statement, language: str) -> Grid:
         f"{words['amount']} {currency}",
         words["balance"],
     )
-    return Grid(heads, rows, figures=3, strong=1, widths=(27, 29, 34, 29, 15, 18, 18))
+    return Grid(heads, rows, figures=3, strong=1, widths=(25, 25, 30, 42, 14, 17, 17))
 
 
 def _reserve_grid(statement: Statement, moved: list[Entry], language: str) -> Grid:

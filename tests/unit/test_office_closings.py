@@ -46,9 +46,7 @@ def close(charger: Charger, day: date = DAY, threshold_wh: int = 100, zone: str 
 
 def energy(closing: dict[str, Any]) -> list[tuple[int, int, int]]:
     """(register delta, sessions, unexplained) per meter."""
-    return [
-        (row["end_wh"] - row["begin_wh"], row["sessions_wh"] + row["tests_wh"], row["unexplained_wh"]) for row in closing["energy"]
-    ]
+    return [(row["moved_wh"], row["sessions_wh"] + row["tests_wh"], row["unexplained_wh"]) for row in closing["energy"]]
 
 
 # --- what is counted ---------------------------------------------------------------------------------------------------
@@ -132,9 +130,9 @@ def test_over_any_days_each_session_counts_once_and_the_register_is_explained(
     rows = [row for one in told for row in one["energy"]]
     sessions = sum(row["sessions_wh"] for row in rows)
     assert sessions == sum(energy_wh for _, energy_wh, _, _ in charges)
-    assert sum(row["end_wh"] - row["begin_wh"] for row in rows) == moved
+    assert sum(row["moved_wh"] for row in rows) == moved
     assert sum(row["unexplained_wh"] for row in rows) == moved - sessions
-    assert all(row["end_wh"] - row["begin_wh"] == row["sessions_wh"] + row["tests_wh"] + row["unexplained_wh"] for row in rows)
+    assert all(row["moved_wh"] == row["sessions_wh"] + row["tests_wh"] + row["unexplained_wh"] for row in rows)
     assert [one["number"] for one in told] == [1, 2, 3, 4, 5, 6]
     charger.desk.database.close()
 
@@ -222,6 +220,25 @@ def test_late_sessions_explain_afterwards(charger: Charger) -> None:
     assert "hold 7000 Wh more" in energy_findings([after[0] | {"late_wh": 0}], 0)[0]
 
 
+def test_a_register_that_goes_back_starts_anew_and_is_said(charger: Charger) -> None:
+    charger.session(local_ms("2026-01-02T08:00"))
+    charger.registers["M-1"] = 500
+    charger.session(local_ms("2026-01-02T10:00"), gap_wh=20)
+    told = close(charger)
+    assert [(row["moved_wh"], row["sessions_wh"], row["unexplained_wh"]) for row in told["energy"]] == [(20_000, 20_000, 0)]
+    assert told["findings"] == ["connector 1, meter M-1: the register went back from 1010000 to 520 Wh; it starts anew there"]
+
+
+def test_a_register_that_rolls_over_goes_on(charger: Charger) -> None:
+    charger.session(local_ms("2026-01-02T08:00"))
+    charger.session(local_ms("2026-01-02T10:00"))
+    first, second = (_opened(charger, charger.terminal.records[at]) for at in (0, 2))
+    wraps = first["meter"] | {"wraps_at_wh": 1_005_000}
+    second["register"] |= {"start_wh": 5_100, "stop_wh": 15_100}  # the first ended at 1 010 000 = 5 000 after the roll-over
+    (row,) = energy_rows([(first | {"meter": wraps}, False), (second | {"meter": wraps}, False)], [])
+    assert (row["moved_wh"], row["unexplained_wh"], row["end_wh"], row["went_back"]) == (20_100, 100, 15_100, [])
+
+
 def test_a_test_is_no_sale(charger: Charger) -> None:
     charger.session(local_ms("2026-01-02T08:00"))
     session = _opened(charger, charger.terminal.records[0])
@@ -231,6 +248,19 @@ def test_a_test_is_no_sale(charger: Charger) -> None:
 
 def _opened(charger: Charger, sent: Any) -> dict[str, Any]:
     return open_record(sent.jws, charger.terminal.record_key.spki)
+
+
+def test_the_terminals_own_account_stands_beside(charger: Charger) -> None:
+    charger.session(local_ms("2026-01-02T08:00"))
+    said = {"connector": 1, "serial": "M-1", "from_wh": 1_000_000, "to_wh": 1_010_030, "sessions_wh": 10_000, "tests_wh": 0}
+    good, odd = json.dumps(said | {"unexplained_wh": 30, "why": "daily"}), json.dumps(said)
+    at = local_ms("2026-01-02T23:30")
+    facts = tuple(SentFact(n, at, "energy_balance", "", body) for n, body in enumerate((good, odd), 1))
+    charger.desk.take(charger.terminal.batch(facts=facts))
+    told = close(charger)
+    assert [(row["meter_serial"], row["unexplained_wh"]) for row in told["energy_told"]] == [("M-1", 30)]
+    assert "As the terminal told" in text_of(closing_paper.pdf_closing(told))
+    assert any(row["section"] == "energy_told" for row in rows_of(closing_paper.csv_of(told)))
 
 
 # --- frozen and signed --------------------------------------------------------------------------------------------------------
