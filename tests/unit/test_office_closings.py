@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from terminal_app.billing.record import open_record, sha256_of
@@ -106,7 +106,7 @@ def test_a_late_record_stands_in_the_next_closing_and_nowhere_else(charger: Char
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.integers(1, 20_000), st.integers(0, 500), st.booleans()), min_size=1, max_size=6),
 )
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5, deadline=None, phases=(Phase.explicit, Phase.generate))  # no shrinking: each example is slow
 def test_over_any_days_each_session_counts_once_and_the_register_is_explained(
     tmp_path_factory: pytest.TempPathFactory, charges: list[tuple[int, int, int, bool]]
 ) -> None:

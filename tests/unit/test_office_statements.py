@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from terminal_app.office import local_time, statements, store
@@ -96,7 +96,12 @@ def live_through(
 
 
 @given(history=HISTORY, currency=st.sampled_from(("EUR", "JPY", "KWD")))
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8,
+    deadline=None,
+    phases=(Phase.explicit, Phase.generate),  # no shrinking: each example is slow
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 def test_opening_and_entries_make_the_closing_over_any_history(
     monkeypatch: pytest.MonkeyPatch, history: list[tuple[str, int, int]], currency: str
 ) -> None:
