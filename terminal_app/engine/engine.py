@@ -120,6 +120,8 @@ class Engine:
             resumed_after_crash=resumed_after_crash,
             hold_minor=self.standing.config.policy.hold_minor,
             ocmf_key_id=self.standing.ocmf_key_id,
+            record_keys=self._record_keys(),
+            ocmf_keys={self.standing.ocmf_key_id: self.standing.ocmf_spki.hex()},
         )
         self.commit_outside_a_turn(booted)
         for command_id in self.state.chain.commands_open:  # never again by itself
@@ -152,6 +154,11 @@ class Engine:
             raise ConfigError("terminal.toml", "[[connector]] number", reason)
         live = {number: one for number, one in self.state.live.items() if number in configured}
         self.state = msgspec.structs.replace(self.state, live=live)
+
+    def _record_keys(self) -> dict[str, str]:
+        one = self.standing
+        old = {one.previous_key_id: one.previous_spki.hex()} if one.previous_key_id else {}
+        return {one.record_key_id: one.record_spki.hex()} | old
 
     def _refuse_keys_that_do_not_fit(self) -> None:
         """The chain goes on only with the key it is under, or one to which that key hands over. ConfigError."""

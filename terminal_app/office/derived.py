@@ -50,6 +50,8 @@ def index_record(db: Connection, terminal: str, chain_id: str, seq: int, payload
         references.learn(db, key, row["hold_id"], {"hold_id": row["hold_id"], **payload.get("trace", {})})
     elif payload["type"] == "credit":
         put(db, store.credits, key, _credit_row(payload))
+    elif payload["type"] == "checkpoint":
+        put(db, store.checkpoints, key, _checkpoint_row(payload))
 
 
 def _credit_row(payload: dict[str, Any]) -> dict[str, Any]:
@@ -89,6 +91,18 @@ def _session_row(payload: dict[str, Any]) -> dict[str, Any]:
         "stop_reason": payload["stop"]["reason"],
         "receipt_number": payload["receipt"]["number"],
         "receipt_code": payload["receipt"]["code"],
+    }
+
+
+def _checkpoint_row(payload: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "utc_ms": payload["at"]["utc_ms"],
+        "ledger_entries": payload["ledger"]["entries"],
+        "ledger_sha256": payload["ledger"]["sha256"],
+        "acknowledged_through": payload["acknowledged_through"],
+        "open_holds": payload["open_holds"],
+        "registers": json.dumps(payload["meter_registers_wh"], sort_keys=True),
+        "digests": json.dumps(payload["digests"], sort_keys=True),
     }
 
 

@@ -55,6 +55,8 @@ class TerminalBooted(msgspec.Struct, frozen=True, tag="terminal_booted"):
     resumed_after_crash: bool
     hold_minor: int = 0  # the operator's hold
     ocmf_key_id: str = ""  # key of the terminal-made readings
+    record_keys: dict[str, str] = {}  # key id -> DER SPKI, hex: whoever has the ledger can verify all of it
+    ocmf_keys: dict[str, str] = {}
 
 
 class SessionOpened(msgspec.Struct, frozen=True, tag="session_opened"):
@@ -261,7 +263,7 @@ class PastHold(msgspec.Struct, frozen=True):
 
 
 class SealedBill(msgspec.Struct, frozen=True):
-    """A sealed bill, as the ledger tells it: what a credit takes back. `credits`: how many there are of it, `credited` their lines."""
+    """A sealed bill, as the ledger tells it: what a credit takes back. `credits` came before, over the lines `credited`."""
 
     record_seq: int
     sha256: str
