@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from terminal_app.engine import money_orders
+from terminal_app.engine import cdr_orders, money_orders
 from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
 from terminal_app.ledger.entry import GENESIS
@@ -232,5 +232,7 @@ def operations(engine: Engine, gateways: Mapping[str, PaymentGateway] | None = N
         "ledger.head": ledger_head,
         "entries.read": entries_read,
         "records.read": records_read,
+        "cdrs.show": cdr_orders.cdrs_show,
+        "cdrs.again": cdr_orders.cdrs_again,
     }
     return {name: partial(function, engine) for name, function in table.items()} | {"gateway.check": GatewayCheck(gateways or {})}

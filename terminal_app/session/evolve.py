@@ -23,6 +23,8 @@ from terminal_app.session.state import (
 )
 from terminal_app.values import CardFacts, Stamp
 
+CDRS_REJECTED_KEPT = 100
+
 
 def evolve(state: State, fact: f.Fact, at: Stamp) -> State:
     """The state after `fact`, committed at `at`."""
@@ -179,6 +181,32 @@ def _command_answered(state: State, fact: f.CommandAnswered, at: Stamp) -> State
     return replace(state, chain=replace(state.chain, commands_open=left))
 
 
+def _carried(state: State, fact: Any, at: Stamp) -> State:
+    carried = state.chain.carried
+    match fact:
+        case f.PullerAcknowledged():
+            pullers = with_item(carried.pullers, fact.client, (fact.through_seq, fact.head_sha256))
+            carried = replace(carried, pullers=pullers)
+        case f.CdrOrderedAgain(record_seq=seq):
+            rejected, again = _left(carried.cdrs_rejected, seq), _left(carried.cdrs_again, seq)
+            carried = replace(carried, cdrs_rejected=rejected, cdrs_again=(*again, seq))
+        case f.CdrDelivered(record_seq=seq) | f.CdrRejected(record_seq=seq):
+            rejected = _left(carried.cdrs_rejected, seq)
+            if isinstance(fact, f.CdrRejected):
+                rejected = (*rejected, seq)[-CDRS_REJECTED_KEPT:]
+            carried = replace(
+                carried,
+                cdrs_through=max(carried.cdrs_through, seq),
+                cdrs_rejected=rejected,
+                cdrs_again=_left(carried.cdrs_again, seq),
+            )
+    return replace(state, chain=replace(state.chain, carried=carried))
+
+
+def _left(numbers: tuple[int, ...], gone: int) -> tuple[int, ...]:
+    return tuple(one for one in numbers if one != gone)
+
+
 def _slice_fact(state: State, fact: Any, at: Stamp) -> State:
     slices = state.slices
     match fact:
@@ -241,5 +269,6 @@ _STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
     f.CommandAnswered: _command_answered,
     **dict.fromkeys(f.SLICES, _slice_fact),
     f.DenyListSet: _denied,
+    **dict.fromkeys(f.CARRIED, _carried),
     **evolve_money.STEPS,
 }

@@ -407,6 +407,39 @@ class DenyListSet(msgspec.Struct, frozen=True, tag="deny_list_set"):
     tokens: tuple[str, ...]
 
 
+class PullerAcknowledged(msgspec.Struct, frozen=True, tag="puller_acknowledged"):
+    """Somebody who pulls records says how far it has them; the hash was compared with ours. Deletes and covers nothing: only the
+    office's countersigned watermark does. It may go back: who restored an older copy pulls again from there."""
+
+    client: str
+    through_seq: int
+    head_sha256: str
+
+
+class CdrDelivered(msgspec.Struct, frozen=True, tag="cdr_delivered"):
+    """The OCPI receiver has the CDR of this record: 2xx, 1000 and a Location, or read back and found to be the same."""
+
+    record_seq: int
+    location: str
+    status: int  # the HTTP status of the answer that settled it
+
+
+class CdrRejected(msgspec.Struct, frozen=True, tag="cdr_rejected"):
+    """The OCPI receiver will not have the CDR of this record. The next ones go on; a person may order it again."""
+
+    record_seq: int
+    status: int
+    why: str
+
+
+class CdrOrderedAgain(msgspec.Struct, frozen=True, tag="cdr_ordered_again"):
+    """A person lets the CDR of this record be sent again, rejected or delivered as it was."""
+
+    record_seq: int
+    actor: str
+    reason: str
+
+
 Fact = (
     TerminalBooted
     | SessionOpened
@@ -448,10 +481,15 @@ Fact = (
     | SliceReturning
     | SliceReturned
     | DenyListSet
+    | PullerAcknowledged
+    | CdrDelivered
+    | CdrRejected
+    | CdrOrderedAgain
 )
 
 SLICES = (SliceIntended, SliceKept, SliceRefused, SliceTaken, SliceSettled, SliceReturning, SliceReturned)
-PRIVATE = (SealIntended, Sealed, OfficeAcknowledged, *SLICES, DenyListSet)
+CARRIED = (PullerAcknowledged, CdrDelivered, CdrRejected, CdrOrderedAgain)
+PRIVATE = (SealIntended, Sealed, OfficeAcknowledged, *SLICES, DenyListSet, PullerAcknowledged, CdrDelivered)
 """Facts the office need not see: it gets the records themselves, and has slices and deny lists in books of its own; these
 name cards by their token. All others travel (DESIGN section 12.4)."""
 

@@ -139,6 +139,15 @@ class Seal(msgspec.Struct, frozen=True):
     asked_mono_ms: int = 0
 
 
+class Carried(msgspec.Struct, frozen=True):
+    """How far those have got the records who are not the office."""
+
+    pullers: dict[str, tuple[int, str]] = {}  # name -> record it has everything through, and that record's hash
+    cdrs_through: int = 0  # record whose CDR was delivered or rejected last, in order
+    cdrs_rejected: tuple[int, ...] = ()  # records whose CDR was refused and not ordered again, newest last
+    cdrs_again: tuple[int, ...] = ()  # records whose CDR was ordered again, oldest first
+
+
 class Chain(msgspec.Struct, frozen=True):
     """Counters and heads that facts move forward; never reset (a replaced board starts a new chain_id)."""
 
@@ -151,6 +160,7 @@ class Chain(msgspec.Struct, frozen=True):
     facts_acknowledged_through: int = 0
     commands_through: int = 0  # number of the newest command of the office that was taken
     commands_open: tuple[str, ...] = ()  # ids of those that were taken and not answered yet, oldest first
+    carried: Carried = Carried()
 
 
 class KioskPhase(enum.Enum):
