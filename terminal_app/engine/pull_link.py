@@ -151,7 +151,7 @@ class PullLink:
 
     def _bill_of(self, credit: StoredRecord) -> str:
         """The session record that a credit names by number and hash; LedgerBroken never, "" if it is not there."""
-        payload = credit.jws.split(".")[1]
+        payload = credit.jws.split(".")[1]  # of our own making: it was sealed here
         credits = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["credits"]
         found = self._engine.ledger.records(int(credits["seq"]) - 1, 1)
         return found[0].jws if found and sha256_of(found[0].jws) == credits["sha256"] else ""

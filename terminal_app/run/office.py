@@ -20,6 +20,7 @@ from terminal_app.office.ingest import Collector
 from terminal_app.run.office_accounts import account
 from terminal_app.run.office_commands import command, commands_
 from terminal_app.run.office_database import DATABASE, FILE, open_store
+from terminal_app.run.office_import import import_
 from terminal_app.run.office_payments import payments
 
 
@@ -32,6 +33,7 @@ office.add_command(account)
 office.add_command(payments)
 office.add_command(command)
 office.add_command(commands_)
+office.add_command(import_)
 
 
 @office.command()
@@ -99,6 +101,7 @@ def recheck(url: str, terminal_id: str, key_file: Path, demo: bool) -> None:
 @click.option("--demo", is_flag=True, help="take demo records, open the operator's pages to everybody; loopback only")
 @click.option("--tls-cert", type=FILE, help="certificate chain (PEM); else a TLS proxy stands in front")
 @click.option("--tls-key", type=FILE, help="its key (PEM)")
+@click.option("--client-ca", type=FILE, help="authority (PEM) of terminals' certificates; common name = terminal id")
 def serve(
     url: str,
     listen: str,
@@ -109,10 +112,10 @@ def serve(
     demo: bool,
     tls_cert: Path | None,
     tls_key: Path | None,
+    client_ca: Path | None,
 ) -> None:
     """Collect, verify, countersign and show, until SIGTERM."""
-    import uvicorn
-
+    from terminal_app.http_server import Tls, server
     from terminal_app.office.app import Office, build
 
     host, port = _address(listen)
@@ -122,27 +125,20 @@ def serve(
         raise click.UsageError("--public-url: must begin with https:// (or use --demo)")
     if bool(tls_cert) != bool(tls_key):
         raise click.UsageError("--tls-cert and --tls-key belong together")
+    if client_ca and not tls_cert:
+        raise click.UsageError("--client-ca: certificates of terminals need --tls-cert and --tls-key")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     token = _token(operator_token_file) if operator_token_file else ""
     notify_token = _token(notify_token_file) if notify_token_file else ""
     key, database = _key(key_file), open_store(url)
-    config = uvicorn.Config(
-        build(Office(database, key, public_url, token, demo, notify_token, leaving=lambda: server.should_exit)),
-        host=host,
-        port=port,
-        ssl_certfile=str(tls_cert) if tls_cert else None,
-        ssl_keyfile=str(tls_key) if tls_key else None,
-        access_log=False,  # addresses of receipt pages are secrets
-        server_header=False,
-        log_config=None,
-        limit_concurrency=1024,  # each terminal keeps two connections: one pushes, one waits for commands
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=10,
-        h11_max_incomplete_event_size=32 * 1024,
+    serving = server(
+        build(Office(database, key, public_url, token, demo, notify_token, leaving=lambda: serving.should_exit)),
+        (host, port),
+        tls=Tls(tls_cert, tls_key, client_ca, asked_only=True) if tls_cert and tls_key else None,
+        at_once=1024,  # each terminal keeps two connections: one pushes, one waits for commands
     )
-    server = uvicorn.Server(config)
     try:
-        server.run()
+        serving.run()
     finally:
         database.close()
 

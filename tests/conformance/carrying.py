@@ -25,7 +25,7 @@ from tests.sessions import Paper, terminal
 
 
 class Carrying:
-    """`site` and its sync socket. `restart` is what a crash of the core looks like to sync."""
+    """`site` and its sync socket, until `close`; then the site may charge again, and a new one may be made."""
 
     def __init__(self, site: Paper) -> None:
         self.site, self.engine = site, site.engine
@@ -36,6 +36,7 @@ class Carrying:
     def _listen(self) -> None:
         spki = self.office.public_key_spki()
         self.links = SyncLink(self.socket, self.engine, CommandLink(self.engine, spki, acts_of(self.engine)), spki, None)
+        self.engine._stopping = False  # it may have turned before
         self._thread = threading.Thread(target=self.engine.run, daemon=True)
         self._thread.start()
 

@@ -73,8 +73,7 @@ def test_each_cdr_in_order_and_its_place_is_kept(core: Carrying, receiver: Recei
     assert core.engine.state.chain.acknowledged_through == 0  # the office's watermark is another matter
 
 
-@pytest.mark.parametrize("conflicts", [True, False])
-@pytest.mark.parametrize("guessable", [True, False])
+@pytest.mark.parametrize(("guessable", "conflicts"), [(True, True), (False, False)])
 @pytest.mark.parametrize("mood", [mood for mood in Mood if mood is not Mood.REFUSES_2001])
 def test_whatever_it_does_once_each_is_there_once(tmp_path: Path, mood: Mood, guessable: bool, conflicts: bool) -> None:
     receiver = Receiver(guessable, conflicts)

@@ -11,12 +11,15 @@ import jsonschema
 import pytest
 
 from terminal_app.billing.record import GENESIS
+from terminal_app.engine.pull_link import PullLink
 from terminal_app.http_client import HttpAnswer, HttpClient, HttpTrouble
 from terminal_app.http_server import Tls
 from terminal_app.session.facts import PullerAcknowledged
 from terminal_app.sync import pull_api
+from terminal_app.wire import PullerHas, RecordsAfter
 from tests.conformance.carrying import Carrying, carrying, pullable
 from tests.peers.certificates import certificate, client_certificate
+from tests.sessions import Paper
 
 TOKENS = {"erp": "erp-token-0123456789abcdefghij", "archive": "archive-token-0123456789abcdef"}
 DOCUMENT = json.loads(Path(pull_api.__file__).with_name("openapi.json").read_text())
@@ -115,18 +118,12 @@ def test_two_pullers_keep_cursors_of_their_own_and_may_go_back(core: Carrying, u
 
 
 def test_cursors_outlive_the_core(tmp_path: Path) -> None:
-    from tests.sessions import Paper
-
     with carrying(tmp_path, sessions=1) as found:
         link = found.links._pull
         sha256 = found.site.ledger.records(0, 1)[0].sha256
-        from terminal_app.wire import PullerHas, RecordsAfter
-
         assert link.puller_has(PullerHas("erp", 1, sha256)).error == ""
         found.site.close()
         again = Paper(found.site.path, ms=found.site.clock.ms)
-        from terminal_app.engine.pull_link import PullLink
-
         page = PullLink(again.engine).records_after(RecordsAfter("erp", 0, 1))
         assert (page.acknowledged_seq, page.acknowledged_sha256) == (1, sha256)
         again.close()
