@@ -11,7 +11,6 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-from drivers.signers.keyfile import KeyFileSigner
 from terminal_app.engine.control_link import Answering
 from terminal_app.engine.operations import operations
 from terminal_app.office import signing, store
