@@ -72,6 +72,7 @@ def examine(path: Path) -> Iterator[Remark]:
     yield from _folders(settings)
     yield from _devices(settings)
     yield from _files(settings, path)
+    yield from _carried(settings)
     yield from _gateways(settings, path)
     yield from _tariffs(settings, path)
 
@@ -146,8 +147,33 @@ def _files(settings: config.Config, path: Path) -> Iterator[Remark]:
     yield _read(office.public_key, lambda: spki_of(office.public_key) and "a public key", "[office] public_key")
     yield _read(office.token_file, lambda: _token(office.token_file), "[office] token_file")
     if office.ca_file is not None:
-        ca_file = office.ca_file
-        yield _read(ca_file, lambda: f"{ca_file.stat().st_size} bytes", "[office] ca_file")
+        yield _read(office.ca_file, partial(_size, office.ca_file), "[office] ca_file")
+
+
+def _carried(settings: config.Config) -> Iterator[Remark]:
+    """Who else gets records, and with what."""
+    office, ocpi, pull = settings.office, settings.ocpi, settings.pull
+    named: list[tuple[str, Path | None]] = [
+        ("[office] client_cert", office.client_cert),
+        ("[office] client_key", office.client_key),
+    ]
+    if pull is not None:
+        named += [("[pull] cert", pull.cert), ("[pull] key", pull.key), ("[pull] client_ca", pull.client_ca)]
+        for one in pull.client:
+            yield _read(one.token_file, partial(_token, one.token_file), "[[pull.client]] token_file")
+    if ocpi.url and ocpi.token_file is not None:
+        yield _read(ocpi.token_file, partial(_token, ocpi.token_file), "[ocpi] token_file")
+        named.append(("[ocpi] ca_file", ocpi.ca_file))
+    for where, file in named:
+        if file is not None:
+            yield _read(file, partial(_size, file), where)
+    if "#NA" in (ocpi.address, ocpi.city) and (ocpi.url or pull is not None):
+        says = "CDRs do not know where this station is"
+        yield Remark("[ocpi] address", "warning", says, "give address, city, postal_code, latitude and longitude")
+
+
+def _size(file: Path) -> str:
+    return f"{file.stat().st_size} bytes"
 
 
 def _token(file: Path) -> str:
