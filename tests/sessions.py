@@ -25,7 +25,8 @@ from terminal_app.billing.receipt import receipt_code
 from terminal_app.billing.record import GENESIS, thumbprint
 from terminal_app.engine.engine import Engine, Outside
 from terminal_app.ledger.store import CommitProbe, Ledger
-from terminal_app.run.core import Keys, read_standing
+from terminal_app.run.core import read_standing
+from terminal_app.run.keys import Keys
 from terminal_app.screens import Button
 from terminal_app.session import actions, events
 from terminal_app.session.facts import OfficeAcknowledged

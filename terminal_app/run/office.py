@@ -83,6 +83,37 @@ def add(url: str, terminal_id: str, record_key: Path, ocmf_key: Path, token_file
 @terminal.command()
 @DATABASE
 @click.argument("terminal_id")
+@click.option("--record-key", type=FILE, help="public key of the terminal's records (PEM)")
+@click.option("--ocmf-key", type=FILE, help="public key of its measurements (PEM), the terminal's or a meter's own")
+@click.option("--why", required=True, help="stands among the alarms: a key that no record has announced needs a reason")
+def key(url: str, terminal_id: str, record_key: Path | None, ocmf_key: Path | None, why: str) -> None:
+    """Register one more key of a terminal by hand.
+
+    An ordinary new key announces itself by a key-change record. This is for meters, and for an emergency: the old key is lost
+    or may be in wrong hands. A record key that is registered after a key change may sign beside the announced one.
+    """
+    database, now, told = open_store(url), store.now_ms(), list[str]()
+    with database.write() as db:
+        if db.execute(sa.select(store.terminals.c.terminal).where(store.terminals.c.terminal == terminal_id)).first() is None:
+            raise click.ClickException(f"terminal {terminal_id} is not known here; register it: charge-office terminal add")
+        for purpose, file in (("record", record_key), ("ocmf", ocmf_key)):
+            if file is None:
+                continue
+            key_id, pem = _public_key(file)
+            if queries.key(db, terminal_id, key_id, purpose) is None:
+                row = {"terminal": terminal_id, "key_id": key_id, "purpose": purpose, "spki_pem": pem, "added_utc_ms": now}
+                db.execute(store.keys.insert().values(**row))
+                store.alarm(db, terminal_id, "", "key-by-hand", f"{purpose} key {key_id} was registered by hand: {why}")
+            told.append(f"{purpose} key {key_id}")
+    database.close()
+    if not told:
+        raise click.UsageError("--record-key or --ocmf-key: name at least one")
+    click.echo(f"terminal {terminal_id}: {', '.join(told)}")
+
+
+@terminal.command()
+@DATABASE
+@click.argument("terminal_id")
 @click.option("--key", "key_file", type=FILE, required=True, help="office key, as `init` made it")
 @click.option("--demo", is_flag=True, help="take demo records")
 def recheck(url: str, terminal_id: str, key_file: Path, demo: bool) -> None:
