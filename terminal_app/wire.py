@@ -198,12 +198,15 @@ class NextCdr(msgspec.Struct, frozen=True, tag="next_cdr"):
 
 
 class CdrRow(msgspec.Struct, frozen=True):
-    """A session or credit record and when it was published (strictly rising). `bill_jws`: of a credit, the session it credits."""
+    """A session or credit record and when its CDR was published (strictly rising). Of a credit: `bill_jws` is the session it
+    credits, `before` the session's earlier credits, and `part` 1 the corrected CDR of what is left (0: the credit CDR itself)."""
 
     seq: int
     published_utc_ms: int
     jws: str
     bill_jws: str = ""
+    before: tuple[str, ...] = ()
+    part: int = 0
 
 
 class CdrPage(msgspec.Struct, frozen=True, tag="cdr_page"):
@@ -221,6 +224,7 @@ class CdrEnded(msgspec.Struct, frozen=True, tag="cdr_ended"):
     status: int
     location: str = ""
     rejected: str = ""
+    part: int = 0
     protocol: int = SYNC_PROTOCOL
 
 

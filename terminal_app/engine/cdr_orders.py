@@ -21,19 +21,28 @@ def cdrs_show(engine: Engine, arguments: Mapping[str, Any], actor: str) -> dict[
         assert isinstance(fact, CdrDelivered | CdrRejected)
         location = fact.location if isinstance(fact, CdrDelivered) else ""
         why = fact.why if isinstance(fact, CdrRejected) else ""
-        said = {"record": fact.record_seq, "utc_ms": entry.stamp.utc_ms, "status": fact.status, "location": location, "why": why}
+        said = {
+            "record": fact.record_seq,
+            "part": fact.part,
+            "utc_ms": entry.stamp.utc_ms,
+            "status": fact.status,
+            "location": location,
+            "why": why,
+        }
         fates.append(said)
     return {
-        "through": carried.cdrs_through,
-        "rejected": list(carried.cdrs_rejected),
-        "again": list(carried.cdrs_again),
+        "through": carried.cdrs_through[0],
+        "rejected": [seq for seq, _ in carried.cdrs_rejected],
+        "again": [seq for seq, _ in carried.cdrs_again],
         "fates": fates,
         "pullers": {name: seq for name, (seq, _) in sorted(carried.pullers.items())},
     }
 
 
 def cdrs_again(engine: Engine, arguments: Mapping[str, Any], actor: str) -> dict[str, Any]:
-    """The CDR of record `record` goes out once more, refused or delivered as it was. ValueError if it is none, or still due."""
+    """The CDR of record `record` goes out once more, refused or delivered as it was; of a credit, the corrected CDR too.
+
+    ValueError if it is none, or still due."""
     seq, reason = int(arguments["record"]), str(arguments.get("reason", "")).strip()[:200]
     if not reason:
         raise ValueError("an order needs a reason: it stands in the ledger")
@@ -43,11 +52,18 @@ def cdrs_again(engine: Engine, arguments: Mapping[str, Any], actor: str) -> dict
 
     def order() -> None:
         carried = engine.state.chain.carried
-        if seq > carried.cdrs_through or seq in carried.cdrs_again:
+        if (seq, 0) > carried.cdrs_through or (seq, 0) in carried.cdrs_again:
             raise ValueError(f"the CDR of record {seq} is due anyway")
         if len(carried.cdrs_again) >= MAX_AGAIN:
             raise ValueError(f"{MAX_AGAIN} CDRs are ordered again already: let them go out first")
-        engine.commit_outside_a_turn(CdrOrderedAgain(seq, actor, reason))
+        corrected = (seq, 1) in carried.cdrs_rejected or _delivered(engine, seq, 1)
+        engine.commit_outside_a_turn(*(CdrOrderedAgain(seq, actor, reason, part) for part in range(1 + corrected)))
 
     engine.ask(order)
     return {"record": seq, "ordered": True}
+
+
+def _delivered(engine: Engine, seq: int, part: int) -> bool:
+    """Whether the receiver once got it."""
+    facts = (entry.fact for entry in engine.ledger.about(f'"record_seq":{seq},', ("cdr_delivered",)))
+    return any(isinstance(one, CdrDelivered) and (one.record_seq, one.part) == (seq, part) for one in facts)

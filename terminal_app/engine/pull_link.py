@@ -5,18 +5,16 @@ watermark does. Any thread; commits go to the engine's. Moves no money.
 """
 
 import base64
-import json
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from terminal_app.billing.record import GENESIS, sha256_of
+from terminal_app.billing.record import GENESIS
 from terminal_app.engine.engine import Engine
-from terminal_app.engine.publication import Publication
+from terminal_app.engine.publication import Credited, Publication, Published, credited
 from terminal_app.errors import ChargeError
-from terminal_app.ledger.reading import StoredRecord
 from terminal_app.session import events
-from terminal_app.session.facts import CdrDelivered, CdrRejected, PullerAcknowledged
+from terminal_app.session.facts import CdrDelivered, CdrRejected, PullerAcknowledged, TerminalBooted
 from terminal_app.values import Device, Fault
 from terminal_app.wire import (
     CdrEnded,
@@ -44,7 +42,8 @@ class PullLink:
     def __init__(self, engine: Engine) -> None:
         self._engine, self._publication = engine, Publication(engine.ledger)
         self._one_at_a_time = threading.Lock()
-        self._alarmed: tuple[int, ...] = ()
+        self._alarmed: tuple[tuple[int, int], ...] = ()
+        self._keys: tuple[int, dict[str, str]] | None = None  # key changes when they were looked up
         self.answers: Mapping[type, Callable[[Any], object]] = {
             RecordsAfter: self.records_after,
             PullerHas: self.puller_has,
@@ -116,11 +115,11 @@ class PullLink:
         """Only the fate of the CDR that is due is believed: a late word about another one changes nothing."""
         with self._one_at_a_time:
             due = self._due()
-            if due is None or due[0] != told.record_seq:
+            if due is None or (due.seq, due.part) != (told.record_seq, told.part):
                 return Taken(f"the CDR of record {told.record_seq} is not due")
-            fact: CdrDelivered | CdrRejected = CdrDelivered(told.record_seq, told.location, told.status)
+            fact: CdrDelivered | CdrRejected = CdrDelivered(told.record_seq, told.location, told.status, told.part)
             if told.rejected:
-                fact = CdrRejected(told.record_seq, told.status, told.rejected[:500])
+                fact = CdrRejected(told.record_seq, told.status, told.rejected[:500], told.part)
             return self._committed(lambda: self._engine.commit_outside_a_turn(fact))
 
     def _alarm(self) -> None:
@@ -133,28 +132,32 @@ class PullLink:
         raised = Fault(Device.OFFICE, 0, "cdr_rejected", detail)
         self._engine.inbox.post(events.FaultSeen(raised, bool(rejected)), droppable=True)
 
-    def _due(self) -> tuple[int, int] | None:
+    def _due(self) -> Published | None:
         carried = self._engine.state.chain.carried
-        for seq in carried.cdrs_again:
-            return self._publication.of(seq)
-        return self._publication.after(carried.cdrs_through)
+        for seq, part in carried.cdrs_again:
+            return next((one for one in self._publication.of(seq) if one.part == part), None)
+        return self._publication.after(*carried.cdrs_through)
 
-    def _page(self, total: int, found: list[tuple[int, int]]) -> CdrPage:
-        rows = list[CdrRow]()
-        for seq, published_utc_ms in found:
-            (one,) = self._engine.ledger.records(seq - 1, 1)
-            bill = self._bill_of(one) if one.type == "credit" else ""
-            rows.append(CdrRow(seq, published_utc_ms, one.jws, bill))
-        kept = rows[: _fitting([len(one.jws) + len(one.bill_jws) for one in rows])]
-        standing = self._engine.standing
-        return CdrPage(total, tuple(kept), {standing.ocmf_key_id: base64.b64encode(standing.ocmf_spki).decode()})
+    def _page(self, total: int, found: list[Published]) -> CdrPage:
+        rows, ledger = list[CdrRow](), self._engine.ledger
+        for seq, part, published_utc_ms in found:
+            (one,) = ledger.records(seq - 1, 1)
+            story = credited(ledger, one.jws) if one.type == "credit" else Credited("", ())
+            rows.append(CdrRow(seq, published_utc_ms, one.jws, story.session, story.before, part))
+        kept = rows[: _fitting([sum(map(len, (one.jws, one.bill_jws, *one.before))) for one in rows])]
+        return CdrPage(total, tuple(kept), self._ocmf_keys())
 
-    def _bill_of(self, credit: StoredRecord) -> str:
-        """The session record that a credit names by number and hash; LedgerBroken never, "" if it is not there."""
-        payload = credit.jws.split(".")[1]  # of our own making: it was sealed here
-        credits = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["credits"]
-        found = self._engine.ledger.records(int(credits["seq"]) - 1, 1)
-        return found[0].jws if found and sha256_of(found[0].jws) == credits["sha256"] else ""
+    def _ocmf_keys(self) -> dict[str, str]:
+        """Every key that ever signed readings here. The old ones stand in the facts of old starts; few terminals have any."""
+        changes, standing = self._publication.key_changes, self._engine.standing
+        if self._keys is None or self._keys[0] != changes:
+            known = {standing.ocmf_key_id: standing.ocmf_spki.hex()}
+            for entry in self._engine.ledger.entries(kinds=("terminal_booted",)) if changes else ():
+                fact = entry.fact
+                assert isinstance(fact, TerminalBooted)
+                known |= fact.ocmf_keys
+            self._keys = (changes, {name: base64.b64encode(bytes.fromhex(spki)).decode() for name, spki in known.items()})
+        return self._keys[1]
 
     def _committed(self, commit: Callable[[], None]) -> Taken:
         try:

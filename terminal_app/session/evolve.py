@@ -206,24 +206,24 @@ def _carried(state: State, fact: Any, at: Stamp) -> State:
         case f.PullerAcknowledged():
             pullers = with_item(carried.pullers, fact.client, (fact.through_seq, fact.head_sha256))
             carried = replace(carried, pullers=pullers)
-        case f.CdrOrderedAgain(record_seq=seq):
-            rejected, again = _left(carried.cdrs_rejected, seq), _left(carried.cdrs_again, seq)
-            carried = replace(carried, cdrs_rejected=rejected, cdrs_again=(*again, seq))
-        case f.CdrDelivered(record_seq=seq) | f.CdrRejected(record_seq=seq):
-            rejected = _left(carried.cdrs_rejected, seq)
+        case f.CdrOrderedAgain(record_seq=seq, part=part):
+            rejected, again = _left(carried.cdrs_rejected, (seq, part)), _left(carried.cdrs_again, (seq, part))
+            carried = replace(carried, cdrs_rejected=rejected, cdrs_again=(*again, (seq, part)))
+        case f.CdrDelivered(record_seq=seq, part=part) | f.CdrRejected(record_seq=seq, part=part):
+            rejected = _left(carried.cdrs_rejected, (seq, part))
             if isinstance(fact, f.CdrRejected):
-                rejected = (*rejected, seq)[-CDRS_REJECTED_KEPT:]
+                rejected = (*rejected, (seq, part))[-CDRS_REJECTED_KEPT:]
             carried = replace(
                 carried,
-                cdrs_through=max(carried.cdrs_through, seq),
+                cdrs_through=max(carried.cdrs_through, (seq, part)),
                 cdrs_rejected=rejected,
-                cdrs_again=_left(carried.cdrs_again, seq),
+                cdrs_again=_left(carried.cdrs_again, (seq, part)),
             )
     return replace(state, chain=replace(state.chain, carried=carried))
 
 
-def _left(numbers: tuple[int, ...], gone: int) -> tuple[int, ...]:
-    return tuple(one for one in numbers if one != gone)
+def _left(cdrs: tuple[tuple[int, int], ...], gone: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    return tuple(one for one in cdrs if one != gone)
 
 
 def _slice_fact(state: State, fact: Any, at: Stamp) -> State:

@@ -445,11 +445,15 @@ class PullerAcknowledged(msgspec.Struct, frozen=True, tag="puller_acknowledged")
 
 
 class CdrDelivered(msgspec.Struct, frozen=True, tag="cdr_delivered"):
-    """The OCPI receiver has the CDR of this record: 2xx, 1000 and a Location, or read back and found to be the same."""
+    """The OCPI receiver has the CDR of this record: 2xx, 1000 and a Location, or read back and found to be the same.
+
+    `part` 1: the corrected CDR of a credit record, which follows its credit CDR if a part of the bill is left.
+    """
 
     record_seq: int
     location: str
     status: int  # the HTTP status of the answer that settled it
+    part: int = 0
 
 
 class CdrRejected(msgspec.Struct, frozen=True, tag="cdr_rejected"):
@@ -458,6 +462,7 @@ class CdrRejected(msgspec.Struct, frozen=True, tag="cdr_rejected"):
     record_seq: int
     status: int
     why: str
+    part: int = 0
 
 
 class CdrOrderedAgain(msgspec.Struct, frozen=True, tag="cdr_ordered_again"):
@@ -466,6 +471,7 @@ class CdrOrderedAgain(msgspec.Struct, frozen=True, tag="cdr_ordered_again"):
     record_seq: int
     actor: str
     reason: str
+    part: int = 0
 
 
 Fact = (

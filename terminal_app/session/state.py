@@ -144,9 +144,9 @@ class Carried(msgspec.Struct, frozen=True):
     """How far those have got the records who are not the office."""
 
     pullers: dict[str, tuple[int, str]] = {}  # name -> record it has everything through, and that record's hash
-    cdrs_through: int = 0  # record whose CDR was delivered or rejected last, in order
-    cdrs_rejected: tuple[int, ...] = ()  # records whose CDR was refused and not ordered again, newest last
-    cdrs_again: tuple[int, ...] = ()  # records whose CDR was ordered again, oldest first
+    cdrs_through: tuple[int, int] = (0, 0)  # record and part of the CDR that was delivered or rejected last, in order
+    cdrs_rejected: tuple[tuple[int, int], ...] = ()  # CDRs that were refused and not ordered again, newest last
+    cdrs_again: tuple[tuple[int, int], ...] = ()  # CDRs that were ordered again, oldest first
 
 
 class Chain(msgspec.Struct, frozen=True):

@@ -8,13 +8,11 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from terminal_app.billing import canonical
-from terminal_app.billing.exports.ocpi import Place, Version, credit_cdr, session_cdr
+from terminal_app.billing.exports.ocpi import Place, Version, credit_cdrs, session_cdr
+from terminal_app.billing.record import claims_of
 from terminal_app.config import OcpiSection
 from terminal_app.errors import ChargeError
 from terminal_app.wire import CdrRow
-
-MAX_RECORD = 1024 * 1024
 
 
 class NotSayable(ChargeError):
@@ -41,13 +39,14 @@ class CdrBodies:
         """Of a session, or of a credit with the session it credits. NotSayable."""
         try:
             said = claims(row.jws)
-            session = claims(row.bill_jws) if said["type"] == "credit" else said
+            credit = said["type"] == "credit"
+            session = claims(row.bill_jws) if credit else said
             key = ocmf_keys.get(session["ocmf"]["key"])
             spki = base64.b64decode(key) if key is not None else None
-            published = 0 if said["type"] == "credit" else row.published_utc_ms
-            cdr = self._named(session_cdr(session, version, self._place, spki, published))
-            if said["type"] == "credit":
-                cdr = credit_cdr(cdr, version, said["number"], row.published_utc_ms)
+            cdr = self._named(session_cdr(session, version, self._place, spki, 0 if credit else row.published_utc_ms))
+            if credit:
+                before = [claims(jws) for jws in row.before]
+                cdr = credit_cdrs(cdr, session, before, said, version, row.published_utc_ms)[row.part]
         except (ChargeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise NotSayable(f"record {row.seq} does not fit OCPI {version}: {type(error).__name__} {error}") from error
         return cdr
@@ -60,9 +59,4 @@ class CdrBodies:
 
 
 def claims(jws: str) -> dict[str, Any]:
-    """What a record of our own core says. ValueError or IndexError if it is none."""
-    middle = jws.split(".")[1]
-    found = canonical.parse(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)), MAX_RECORD)
-    if not isinstance(found, dict):
-        raise ValueError("its payload is not an object")
-    return found
+    return claims_of(jws.encode())

@@ -65,9 +65,9 @@ class CoreLink:
     def next_cdr(self) -> wire.CdrPage:
         return self._cdrs(wire.NextCdr())
 
-    def cdr_ended(self, record_seq: int, status: int, location: str, rejected: str) -> str:
+    def cdr_ended(self, record_seq: int, status: int, location: str, rejected: str, part: int = 0) -> str:
         """Empty = the core stored it; else why it did not."""
-        return self._taken(wire.CdrEnded(record_seq, status, location, rejected))
+        return self._taken(wire.CdrEnded(record_seq, status, location, rejected, part))
 
     def tell_cdr_trouble(self, trouble: str) -> None:
         self._taken(wire.CdrTrouble(trouble))

@@ -8,7 +8,7 @@ import base64
 import logging
 import random
 import uuid
-from typing import Any
+from typing import Any, NamedTuple
 
 from terminal_app.billing import canonical
 from terminal_app.config import OcpiSection
@@ -18,11 +18,22 @@ from terminal_app.sync.backoff import Backoff
 from terminal_app.sync.cdr_body import CdrBodies, NotSayable
 from terminal_app.sync.core_link import CoreLink
 from terminal_app.sync.receiver import Fate, Verdict, same_origin, shown_is_ours, verdict
+from terminal_app.wire import CdrPage, CdrRow
 
 log = logging.getLogger(__name__)
 MAX_ANSWER = 256 * 1024
 CORE_RETRY_CAP_S = 10.0
 UNCLEAR_MOST = 5
+
+
+class Cdr(NamedTuple):
+    """Which one: its record, and which of the CDRs of that record."""
+
+    seq: int
+    part: int
+
+
+ANY = Cdr(0, 0)
 NOT_SENT = (Trouble.URL, Trouble.UNREACHABLE, Trouble.TLS)
 
 
@@ -36,25 +47,25 @@ class OcpiPush:
         self._bodies, self._url = CdrBodies(ocpi), ocpi.url.rstrip("/")
         self._authorization = f"Token {base64.b64encode(token.encode()).decode()}"
         self._backoff, self._core_backoff = Backoff(chance), Backoff(chance, base_s=0.5, cap_s=CORE_RETRY_CAP_S)
-        self._doubtful: int | None = 0  # record that may be stored; 0: whichever comes first, for we may have died amid it
-        self._unclear = (0, 0)  # record, and how often its fate could not be read back
+        self._doubtful: Cdr | None = ANY  # it may be stored; ANY: whichever comes first, for we may have died amid it
+        self._unclear = (ANY, 0)  # and how often its fate could not be read back
         self._told: str | None = None
 
     def turn(self) -> float:
         """At most one CDR. Returns the seconds to wait now."""
         try:
             page = self._core.next_cdr()
-            wait_s = self._carry(page.rows[0].seq, self._cdr(page)) if page.rows else self._idle()
+            wait_s = self._carry(page.rows[0], self._cdr(page)) if page.rows else self._idle()
             self._core_backoff.succeeded()
             return wait_s
         except WireError as error:
             self._told = None  # a new core does not know of any trouble
-            self._doubtful = 0  # and it may not have stored what we told it last
+            self._doubtful = ANY  # and it may not have stored what we told it last
             wait_s = self._core_backoff.failed()
             log.warning("CDRs: core: %s; again in %.1f s", error, wait_s)
             return wait_s
 
-    def _cdr(self, page: Any) -> dict[str, Any] | NotSayable:
+    def _cdr(self, page: CdrPage) -> dict[str, Any] | NotSayable:
         try:
             return self._bodies.cdr(page.rows[0], self._ocpi.version, page.ocmf_keys)
         except NotSayable as error:
@@ -64,20 +75,21 @@ class OcpiPush:
         self._doubtful = None
         return self._every_s
 
-    def _carry(self, seq: int, cdr: dict[str, Any] | NotSayable) -> float:
+    def _carry(self, row: CdrRow, cdr: dict[str, Any] | NotSayable) -> float:
+        which = Cdr(row.seq, row.part)
         if isinstance(cdr, NotSayable):
-            return self._ended(seq, Verdict(Fate.REFUSED, 0, why=str(cdr)))
-        found = self._read_back(f"{self._url}/{cdr['id']}", cdr) if self._doubtful in (0, seq) else None
+            return self._ended(which, Verdict(Fate.REFUSED, 0, why=str(cdr)))
+        found = self._read_back(f"{self._url}/{cdr['id']}", cdr) if self._doubtful in (ANY, which) else None
         self._doubtful = None
         if found is None:
             found = self._posted(cdr)
         if found.fate is Fate.THERE:
-            found = self._settled(seq, cdr, found)
+            found = self._settled(which, cdr, found)
         if found.doubtful:
-            self._doubtful = seq
+            self._doubtful = which
         if found.fate is Fate.LATER:
             return self._failed(f"the OCPI receiver {found.why}", found.wait_s)
-        return self._ended(seq, found)
+        return self._ended(which, found)
 
     def _posted(self, cdr: dict[str, Any]) -> Verdict:
         body = canonical.canonical(cdr)
@@ -87,13 +99,13 @@ class OcpiPush:
             return Verdict(Fate.LATER, 0, why=f"gave no answer: {trouble}", doubtful=trouble.kind not in NOT_SENT)
         return verdict(answer, self._url)
 
-    def _settled(self, seq: int, cdr: dict[str, Any], said: Verdict) -> Verdict:
+    def _settled(self, which: Cdr, cdr: dict[str, Any], said: Verdict) -> Verdict:
         """It has it already, or will not say where. Believed once it shows it; given up if it never does."""
         for place in dict.fromkeys((said.location, f"{self._url}/{cdr['id']}")):
             if place and (found := self._read_back(place, cdr)):
                 return found
-        times = self._unclear[1] + 1 if self._unclear[0] == seq else 1
-        self._unclear = (seq, times)
+        times = self._unclear[1] + 1 if self._unclear[0] == which else 1
+        self._unclear = (which, times)
         if times >= UNCLEAR_MOST:
             return Verdict(Fate.REFUSED, said.status, why=f"{said.why}, and does not show it ({times} times)")
         return Verdict(Fate.LATER, said.status, why=said.why, doubtful=True)
@@ -124,12 +136,12 @@ class OcpiPush:
             "OCPI-from-party-id": cdr["party_id"],
         }
 
-    def _ended(self, seq: int, found: Verdict) -> float:
+    def _ended(self, which: Cdr, found: Verdict) -> float:
         rejected = found.why or "refused" if found.fate is Fate.REFUSED else ""
-        if refusal := self._core.cdr_ended(seq, found.status, found.location, rejected):
-            return self._failed(f"the core did not take the fate of CDR {seq}: {refusal}")
+        if refusal := self._core.cdr_ended(which.seq, found.status, found.location, rejected, which.part):
+            return self._failed(f"the core did not take the fate of CDR {which.seq}: {refusal}")
         if rejected:
-            log.warning("the CDR of record %d was refused: %s", seq, rejected)
+            log.warning("the CDR of record %d was refused: %s", which.seq, rejected)
         self._backoff.succeeded()
         self._tell("")
         return 0.0

@@ -6,15 +6,13 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
 from drivers.signers.keyfile import KeyFileSigner
 from terminal_app.billing import record
-from terminal_app.billing.chain_records import CreditBill, credit_of, credit_payload
+from terminal_app.engine import money_orders
 from terminal_app.engine.command_link import CommandLink, acts_of
 from terminal_app.engine.sync_link import SyncLink
 from terminal_app.http_server import Tls, server
-from terminal_app.session.facts import Sealed
+from terminal_app.session import events
 from terminal_app.sync import pull_api
 from terminal_app.sync.cdr_body import CdrBodies
 from terminal_app.sync.core_link import CoreLink
@@ -46,47 +44,31 @@ class Carrying:
         self._thread.join(30)
         assert not self._thread.is_alive()
 
-    def credit(self, session_seq: int) -> None:
-        """A credit record over the whole of a session, committed as sealed."""
-        ledger = self.site.ledger
-        (bill,) = ledger.records(session_seq - 1, 1)
-        said = record.open_record(bill.jws, self.site.keys.records.public_key_spki())
-        (head,) = ledger.records(newest_first=True, limit=1)
-        moment = record.Moment(self.site.clock.now().utc_ms, "S")
-        place = record.RecordHead(
-            terminal=said["terminal"],
-            chain_id=said["chain_id"],
-            seq=head.seq + 1,
-            prev=head.sha256,
-            created=moment,
-            software="test",
-            demo=True,
-        )
-        lines = credit_of(said)
-        made = CreditBill(
-            session_id=said["session_id"],
-            authorization_reference=said["authorization_reference"],
-            credited_seq=bill.seq,
-            credited_sha256=bill.sha256,
-            credited_receipt=said["receipt"]["number"],
-            number=1,
-            reason="meter fault",
-            actor="Office",
-            lines=lines,
-            currency=said["totals"]["currency"],
-            receipt_number="CREDIT-1",
-        )
-        signing = record.signing_input(credit_payload(place, made), self.site.keys.records.key_id)
-        jws = record.seal(signing, self.site.keys.records.sign(signing))
-        fact = Sealed(place.seq, "credit", said["session_id"], record.sha256_of(jws))
+    def credit(self, session_seq: int, amount_minor: int | None = None) -> int:
+        """The operator gives a session's money back, all of it or a part; the number of the credit record that follows."""
+        engine, site = self.engine, self.site
+        (bill,) = site.ledger.records(session_seq - 1, 1)
+        said = record.claims_of(bill.jws.encode())
+        arguments = {"hold_id": said["payment"]["hold_id"], "reason": "meter fault", "amount_minor": amount_minor}
 
-        def commit() -> None:
-            ledger.append([fact], self.site.clock.now(), jws)
-            state = self.engine.state
-            chain = msgspec.structs.replace(state.chain, next_record_seq=place.seq + 1, head_sha256=fact.sha256)
-            self.engine.state = msgspec.structs.replace(state, chain=chain)
+        def order() -> None:
+            engine.ask = lambda question, timeout_s=5.0: question()  # type: ignore[method-assign]
+            try:
+                money_orders.payment_refund(engine, arguments, "Office")
+            finally:
+                del engine.ask
+            for _ in range(6):
+                site.pass_time(1)
+                site.turn(events.Ticked())
 
-        self.engine.ask(commit)
+        engine.ask(order)
+        (newest,) = site.ledger.records(newest_first=True, limit=1)
+        assert newest.type == "credit"
+        return newest.seq
+
+    def cdrs(self) -> list[int]:
+        """Numbers of the records that are CDRs."""
+        return [seq for seq, _, _ in self.site.ledger.sealed(0, ("session", "credit"))]
 
 
 @contextlib.contextmanager

@@ -63,13 +63,17 @@ def fates(core: Carrying) -> list[tuple[int, str]]:
 
 
 def test_each_cdr_in_order_and_its_place_is_kept(core: Carrying, receiver: Receiver) -> None:
-    core.credit(1)
+    credit = core.credit(1, 50)
     pushing = Pushing(core, receiver)
     pushing.until_idle()
     ids = receiver.books.came
-    assert len(ids) == 4 and ids[3] == f"{ids[0]}-C1" and not receiver.books.wrong
-    assert fates(core) == [(seq, receiver.place(cdr_id)) for seq, cdr_id in zip((1, 3, 5, 7), ids, strict=True)]
-    assert core.engine.state.chain.carried.cdrs_through == 7
+    assert ids[3:] == [f"{ids[0][:34]}-C1", f"{ids[0][:34]}-R1"] and not receiver.books.wrong
+    assert fates(core) == [(seq, receiver.place(cdr_id)) for seq, cdr_id in zip((1, 3, 5, credit, credit), ids, strict=True)]
+    assert core.engine.state.chain.carried.cdrs_through == (credit, 1)
+    cdr_orders.cdrs_again(core.engine, {"record": credit, "reason": "they lost it"}, "me")
+    assert core.engine.state.chain.carried.cdrs_again == ((credit, 0), (credit, 1))
+    pushing.until_idle()
+    assert receiver.books.came == ids and not receiver.books.wrong
     assert core.engine.state.chain.acknowledged_through == 0  # the office's watermark is another matter
 
 
@@ -98,7 +102,7 @@ def test_what_is_refused_is_told_and_holds_up_nothing(core: Carrying, receiver: 
     rejected = [one.fact for one in core.site.ledger.entries(kinds=("cdr_rejected",))]
     assert rejected == [CdrRejected(3, 200, "answered 200 with 2001: no such tariff")]
     assert len(receiver.books.cdrs) == 2
-    assert core.engine.state.chain.carried.cdrs_rejected == (3,)
+    assert core.engine.state.chain.carried.cdrs_rejected == ((3, 0),)
     core.engine.ask(lambda: None)
     assert "office/0/cdr_rejected" in core.engine.state.faults
     with pytest.raises(ValueError, match="is not a CDR"):
@@ -109,7 +113,7 @@ def test_what_is_refused_is_told_and_holds_up_nothing(core: Carrying, receiver: 
     with pytest.raises(ValueError, match="due anyway"):
         cdr_orders.cdrs_again(core.engine, {"record": 3, "reason": "again"}, "me")
     pushing.until_idle()
-    assert len(receiver.books.cdrs) == 3 and core.engine.state.chain.carried.cdrs_through == 5
+    assert len(receiver.books.cdrs) == 3 and core.engine.state.chain.carried.cdrs_through == (5, 0)
     core.engine.ask(lambda: None)
     assert "office/0/cdr_rejected" not in core.engine.state.faults
     shown = cdr_orders.cdrs_show(core.engine, {}, "me")

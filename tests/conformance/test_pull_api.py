@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 
 from terminal_app.billing.record import GENESIS
@@ -63,9 +64,9 @@ def described(method: str, path: str, answer: HttpAnswer) -> None:
 
 @pytest.fixture(scope="module")
 def core(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Carrying]:
-    """Five charges and a credit: records 1 to 11, of which 1, 3, 5, 7, 9 and 11 are CDRs."""
-    with carrying(tmp_path_factory.mktemp("pull"), sessions=5) as found:
-        found.credit(3)
+    """Four charges, one of them given back: each has a session and a settlement record; refund and credit follow. 5 CDRs."""
+    with carrying(tmp_path_factory.mktemp("pull"), sessions=4) as found:
+        assert found.credit(3) == 10
         yield found
 
 
@@ -88,9 +89,9 @@ def test_pages_hold_every_record_once_in_order_as_it_was_signed(core: Carrying, 
         found += [(one["seq"], one["jws"], one["sha256"]) for one in items]
         after = page["next_after"]
     assert found == [(one.seq, one.jws, one.sha256) for one in core.site.ledger.records()]
-    assert (page["next_after"], page["head_seq"], page["head_sha256"]) == (11, 11, found[-1][2])
+    assert (page["next_after"], page["head_seq"], page["head_sha256"]) == (10, 10, found[-1][2])
     assert client.get("/records?after=4&limit=1") == client.get("/records?after=4&limit=1")
-    assert len(client.get("/records?limit=5000")["items"]) == 11
+    assert len(client.get("/records?limit=5000")["items"]) == 10
 
 
 def test_two_pullers_keep_cursors_of_their_own_and_may_go_back(core: Carrying, url: str) -> None:
@@ -114,7 +115,7 @@ def test_two_pullers_keep_cursors_of_their_own_and_may_go_back(core: Carrying, u
         PullerAcknowledged("archive", 2, items[1]["sha256"]),
         PullerAcknowledged("erp", 1, items[0]["sha256"]),
     ]
-    assert core.engine.state.chain.acknowledged_through == 0 and core.site.ledger.waiting() == 11
+    assert core.engine.state.chain.acknowledged_through == 0 and core.site.ledger.waiting() == 10
 
 
 def test_cursors_outlive_the_core(tmp_path: Path) -> None:
@@ -133,11 +134,11 @@ def test_cursors_outlive_the_core(tmp_path: Path) -> None:
 def test_ocpi_pages_by_publication_and_links_to_the_next(core: Carrying, url: str, version: str) -> None:
     client = Client(url)
     every = client.get(f"/ocpi/{version}/cdrs")["data"]
-    assert len(every) == 6
+    assert len(every) == 5
     published = [one["last_updated"] for one in every]
     assert published == sorted(set(published))
-    assert [one.get("credit_reference_id") for one in every] == [None] * 5 + [every[1]["id"]]
-    path, pages = f"/ocpi/{version}/cdrs?date_from={published[1]}&date_to={published[5]}&limit=2", []
+    assert [one.get("credit_reference_id") for one in every] == [None] * 4 + [every[1]["id"]]
+    path, pages = f"/ocpi/{version}/cdrs?date_from={published[0]}&date_to={published[4]}&limit=2", []
     while path:
         answer = client.call("GET", path)
         assert (answer.headers["x-total-count"], answer.headers["x-limit"]) == ("4", "100")
@@ -145,20 +146,36 @@ def test_ocpi_pages_by_publication_and_links_to_the_next(core: Carrying, url: st
         link = answer.headers.get("link", "")
         assert not link or link.endswith('>; rel="next"')
         path = link[1:].partition(">")[0]
-    assert pages == [every[1:3], every[3:5]]
-    assert client.get(f"/ocpi/{version}/cdrs?date_from={published[5]}")["data"] == every[5:]
+    assert pages == [every[0:2], every[2:4]]
+    assert client.get(f"/ocpi/{version}/cdrs?date_from={published[4]}")["data"] == every[4:]
     assert client.get(f"/ocpi/{version}/cdrs?date_to={published[0]}")["data"] == []
-    assert client.get(f"/ocpi/{version}/cdrs?offset=5")["data"] == every[5:]
+    assert client.get(f"/ocpi/{version}/cdrs?offset=4")["data"] == every[4:]
     assert client.call("GET", f"/ocpi/{version}/cdrs?offset=99").headers.get("link") is None
+
+
+def test_a_part_given_back_is_a_credit_and_a_corrected_cdr(tmp_path: Path) -> None:
+    """OCPI knows no part of a credit: the CDR that stands is taken back, and one of what is left follows; page by page too."""
+    with carrying(tmp_path, sessions=1) as found, pullable(found, TOKENS) as url:
+        found.credit(1, 50)
+        found.credit(1)
+        client = Client(url)
+        every = client.get("/ocpi/2.2.1/cdrs")["data"]
+        first, credit, corrected, last = every
+        assert credit["credit_reference_id"] == first["id"] and last["credit_reference_id"] == corrected["id"]
+        cents = [round(one["total_cost"]["incl_vat"] * 100) for one in every]
+        assert cents[1:] == [-cents[0], cents[0] - 50, 50 - cents[0]]
+        assert sorted({one["last_updated"] for one in every}) == [one["last_updated"] for one in every]
+        assert [one for offset in range(4) for one in client.get(f"/ocpi/2.2.1/cdrs?limit=1&offset={offset}")["data"]] == every
 
 
 def test_pages_are_stable_while_records_come_and_a_clock_goes_back(tmp_path: Path) -> None:
     with carrying(tmp_path, sessions=3) as found, pullable(found, TOKENS) as url:
         client = Client(url)
         first = client.get("/ocpi/2.2.1/cdrs?limit=2")["data"]
-        found.engine.ask(lambda: setattr(found.site.clock, "ms", found.site.clock.ms - 86_400_000))
+        clock = found.site.clock
+        true = clock.now
+        clock.now = lambda: msgspec.structs.replace(true(), utc_ms=true().utc_ms - 86_400_000)  # type: ignore[method-assign]
         found.credit(1)
-        found.engine.ask(lambda: setattr(found.site.clock, "ms", found.site.clock.ms + 86_400_000))
         every = client.get("/ocpi/2.2.1/cdrs")["data"]
         assert every[:2] == first and len(every) == 4
         assert every[3]["last_updated"] > every[2]["last_updated"]  # whoever pages by the newest it saw gets it

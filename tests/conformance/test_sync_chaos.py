@@ -206,7 +206,7 @@ def everything_arrived(here: Town) -> None:
     here.proxy.next()
     here.receiver.moods = []
     records = [(one.seq, one.jws, "") for one in here.ledger().records()]
-    cdrs = [seq for seq, _ in here.ledger().sealed(0, ("session", "credit"))]
+    cdrs = [seq for seq, _, _ in here.ledger().sealed(0, ("session", "credit"))]
     until(lambda: len(here.stored()) == len(records), "all records at the office")
     until(lambda: len(here.delivered()) >= len(cdrs), "all CDRs at the receiver")
     assert here.stored() == records
