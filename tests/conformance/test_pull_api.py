@@ -1,8 +1,10 @@
 """The terminal's pull API over real sockets, from a real ledger: pages, cursors, OCPI, and clients that mean no good."""
 
 import base64
+import contextlib
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -218,6 +220,26 @@ def test_a_client_that_dribbles_is_cut(core: Carrying) -> None:
             plug.sendall(b"POST /acks HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\nAuthorization: Bearer ")
             plug.sendall(TOKENS["erp"].encode() + b"\r\n\r\n{")
             assert plug.recv(1) == b""
+        assert Client(url).get("/acks")["client"] == "erp"
+
+
+def test_a_client_that_asks_and_never_reads_is_cut(core: Carrying) -> None:
+    """Its answers fill the buffers of both ends; then the clock of the exchange runs out."""
+    with pullable(core, TOKENS, exchange_s=0.3) as url, socket.socket() as plug:
+        plug.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        plug.settimeout(30)
+        plug.connect(("127.0.0.1", int(url.rpartition(":")[2])))
+        ask = b"GET /records HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + TOKENS["erp"].encode() + b"\r\n\r\n"
+        with contextlib.suppress(ConnectionError):
+            for _ in range(2000):
+                plug.sendall(ask)
+        plug.settimeout(0.5)
+        time.sleep(1.0)  # longer than the exchange: whatever comes now was in the buffers
+        got = 0
+        with contextlib.suppress(ConnectionError):
+            while chunk := plug.recv(65536):
+                got += chunk.count(b"HTTP/1.1 200")
+        assert got < 2000
         assert Client(url).get("/acks")["client"] == "erp"
 
 

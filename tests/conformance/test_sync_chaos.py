@@ -176,7 +176,7 @@ def chaos(here: Town, rounds: int) -> None:
     chance, old = here.chance, here.copy_of_the_office()
     for name in ("office", "core", "sync"):
         here.start(name)
-    victims = ["sync", "core", "office", "forgets"]
+    victims = ["sync", "core", "forgets", "office"]
     for number in range(rounds):
         here.proxy.next(*chance.choices(LINE_FAULTS, k=chance.randint(0, 2)))
         with here.receiver.guard:
@@ -256,7 +256,7 @@ def receiver_forgets_and_pulls(here: Town) -> None:
 
 def test_chaos_in_short(tmp_path: Path) -> None:
     with town(tmp_path, 4) as here:
-        chaos(here, 4)
+        chaos(here, 3)  # sync, core and office, which comes back with an old database
         everything_arrived(here)
 
 

@@ -1,5 +1,7 @@
 """What `[pull]`, `[ocpi]` and the certificate of `[office]` may say; nonsense stops the start with section, key and reason."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,3 +79,8 @@ def test_tokens_of_pullers_are_looked_at_before_anything_listens(tmp_path: Path,
     assert settings.pull is not None
     with pytest.raises(ConfigError, match=said):
         sync._pullable(settings, settings.pull, tmp_path / "terminal.toml")
+
+
+def test_a_sync_that_serves_nobody_carries_no_server_in_its_memory() -> None:
+    asked = "import sys, terminal_app.run.sync; print({'uvicorn', 'starlette', 'h11', 'prometheus_client'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout == "set()\n"
