@@ -290,7 +290,7 @@ def check_settlement(said: dict[str, Any], verdict: Verdict) -> None:
         verdict.problems.append("more moved than was authorized")
     if said["how"] == "voided" and said["amount_minor"]:
         verdict.problems.append("voided, and yet money moved")
-    if said["how"] not in ("captured", "voided", "manual", "refunded"):
+    if said["how"] not in ("captured", "voided", "manual", "refunded", "refused"):
         verdict.problems.append(f"how {said['how']!r} is unknown")
     money = Decimal(said["amount_minor"]).scaleb(-EXPONENT.get(said["currency"], 2))
     verdict.says = f"{said['how']} {money} {said['currency']}"

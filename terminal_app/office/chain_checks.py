@@ -14,6 +14,8 @@ from terminal_app.office import store
 from terminal_app.office.derived import put
 from terminal_app.office.verify import Billed
 
+LOST = "office-lost-data"
+DAY_MS = 86_400_000
 LATE_MS = 3_600_000
 """How much later than a checkpoint says a record may have been stored here: clocks of two machines are compared."""
 
@@ -103,15 +105,22 @@ def stands(db: Connection, terminal: str, chain_id: str, point: dict[str, Any]) 
     mine = (r.terminal == terminal) & (r.chain_id == chain_id) & (r.seq == through)
     stored = db.execute(sa.select(r.stored_utc_ms).where(mine)).scalar()
     late = stored is not None and point["at"]["clock"] == "S" and stored > point["at"]["utc_ms"] + LATE_MS
-    if through and (stored is None or late):
+    if through and (stored is None or late) and not _told_today(db, terminal, chain_id):
         why = f"by checkpoint {point['seq']} record {through} was stored here already, but it came later: this office lost data"
-        store.alarm(db, terminal, chain_id, "office-lost-data", why)
+        store.alarm(db, terminal, chain_id, LOST, why)
     mine = (c.terminal == terminal) & (c.chain_id == chain_id) & (c.seq < point["seq"])
     before = db.execute(sa.select(store.checkpoints).where(mine).order_by(c.seq.desc()).limit(1)).mappings().first()
     if before is not None and point["ledger"]["entries"] < before["ledger_entries"]:
         now, then = point["ledger"]["entries"], before["ledger_entries"]
         why = f"checkpoint {point['seq']} tells of {now} ledger entries, checkpoint {before['seq']} of {then}: it was rolled back"
         store.alarm(db, terminal, chain_id, "rollback", why)
+
+
+def _told_today(db: Connection, terminal: str, chain_id: str) -> bool:
+    """Weeks of records that come again hold a checkpoint for each day: one alarm says it."""
+    a = store.alarms.c
+    mine = (a.terminal == terminal) & (a.chain_id == chain_id) & (a.kind == LOST) & (a.utc_ms > store.now_ms() - DAY_MS)
+    return db.execute(sa.select(a.id).where(mine)).first() is not None
 
 
 def newest_checkpoint(db: Connection, terminal: str) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ from terminal_app.billing.signature import jws_key_id, spki_of
 from terminal_app.errors import SignatureInvalid, TariffRefused
 from terminal_app.office import chain_checks, queries, store
 from terminal_app.office.access import Access
+from terminal_app.office.document_words import DOCUMENT_WORDS
 from terminal_app.office.words import WORDS, language_of
 
 CODE = re.compile(r"^[a-z2-7]{32}$", re.ASCII)
@@ -43,6 +44,7 @@ class Pages:
         )
         self._templates.filters |= {"money": money, "kwh": kwh_text, "clock": clock_text, "ago": ago}
         self._templates.filters |= {"hms": duration_text, "local": local}
+        self._templates.globals["invoice_words"] = DOCUMENT_WORDS
         self.routes = [
             Route("/", self.overview),
             Route("/r/{code}", self.receipt),

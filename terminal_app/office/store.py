@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
-from terminal_app.office import account_tables, command_tables, payment_tables, phone_tables
+from terminal_app.office import account_tables, command_tables, document_tables, payment_tables, phone_tables
 from terminal_app.office.metadata import Big, metadata
 
 __all__ = ["NoTables", "Store", "alarm", "metadata", "now_ms"]
-__all__ += ["account_tables", "command_tables", "payment_tables", "phone_tables"]
+__all__ += ["account_tables", "command_tables", "document_tables", "payment_tables", "phone_tables"]
 
 terminals = sa.Table(
     "terminals",
@@ -265,6 +265,13 @@ class Store:
     def read(self) -> Iterator[Connection]:
         """A consistent view that never waits for a writer."""
         with self.engine.connect().execution_options(reading=True) as db:
+            yield db
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """As `read`, and all questions of the block see one and the same moment, whatever is written meanwhile."""
+        level = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        with self.engine.connect().execution_options(reading=True, **level) as db:
             yield db
 
     def close(self) -> None:

@@ -14,12 +14,13 @@ import sqlalchemy as sa
 from terminal_app.billing.record import thumbprint
 from terminal_app.billing.signature import jwk_of
 from terminal_app.errors import ConfigError, SignatureInvalid
-from terminal_app.office import queries, signing, store
+from terminal_app.office import queries, session_table, signing, store
 from terminal_app.office.access import hash_of, token_file
 from terminal_app.office.ingest import Collector
 from terminal_app.run.office_accounts import account
 from terminal_app.run.office_commands import command, commands_
-from terminal_app.run.office_database import DATABASE, FILE, open_store
+from terminal_app.run.office_database import DATABASE, FILE, TIME_ZONE, open_store
+from terminal_app.run.office_documents import closing, invoice, statement
 from terminal_app.run.office_import import import_
 from terminal_app.run.office_payments import payments
 
@@ -33,6 +34,9 @@ office.add_command(account)
 office.add_command(payments)
 office.add_command(command)
 office.add_command(commands_)
+office.add_command(statement)
+office.add_command(invoice)
+office.add_command(closing)
 office.add_command(import_)
 
 
@@ -129,6 +133,8 @@ def recheck(url: str, terminal_id: str, key_file: Path, demo: bool) -> None:
 @click.option("--public-url", required=True, help="how drivers reach this office")
 @click.option("--operator-token-file", type=FILE, help="password of the operator's pages; made if absent")
 @click.option("--notify-token-file", type=FILE, help="password that gateways send with notifications (basic); made if absent")
+@TIME_ZONE
+@click.option("--invoice-series", default="INV", show_default=True, help="invoice numbers begin with it, then the year")
 @click.option("--demo", is_flag=True, help="take demo records, open the operator's pages to everybody; loopback only")
 @click.option("--tls-cert", type=FILE, help="certificate chain (PEM); else a TLS proxy stands in front")
 @click.option("--tls-key", type=FILE, help="its key (PEM)")
@@ -140,6 +146,8 @@ def serve(
     public_url: str,
     operator_token_file: Path | None,
     notify_token_file: Path | None,
+    time_zone: str,
+    invoice_series: str,
     demo: bool,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -158,12 +166,26 @@ def serve(
         raise click.UsageError("--tls-cert and --tls-key belong together")
     if client_ca and not tls_cert:
         raise click.UsageError("--client-ca: certificates of terminals need --tls-cert and --tls-key")
+    if not re.fullmatch(r"[A-Z0-9]{1,8}", invoice_series):
+        raise click.UsageError("--invoice-series: 1 to 8 capital letters and digits")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     token = _token(operator_token_file) if operator_token_file else ""
     notify_token = _token(notify_token_file) if notify_token_file else ""
     key, database = _key(key_file), open_store(url)
     serving = server(
-        build(Office(database, key, public_url, token, demo, notify_token, leaving=lambda: serving.should_exit)),
+        build(
+            Office(
+                database,
+                key,
+                public_url,
+                token,
+                demo,
+                notify_token,
+                time_zone,
+                invoice_series,
+                leaving=lambda: serving.should_exit,
+            )
+        ),
         (host, port),
         tls=Tls(tls_cert, tls_key, client_ca, asked_only=True) if tls_cert and tls_key else None,
         at_once=1024,  # each terminal keeps two connections: one pushes, one waits for commands
@@ -176,11 +198,15 @@ def serve(
 
 @office.command()
 @DATABASE
-@click.option("--limit", default=100, show_default=True)
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 100_000))
 @click.option("--json", "as_json", is_flag=True)
-def sessions(url: str, limit: int, as_json: bool) -> None:
+@click.option("--csv", "as_csv", is_flag=True, help="as a table for spreadsheets, from the sealed records; times of each site")
+def sessions(url: str, limit: int, as_json: bool, as_csv: bool) -> None:
     """Newest sessions and what became of their money."""
     with open_store(url).read() as db:
+        if as_csv:
+            click.echo(session_table.csv_of(db, limit), nl=False)
+            return
         rows = queries.sessions(db, limit)
     _show(rows, as_json, ("terminal", "seq", "receipt_number", "energy_wh", "total_minor", "currency", "settled", "quarantine"))
 

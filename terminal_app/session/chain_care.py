@@ -31,7 +31,8 @@ def trouble(state: State, keys: Mapping[str, str], reason: str) -> tuple[str, st
     for key_id in (needed, then):
         if key_id and key_id not in (keys["record"], keys["previous_record"]):
             why = f"the chain of this ledger goes on with key {key_id}, but this is {keys['record']}"
-            return "record", f"{why}: put the old key back, or name it as previous_record, so that it hands over"
+            lost = "is it lost for good: export the records and put state_dir away, then a new chain begins"
+            return "record", f"{why}: put the old key back, or name it as previous_record, so that it hands over; {lost}"
     new_ocmf = bool(chain.ocmf_key_id) and chain.ocmf_key_id != keys["ocmf"]
     if new_ocmf and any(one.start is not None and one.bill is None for one in state.sessions.values()):
         return "ocmf", "a charge is unfinished: put the old key back until it has ended"
