@@ -49,10 +49,11 @@ GERMAN = {
 }  # fmt: skip
 STOPS = {
     "en": {"touch": "driver", "same_card": "driver's card", "unplugged": "unplugging", "hold_limit": "limit of the hold",
-           "car_finished": "car", "not_plugged": "no car", "fault": "fault", "power_cut": "power cut", "remote": "operator"},
+           "car_finished": "car", "not_plugged": "no car", "fault": "fault", "power_cut": "power cut", "remote": "operator",
+           "test_ended": "end of the test"},
     "de": {"touch": "Fahrer", "same_card": "Karte des Fahrers", "unplugged": "Ausstecken", "hold_limit": "Grenze der Reservierung",
            "car_finished": "Fahrzeug", "not_plugged": "kein Fahrzeug", "fault": "Störung", "power_cut": "Stromausfall",
-           "remote": "Betreiber"},
+           "remote": "Betreiber", "test_ended": "Ende der Prüfung"},
 }  # fmt: skip
 
 

@@ -154,6 +154,8 @@ class SessionBill(msgspec.Struct, frozen=True, kw_only=True):
     receipt_code: str
     ocmf: str
     ocmf_key: str  # thumbprint of the OCMF key ("" without OCMF)
+    test: bool = False  # by service personnel: never a sale
+    limits: tuple[tuple[int, int, str], ...] = ()  # changes of the current: UTC ms, A in force from then on (0 = paused), source
 
 
 class SettlementBill(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,7 +207,7 @@ def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
     for name, total in (("net_minor", bill.net_minor), ("vat_minor", bill.vat_minor), ("gross_minor", bill.total_minor)):
         if sum(getattr(line, name) for line in bill.lines) != total:
             raise ValueError(f"session {bill.session_id}: the lines do not add up to the total ({name})")
-    return head_of(head, "session") | {
+    return head_of(head, "session") | _only_if_so(bill) | {
         "session_id": bill.session_id,
         "authorization_reference": bill.payment.hold_id if bill.payment else "",
         "connector": bill.connector,
@@ -237,6 +239,14 @@ def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
             "key": bill.ocmf_key,
         },
     }
+
+
+def _only_if_so(bill: SessionBill) -> dict[str, Any]:
+    """What few records say: absent means no test, and no change of the current."""
+    found: dict[str, Any] = {"test": True} if bill.test else {}
+    if bill.limits:
+        found["limits"] = [{"utc_ms": utc_ms, "limit_a": limit_a, "source": source} for utc_ms, limit_a, source in bill.limits]
+    return found
 
 
 def settlement_payload(head: RecordHead, bill: SettlementBill) -> dict[str, Any]:

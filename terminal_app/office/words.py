@@ -65,6 +65,7 @@ _ENGLISH = {
     "stop_fault": "ended by a fault",
     "stop_power_cut": "ended by a power cut",
     "stop_remote": "stopped remotely",
+    "stop_test_ended": "test ended",
 }
 _GERMAN = {
     "demo": "DEMO: simuliertes Geld, simulierte Energie",
@@ -130,6 +131,7 @@ _GERMAN = {
     "stop_fault": "durch eine Störung beendet",
     "stop_power_cut": "durch Stromausfall beendet",
     "stop_remote": "aus der Ferne beendet",
+    "stop_test_ended": "Prüfung beendet",
 }
 WORDS = MappingProxyType({"en": _ENGLISH, "de": _GERMAN})
 
