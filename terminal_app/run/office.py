@@ -155,7 +155,11 @@ def sessions(url: str, limit: int, as_json: bool) -> None:
     """Newest sessions and what became of their money."""
     with open_store(url).read() as db:
         rows = queries.sessions(db, limit)
-    _show(rows, as_json, ("terminal", "seq", "receipt_number", "energy_wh", "total_minor", "currency", "settled", "quarantine"))
+    _show(
+        rows,
+        as_json,
+        ("terminal", "seq", "receipt_number", "energy_wh", "total_minor", "currency", "settled", "test", "quarantine"),
+    )
 
 
 @office.command()

@@ -4,8 +4,8 @@ per phase. PURE.
 `shares` is the arithmetic: everybody who charges gets `min_a` in order (priority, then who came first), as long as it lasts; the
 rest is given in equal parts, or in order with split = "priority". Who gets less than the least pauses until somebody leaves;
 nobody takes turns. `balance` is the way there: whoever shall have less is lowered at once, and what that sets free is given away
-only after the controller was heard with the lower figure. A controller that is silent counts with what it was last allowed, and with
-what it does by itself after a power-up if that is more, until it is heard again.
+only after the controller was heard with the lower figure. A controller that is silent counts with what it was last allowed, and
+with what it does by itself after a power-up if that is more, until it is heard again.
 
 Every phase is reckoned as if each car drew on all of them; a live site meter is not part of this.
 """

@@ -86,8 +86,9 @@ def commit(turn: Turn, connector: int, limit_a: int | None, source: str, reason:
     turn.commit(msgspec.structs.replace(fact, in_force_a=after_a))
 
 
-def recall(turn: Turn, connector: int) -> None:
-    """A charge begins under a limit that was ordered before: its record shall say so."""
-    limits = turn.state.limits.get(connector, Limits())
-    if limits.ordered_a is not None:
-        commit(turn, connector, limits.ordered_a, limits.ordered_by, "ordered before the charge")
+def recall(turn: Turn) -> None:
+    """A charge that begins under a limit ordered before: its record shall say so."""
+    for session in tuple(turn.state.sessions.values()):
+        known = turn.state.limits.get(session.connector, Limits())
+        if session.phase is Phase.CHARGING and not session.limits and known.ordered_a is not None:
+            commit(turn, session.connector, known.ordered_a, known.ordered_by, "ordered before the charge")

@@ -1,7 +1,8 @@
 """How the machines are coupled: `decide` lets each that is concerned react, in a fixed order, within one turn. PURE.
 
 1. telemetry is noted  2. the session machine(s)  3. the settlements  4. the kiosk  5. follow-ons, the same way
-6. the site's current is shared out  7. the seal line is filled  8. the reader is armed for what is now on the glass.
+6. limits of the current are noted, the site's is shared out  7. the seal line is filled  8. the reader is armed for what is
+now on the glass.
 """
 
 from terminal_app.session import arming, charge, events, grid, kiosk, limits, orders, sealing, settlement
@@ -21,6 +22,7 @@ def decide(state: State, event: events.Event, terms: Terms) -> Turn:
     _react(turn, event)
     while turn.follow_ons:
         _react(turn, turn.follow_ons.popleft())
+    limits.recall(turn)
     grid.balance(turn)
     kiosk.send_waiting_card(turn)
     sealing.fill(turn)

@@ -5,7 +5,7 @@ machine; its rules stand in the table of `charge`. PURE.
 import msgspec
 
 from terminal_app.screens import DeclineWords
-from terminal_app.session import actions, events, gate, limits, offline, sale
+from terminal_app.session import actions, events, gate, offline, sale
 from terminal_app.session import facts as f
 from terminal_app.session.bill import frozen_tariff, margin_minor
 from terminal_app.session.hold import keep, new_hold, session_of
@@ -236,7 +236,6 @@ def start_read(turn: Turn, connector: int, event: events.Event) -> None:
         start_unreadable(turn, connector, events.RegisterUnreadable(connector, event.session_id, "start", why))
         return
     turn.commit(f.StartRegistered(event.session_id, event.first, event.second, event.identity))
-    limits.recall(turn, connector)
 
 
 def start_unreadable(turn: Turn, connector: int, event: events.Event) -> None:

@@ -14,6 +14,7 @@ from terminal_app.run.service import (
     config_check,
     devices,
     evse,
+    evse_test,
     meter_dump,
     meter_profiles,
     meter_scan,
@@ -69,6 +70,8 @@ for _command in (
 for _command in (*meter_profiles.COMMANDS, *meter_scan.COMMANDS, *meter_watch.COMMANDS, *meter_dump.COMMANDS):
     devices.meter.add_command(_command)
 
+for _command in evse_test.COMMANDS:
+    evse.evse.add_command(_command)
 records.records.add_command(record_show.show_)
 
 
