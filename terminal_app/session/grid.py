@@ -83,6 +83,7 @@ def balance(turn: Turn) -> None:
     section = turn.terms.config.grid
     if section is None:
         return
+    _give_back(turn)
     claims, reserved_a = _claims(turn, section)
     wanted = shares(section.limit_a - reserved_a, claims, section.split)
     reason = f"{len(claims)} of {len(turn.terms.config.connector)} charge, {section.limit_a - reserved_a} A for them"
@@ -97,6 +98,14 @@ def balance(turn: Turn) -> None:
             limits.commit(turn, claim.connector, target_a, limits.GRID, reason)
         elif known.grid_a == 0 and known.in_force_a is None:  # told once: this charge begins with a pause
             limits.commit(turn, claim.connector, 0, limits.GRID, reason)
+
+
+def _give_back(turn: Turn) -> None:
+    """A charge that people have paused needs no share; its controller is heard before anybody else gets it."""
+    for one in turn.state.sessions.values():
+        paused = not limits.allowed_a(turn.state, turn.terms.config, one.connector)
+        if one.phase is Phase.CHARGING and paused and _share_a(turn, one.connector):
+            limits.commit(turn, one.connector, 0, limits.GRID, "paused by order")
 
 
 def _claims(turn: Turn, section: GridSection) -> tuple[list[Claim], int]:

@@ -1,7 +1,7 @@
-"""`charge-service evse status | watch`: the charge controllers themselves, or the core's newest word about them (orders: evse_test).
+"""`charge-service evse status | watch`: the charge controllers themselves, or the core's newest word about them.
 
 Directly only under the core's lock. A controller that is met is locked first (that is what its driver does at every first
-contact): with the core stopped nothing is paid for, so nothing may flow. Nothing here closes a contactor.
+contact): with the core stopped nothing is paid for, so nothing may flow. Nothing here closes a contactor (`evse_test` does).
 """
 
 import contextlib
