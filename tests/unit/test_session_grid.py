@@ -225,6 +225,31 @@ def test_a_silent_controller_keeps_its_amperes_until_it_is_heard() -> None:
     assert site.share(2) == 20
 
 
+def test_what_a_controller_said_before_its_last_change_frees_nothing() -> None:
+    site = Site(site_config(2, 20))
+    old = EvseStatus(Pilot.B, False, False, 0, site.clock.now())
+    site.arrive(1)
+    site.step(2)
+    site.controllers[1].slow_ms = 3_000
+    site.leave(1)
+    site.feed(events.EvseReported(1, old))  # made before it charged, read after it was told to stop
+    site.arrive(2)
+    assert site.share(2) == 0
+    site.controllers[1].slow_ms = 0
+    site.step(8)
+    assert site.share(2) == 20
+
+
+def test_a_silent_controller_that_charges_does_not_keep_the_rest_from_others() -> None:
+    site = Site(site_config(2, 40))
+    site.arrive(1)
+    site.step(2)
+    site.controllers[1].lost = True
+    site.arrive(2)
+    site.step(14)
+    assert (site.controllers[1].drawn_a, site.share(2)) == (32, 8)
+
+
 def test_a_board_that_starts_released_counts_with_all_it_may_give_while_it_is_silent() -> None:
     site = Site(site_config(2, 40, driver="openevse"))
     site.controllers[2].lost = True
