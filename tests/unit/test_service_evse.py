@@ -1,4 +1,4 @@
-"""`charge-service evse test | limit` against a core whose devices are on paper: orders, what the ledger keeps, verdicts, exit codes."""
+"""`charge-service evse test | limit` against a core with devices on paper: orders, facts, verdicts, exit codes."""
 
 import getpass
 import threading

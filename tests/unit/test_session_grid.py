@@ -1,4 +1,4 @@
-"""One supply for several connectors: what each gets, and that all together never draw more, whatever comes, goes or falls silent."""
+"""One supply for several connectors: what each gets, and that all together never draw more, whatever comes, goes or is silent."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -91,7 +91,7 @@ def site_config(connectors: int, limit_a: int, split: str = "equal", driver: str
 class Controller:
     """A controller behind its worker: obeys the newest wish when it has the time, and says what it does."""
 
-    applied: EvseWish = EvseWish(False, 0)
+    applied: EvseWish = field(default_factory=lambda: EvseWish(False, 0))
     busy: EvseWish | None = None  # being obeyed: for as long both may be true
     left_ms: int = 0
     slow_ms: int = 0
@@ -349,8 +349,8 @@ def test_never_above_the_limit_in_a_long_campaign(limit_a: int, split: str, prio
     ],
 )
 def test_a_supply_that_cannot_serve_a_connector_stops_the_start(change: dict[str, int], words: str, tmp_path: Any) -> None:
-    from tests.sessions import runtime_dir, site_files
     from terminal_app import config
+    from tests.sessions import runtime_dir, site_files
 
     with runtime_dir() as runtime:
         path = site_files(tmp_path, runtime)

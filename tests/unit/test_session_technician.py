@@ -1,7 +1,6 @@
 """A technician's test is a whole session that nobody pays for, and never a sale."""
 
 import json
-
 from typing import Any
 
 import pytest
