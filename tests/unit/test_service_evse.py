@@ -11,6 +11,7 @@ import pytest
 from terminal_app.billing.record import open_record
 from terminal_app.engine import evse_orders
 from terminal_app.engine.command_link import acts_of
+from terminal_app.office import verify
 from terminal_app.office.derived import _session_row
 from terminal_app.run.service import evse_test, show
 from terminal_app.session import events, machine
@@ -96,8 +97,17 @@ def test_a_test_is_ordered_watched_and_judged(site: Paper, tool: Tool) -> None:
     (record,) = site.ledger.records()
     said = open_record(record.jws, site.keys.records.public_key_spki())
     assert said["test"] is True and said["totals"]["total_minor"] == 0 and said["payment"] is None
-    assert _session_row(said)["test"] is True
+    assert _session_row(said)["test"] is True and verify._money(said) == ""
+    assert "somebody paid" in verify._money(said | {"payment": {"capture_minor": 0, "authorized_minor": 0}})
     assert not site.engine.state.finished, "no receipt waits for anybody"
+
+
+def test_a_test_is_no_cdr_but_a_row_of_the_table(site: Paper, tool: Tool, tmp_path: Path) -> None:
+    with answering(site), Devices(site):
+        assert tool("evse", "test", 1, "--seconds", 3, "--reason", "routine")[0] == show.OK
+        for form, files in (("ocpi-2.3.0", 0), ("csv", 1), ("ocmf", 2)):
+            code, found = tool.json("records", "export", "--format", form, "--out", tmp_path / form)
+            assert (code, len(found["files"]), found["troubles"]) == (show.OK, files, [])
 
 
 def test_people_read_what_was_done_and_a_machine_reads_it_too(site: Paper, tool: Tool) -> None:
