@@ -6,6 +6,7 @@ Replay folds the ledger through this function only; so an upgrade of the rules c
 from collections.abc import Callable
 from typing import Any
 
+from terminal_app.billing.record import claims_of, signer_of
 from terminal_app.session import evolve_money, pocket
 from terminal_app.session import facts as f
 from terminal_app.session.folding import (
@@ -19,6 +20,7 @@ from terminal_app.session.folding import (
     with_settlement,
 )
 from terminal_app.session.state import (
+    Chain,
     Finished,
     Limits,
     Live,
@@ -144,10 +146,16 @@ def _seal_intended(state: State, fact: f.SealIntended, at: Stamp) -> State:
 
 
 def _sealed(state: State, fact: f.Sealed, at: Stamp) -> State:
-    chain = replace(state.chain, next_record_seq=fact.record_seq + 1, head_sha256=fact.sha256)
-    state = replace(state, seal=None, chain=chain)
+    assert state.seal is not None
+    chain, signed = state.chain, state.seal.signing_input
+    chain = replace(chain, next_record_seq=fact.record_seq + 1, head_sha256=fact.sha256, key_id=signer_of(signed))
+    state = replace(state, seal=None, chain=_noted(chain, fact, signed, at))
     if fact.record_type == "settlement":
         return replace(state, settlements=without(state.settlements, fact.subject))
+    if fact.record_type == "credit":
+        return replace(state, credits=tuple(one for one in state.credits if one.session_id != fact.subject))
+    if fact.record_type != "session":
+        return state
     session = session_of(state, fact.subject)
     assert session is not None
     hold = state.settlements.get(session.hold_id)
@@ -181,6 +189,17 @@ def _limit_set(state: State, fact: f.LimitSet, at: Stamp) -> State:
     if 0 in (before.in_force_a, fact.in_force_a):  # withheld, or no longer: the controller has to be seen authorized anew
         state = amended_live(state, fact.connector, granted=False, grant_since_mono_ms=at.mono_ms)
     return state
+
+
+def _noted(chain: Chain, fact: f.Sealed, signed: str, at: Stamp) -> Chain:
+    """What records about the chain itself say to those that follow."""
+    if fact.record_type == "checkpoint":
+        return replace(chain, checkpoint=at, checkpoint_seq=fact.record_seq, checkpoint_due=False)
+    if fact.record_type == "key-change":
+        said = claims_of(signed.encode())
+        readings = str(said.get("new_ocmf_key_id", chain.ocmf_key_id))
+        return replace(chain, key_id=str(said["new_key_id"]), ocmf_key_id=readings, checkpoint_due=True)
+    return chain
 
 
 def _fault_raised(state: State, fact: f.FaultRaised, at: Stamp) -> State:
@@ -246,7 +265,9 @@ def _booted(state: State, fact: f.TerminalBooted, at: Stamp) -> State:
     for hold_id in state.settlements:
         # whatever is asked again may have been asked before: it goes out as a repetition
         state = with_settlement(state, hold_id, answer_due=False, in_flight=False, next_try_mono_ms=0, first_try_mono_ms=0, tries=1)
-    return state
+    chain = state.chain
+    first = {"checkpoint": chain.checkpoint or at, "ocmf_key_id": chain.ocmf_key_id or fact.ocmf_key_id}
+    return replace(state, chain=replace(chain, **first))
 
 
 def card_text(card: CardFacts | None) -> str:
