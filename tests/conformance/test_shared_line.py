@@ -22,7 +22,8 @@ from terminal_app.billing.receipt import receipt_code
 from terminal_app.engine import evse_orders
 from terminal_app.engine.engine import Engine, Outside
 from terminal_app.ledger.store import Ledger
-from terminal_app.run.core import Keys, controls, read_standing, signer
+from terminal_app.run.core import controls, read_standing
+from terminal_app.run.keys import open_keys
 from terminal_app.session import actions
 from terminal_app.session.facts import LimitSet, StartRegistered
 from terminal_app.workers.base import Worker
@@ -132,7 +133,7 @@ def core(folder: Path, line: Path) -> Iterator[Engine]:
         )
         path.write_text(text.replace('"meter-port"', f'"{line}"').replace("\n[reader]", SECOND.format(line=line), 1))
         settings, clock = config.load(path), SystemClock()
-        keys = Keys(signer(settings.keys.record, path, "record"), signer(settings.keys.ocmf, path, "ocmf"))
+        keys = open_keys(settings, path)
         with Ledger(settings.terminal.state_dir) as ledger:
             standing, numbers = read_standing(settings, path, keys, False), itertools.count(1)
             meters: dict[int, MeterWorker] = {}
