@@ -57,6 +57,7 @@ class ConnectorSection(_Section, frozen=True, kw_only=True, forbid_unknown_field
     max_current_a: Annotated[int, Meta(ge=6, le=1000)]
     max_power_w: Annotated[int, Meta(ge=1000, le=10_000_000)]
     tariff: Path | None = None  # OCPI 2.3.0 tariff file; none = not for sale
+    priority: Annotated[int, Meta(ge=0, le=9)] = 0  # with [grid]: who is served first when there is not enough; 9 before 0
 
 
 class MeterSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -128,6 +129,15 @@ class RelaySection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 EvseSection = OpenEvseSection | EvseWbSection | PhoenixCharxSection | PhoenixEmSection | RelaySection
+
+
+class GridSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[grid] One supply for all connectors: together they never draw more than `limit_a` per phase. Without it each may draw
+    its `max_current_a`. `split`: "equal" parts, or "priority": in order, the first as much as it can take."""
+
+    limit_a: Annotated[int, Meta(ge=6, le=10_000)]
+    split: Literal["equal", "priority"]
+    min_a: Annotated[int, Meta(ge=6, le=80)] = 6  # who would get less pauses until somebody leaves
 
 
 class ReaderSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -376,6 +386,7 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     offline: OfflineSection | None = None
     pull: PullSection | None = None
     ocpi: OcpiSection = OcpiSection()
+    grid: GridSection | None = None
 
     @property
     def demo(self) -> bool:
@@ -470,6 +481,16 @@ def evse_places(section: EvseSection) -> dict[str, tuple[object, ...]]:
             return {f"GPIO line {section.chip} {one}": ("gpio", section.chip, one) for one in lines if one is not None}
 
 
+def power_up_a(config: Config, connector: ConnectorSection) -> int:
+    """What a controller may give by itself after a power-up while nobody talks to it, A: EVSE-WB is set to 0 and read back, a relay
+    is open; the others may be released until they are heard."""
+    match config.evse[connector.evse]:
+        case EvseWbSection() | RelaySection():
+            return 0
+        case _:
+            return connector.max_current_a
+
+
 def evse_device(section: EvseSection) -> str:
     """The device file a controller needs: serial port or GPIO chip; "" if it is reached over the network."""
     match section:
@@ -539,6 +560,7 @@ def _check_relations(config: Config, path: Path) -> None:
             if len(set(lines)) != len(lines):
                 refuse(f"[evse.{name}]", "line, feedback_line and pilot_line must be different lines")
     _each_its_own(config, refuse)
+    _check_currents(config, refuse)
     if (found := config.sync.address) is not None:
         try:
             ipaddress.ip_address(found[0])
@@ -598,6 +620,22 @@ def _check_carried(config: Config, refuse: Callable[[str, str], None]) -> None:
         refuse("[ocpi] url", "must begin with https:// outside demo mode")
     if ocpi.url and ocpi.token_file is None:
         refuse("[ocpi] token_file", "is needed: the receiver wants to know who sends")
+
+
+def _check_currents(config: Config, refuse: Callable[[str, str], None]) -> None:
+    """A relay gives all or nothing, so that must fit its connector; everybody alone must fit the site's supply."""
+    grid = config.grid
+    for one in config.connector:
+        evse, where = config.evse[one.evse], f"[[connector]] number {one.number}"
+        least_a = evse.current_a if isinstance(evse, RelaySection) else 6
+        if least_a > one.max_current_a:
+            refuse(where, f"max_current_a is {one.max_current_a}, but its relay gives {least_a} A (current_a)")
+        if grid is None:
+            continue
+        if max(least_a, grid.min_a) > grid.limit_a:
+            refuse("[grid] limit_a", f"is below the {max(least_a, grid.min_a)} A that connector {one.number} needs at least")
+        if grid.min_a > one.max_current_a:
+            refuse("[grid] min_a", f"is above max_current_a of connector {one.number}: it could never charge")
 
 
 def _check_money(config: Config, refuse: Callable[[str, str], None]) -> None:

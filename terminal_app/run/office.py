@@ -208,7 +208,11 @@ def sessions(url: str, limit: int, as_json: bool, as_csv: bool) -> None:
             click.echo(session_table.csv_of(db, limit), nl=False)
             return
         rows = queries.sessions(db, limit)
-    _show(rows, as_json, ("terminal", "seq", "receipt_number", "energy_wh", "total_minor", "currency", "settled", "quarantine"))
+    _show(
+        rows,
+        as_json,
+        ("terminal", "seq", "receipt_number", "energy_wh", "total_minor", "currency", "settled", "test", "quarantine"),
+    )
 
 
 @office.command()

@@ -16,6 +16,7 @@ from terminal_app.run.service import (
     config_check,
     devices,
     evse,
+    evse_test,
     keys,
     meter_dump,
     meter_profiles,
@@ -74,6 +75,8 @@ for _command in (
 for _command in (*meter_profiles.COMMANDS, *meter_scan.COMMANDS, *meter_watch.COMMANDS, *meter_dump.COMMANDS):
     devices.meter.add_command(_command)
 
+for _command in evse_test.COMMANDS:
+    evse.evse.add_command(_command)
 records.records.add_command(record_show.show_)
 for _command in (cdrs.cdrs, cdrs.cdr_again):
     records.records.add_command(_command)

@@ -71,6 +71,7 @@ def examine(path: Path) -> Iterator[Remark]:
     )
     yield from _folders(settings)
     yield from _devices(settings)
+    yield from _supply(settings)
     yield from _files(settings, path)
     yield from _carried(settings)
     yield from _gateways(settings, path)
@@ -118,9 +119,24 @@ def _devices(settings: config.Config) -> Iterator[Remark]:
                 "this controller cannot guard itself: if terminal and cable die while charging, only the car ends the charge",
                 "the terminal is its guard; keep both on one supply",
             )
+        if any(config.power_up_a(settings, one) for one in settings.connector if one.evse == name):
+            yield Remark(
+                f"{where} power-up",
+                "warning",
+                "after a power-up this controller may let a car charge until the terminal meets it (up to 3 s); that cannot be set "
+                "over its line",
+                "set it to locked or 0 A in its own settings (OpenEVSE: a build with BOOTLOCK), and keep both on one supply",
+            )
         if isinstance(evse, config.RelaySection) and evse.feedback_line is None:
             says = "without feedback_line a welded contactor is seen only by the energy meter"
             yield Remark(f"{where} feedback_line", "warning", says, "wire an auxiliary contact of the contactor to a GPIO line")
+
+
+def _supply(settings: config.Config) -> Iterator[Remark]:
+    together_a = sum(one.max_current_a for one in settings.connector)
+    if settings.grid is not None:
+        says = f"{settings.grid.limit_a} A for {counted(len(settings.connector), 'connector')}, {together_a} A if each had its own"
+        yield Remark("[grid] limit_a", "ok", says)
 
 
 def _profile(meter: config.MeterSection) -> str:
