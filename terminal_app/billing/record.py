@@ -175,6 +175,8 @@ class SessionBill(msgspec.Struct, frozen=True, kw_only=True):
     receipt_code: str
     ocmf: str
     ocmf_key: str  # thumbprint of the OCMF key ("" without OCMF)
+    test: bool = False  # by service personnel: never a sale
+    limits: tuple[tuple[int, int, str], ...] = ()  # changes of the current: UTC ms, A in force from then on (0 = paused), source
 
 
 class SettlementBill(msgspec.Struct, frozen=True, kw_only=True):
@@ -226,38 +228,50 @@ def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
     for name, total in (("net_minor", bill.net_minor), ("vat_minor", bill.vat_minor), ("gross_minor", bill.total_minor)):
         if sum(getattr(line, name) for line in bill.lines) != total:
             raise ValueError(f"session {bill.session_id}: the lines do not add up to the total ({name})")
-    return head_of(head, "session") | {
-        "session_id": bill.session_id,
-        "authorization_reference": bill.payment.hold_id if bill.payment else "",
-        "connector": bill.connector,
-        "evse_id": bill.evse_id,
-        "seller": {"name": bill.operator, "address": bill.operator_address, "vat_id": bill.vat_id},
-        "site": {"station": bill.station, "country": bill.country, "time_zone": bill.time_zone},
-        "begin": msgspec.to_builtins(bill.begin),
-        "end": msgspec.to_builtins(bill.end),
-        "charging_ms": bill.charging_ms,
-        "parking_ms": bill.parking_ms,
-        "meter": msgspec.to_builtins(bill.meter),
-        "register": {"start_wh": bill.start_wh, "stop_wh": bill.stop_wh, "stop_source": bill.stop_source},
-        "energy_wh": bill.energy_wh,
-        "tariff": {"id": bill.tariff_id, "fingerprint": bill.tariff_fingerprint, "json": bill.tariff},
-        "periods": [_period(one) for one in bill.periods],
-        "lines": [msgspec.to_builtins(line) for line in bill.lines],
-        "totals": {
-            "currency": bill.currency,
-            "net_minor": bill.net_minor,
-            "vat_minor": bill.vat_minor,
-            "total_minor": bill.total_minor,
-        },
-        "payment": None if bill.payment is None else _payment(bill.payment),
-        "stop": {"reason": bill.stop_reason, "interrupted": bill.interrupted},
-        "receipt": {"number": bill.receipt_number, "code": bill.receipt_code},
-        "ocmf": {
-            "record": bill.ocmf,
-            "sha256": hashlib.sha256(bill.ocmf.encode()).hexdigest() if bill.ocmf else "",
-            "key": bill.ocmf_key,
-        },
-    }
+    return (
+        head_of(head, "session")
+        | _only_if_so(bill)
+        | {
+            "session_id": bill.session_id,
+            "authorization_reference": bill.payment.hold_id if bill.payment else "",
+            "connector": bill.connector,
+            "evse_id": bill.evse_id,
+            "seller": {"name": bill.operator, "address": bill.operator_address, "vat_id": bill.vat_id},
+            "site": {"station": bill.station, "country": bill.country, "time_zone": bill.time_zone},
+            "begin": msgspec.to_builtins(bill.begin),
+            "end": msgspec.to_builtins(bill.end),
+            "charging_ms": bill.charging_ms,
+            "parking_ms": bill.parking_ms,
+            "meter": msgspec.to_builtins(bill.meter),
+            "register": {"start_wh": bill.start_wh, "stop_wh": bill.stop_wh, "stop_source": bill.stop_source},
+            "energy_wh": bill.energy_wh,
+            "tariff": {"id": bill.tariff_id, "fingerprint": bill.tariff_fingerprint, "json": bill.tariff},
+            "periods": [_period(one) for one in bill.periods],
+            "lines": [msgspec.to_builtins(line) for line in bill.lines],
+            "totals": {
+                "currency": bill.currency,
+                "net_minor": bill.net_minor,
+                "vat_minor": bill.vat_minor,
+                "total_minor": bill.total_minor,
+            },
+            "payment": None if bill.payment is None else _payment(bill.payment),
+            "stop": {"reason": bill.stop_reason, "interrupted": bill.interrupted},
+            "receipt": {"number": bill.receipt_number, "code": bill.receipt_code},
+            "ocmf": {
+                "record": bill.ocmf,
+                "sha256": hashlib.sha256(bill.ocmf.encode()).hexdigest() if bill.ocmf else "",
+                "key": bill.ocmf_key,
+            },
+        }
+    )
+
+
+def _only_if_so(bill: SessionBill) -> dict[str, Any]:
+    """What few records say: absent means no test, and no change of the current."""
+    found: dict[str, Any] = {"test": True} if bill.test else {}
+    if bill.limits:
+        found["limits"] = [{"utc_ms": utc_ms, "limit_a": limit_a, "source": source} for utc_ms, limit_a, source in bill.limits]
+    return found
 
 
 def settlement_payload(head: RecordHead, bill: SettlementBill) -> dict[str, Any]:

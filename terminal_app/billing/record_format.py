@@ -42,6 +42,9 @@ session: a finished charge, priced
     stop                    reason, interrupted
     receipt                 number (own series, gapless), code (unguessable, for the receipt page)
     ocmf                    record (verbatim), sha256, key (thumbprint of the OCMF key)
+    test                    true: a test by service personnel, never a sale (only in such records)
+    limits                  changes of the current within the charge (only if there were any): utc_ms, limit_a in force from then
+                            on (A; 0 = the charger paused), source ("service", "office": ordered; "grid": shared supply)
 
 settlement: the end of a hold
     session_id, authorization_reference, gateway

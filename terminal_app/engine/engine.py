@@ -22,11 +22,15 @@ from terminal_app.screens import Screen
 from terminal_app.session import chain_care, events, machine, presenter
 from terminal_app.session.actions import Action, EvseWish, ReaderWish
 from terminal_app.session.facts import (
+    CdrDelivered,
+    CdrOrderedAgain,
+    CdrRejected,
     CommandAnswered,
     CommandTaken,
     DenyListSet,
     Fact,
     OfficeAcknowledged,
+    PullerAcknowledged,
     ServiceAct,
     SliceKept,
     SliceRefused,
@@ -43,7 +47,10 @@ log = logging.getLogger("charge.engine")
 TICK_MS = 1000
 INTERRUPTED = "interrupted; look at the terminal"
 SliceFact = SliceKept | SliceRefused | SliceTaken | SliceSettled | SliceReturning | SliceReturned
-OutsideFact = TerminalBooted | OfficeAcknowledged | ServiceAct | CommandTaken | CommandAnswered | DenyListSet | SliceFact
+CarriedFact = PullerAcknowledged | CdrDelivered | CdrRejected | CdrOrderedAgain
+OutsideFact = (
+    TerminalBooted | OfficeAcknowledged | ServiceAct | CommandTaken | CommandAnswered | DenyListSet | SliceFact | CarriedFact
+)
 
 
 @dataclass(frozen=True)
