@@ -86,6 +86,7 @@ class ModbusMeter:
             serial=self._serial,
             resolution_wh=max(1, int(step_wh.to_integral_value(ROUND_CEILING))),
             profile_sha256=self.profile.sha256,
+            wraps_at_wh=self.profile.billing.wraps_at,
         )
 
     def read(self) -> MeterValue:

@@ -46,4 +46,5 @@ def fresh_live(state: State, connector: int) -> State:
         granted=False,
         stopping_since_mono_ms=0,
         ocmf_payload=b"",
+        still_wms=0,
     )
