@@ -46,6 +46,7 @@ def _opened(state: State, fact: f.SessionOpened, at: Stamp) -> State:
         opened=at,
         plug_deadline_mono_ms=fact.plug_deadline_mono_ms,
         origin=fact.origin,
+        test=fact.test,
     )
     state = replace(
         state,

@@ -66,7 +66,8 @@ class SessionOpened(msgspec.Struct, frozen=True, tag="session_opened"):
     free: bool
     language: str
     plug_deadline_mono_ms: int
-    origin: str = "screen"  # "screen", or "app": started from the driver's phone
+    origin: str = "screen"  # "screen", "app": started from the driver's phone, or "service": a technician's test
+    test: bool = False  # by service personnel: no driver, nothing to pay, whatever the tariff says
 
 
 class AuthorizationIntended(msgspec.Struct, frozen=True, tag="authorization_intended"):

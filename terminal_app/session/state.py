@@ -81,6 +81,7 @@ class Session(msgspec.Struct, frozen=True):
     stop_detail: str = ""
     interrupted: bool = False
     origin: str = "screen"
+    test: bool = False  # of a technician: never a sale
     reused: bool = False  # its hold was placed for an earlier attempt of the same card
     stop: MeterValue | None = None  # volatile until BillFrozen: the reading whose OCMF is being signed
     stop_source: str = ""
