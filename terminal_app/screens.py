@@ -99,6 +99,7 @@ class ChargePhase(enum.Enum):
     CHARGING = "charging"
     CAR_PAUSED = "car_paused"  # the car does not ask for energy
     METER_LOST = "meter_lost"  # figures are the last known ones
+    METER_AWAITED = "meter_awaited"  # it is over; the bill waits for the meter, and the hold with it
     STOPPING = "stopping"
 
 

@@ -24,6 +24,7 @@ SERIAL_AGE_MS = 10_000  # nobody changes a meter faster; after any fault the ser
 MAX_ENERGY_WH = 10**13
 MAX_POWER_W = 10**8
 ATTEMPTS = 2
+NO_READING = "no_reading"  # the register carries the maker's mark for "no value": an answer, but none to bill by
 BUSY_CODES = (5, 6)  # acknowledge, device busy: the only exceptions worth asking again for
 REFUSED_CODES = (2, 3)  # illegal address, illegal value: the block may be too long or cross a hole
 
@@ -249,7 +250,8 @@ class ModbusMeter:
         try:
             return point.value(words[point.name])
         except decode.NoReading as error:
-            raise self._misread(f"{point.name}: {error}") from error
+            self._forget()
+            raise DeviceMisread(self._device, NO_READING, f"{point.name}: {error}") from error
 
     def _number(self, point: Point, words: dict[str, tuple[int, ...]]) -> Decimal:
         value = self._value(point, words)

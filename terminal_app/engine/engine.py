@@ -23,7 +23,10 @@ from terminal_app.session.facts import (
     CommandAnswered,
     CommandTaken,
     DenyListSet,
+    EnergyBalance,
     Fact,
+    FaultCleared,
+    MeterAccepted,
     OfficeAcknowledged,
     ServiceAct,
     SliceKept,
@@ -41,7 +44,10 @@ log = logging.getLogger("charge.engine")
 TICK_MS = 1000
 INTERRUPTED = "interrupted; look at the terminal"
 SliceFact = SliceKept | SliceRefused | SliceTaken | SliceSettled | SliceReturning | SliceReturned
-OutsideFact = TerminalBooted | OfficeAcknowledged | ServiceAct | CommandTaken | CommandAnswered | DenyListSet | SliceFact
+AcceptFact = EnergyBalance | MeterAccepted | FaultCleared  # with the ServiceAct of the technician who says so
+OutsideFact = (
+    TerminalBooted | OfficeAcknowledged | ServiceAct | CommandTaken | CommandAnswered | DenyListSet | SliceFact | AcceptFact
+)
 
 
 @dataclass(frozen=True)

@@ -116,8 +116,8 @@ def _stands_still(turn: Turn, connector: int, identity: MeterIdentity, last: Met
     if not register.frozen(still_wms, still_ms, identity.resolution_wh, turn.terms.config.policy.meter_frozen_s * 1000):
         return False
     turn.note_live(connector, meter_seen_mono_ms=live.moved_mono_ms)
-    due_wh = still_wms // register.WMS_PER_WH
-    why = f"the register has stood at {value.energy_wh} Wh for {still_ms // 1000} s, while {due_wh} Wh flowed by the meter's own power"
+    due_wh, seconds = still_wms // register.WMS_PER_WH, still_ms // 1000
+    why = f"the register has stood at {value.energy_wh} Wh for {seconds} s, while {due_wh} Wh flowed by the meter's own power"
     turn.then(events.FaultSeen(Fault(Device.METER, connector, register.FROZEN, why), True))
     return True
 
@@ -300,7 +300,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.STOPPING, E.EvseReported): _ask_stop_when_open,
     (P.STOPPING, E.MeterReported): _WATCHED,
     (P.STOPPING, E.RegisterRead): freeze.stop_read,
-    (P.STOPPING, E.RegisterUnreadable): freeze.stop_unreadable,
+    (P.STOPPING, E.RegisterUnreadable): freeze.stop_unanswered,
     (P.STOPPING, E.OcmfSigned): Ignored("signed for an attempt that is being repeated"),
     (P.STOPPING, E.StopCommanded): _DECIDED,
     (P.STOPPING, E.StartCommanded): _BUSY,

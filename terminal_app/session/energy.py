@@ -10,6 +10,7 @@ from terminal_app.session.folding import replace
 from terminal_app.session.state import EnergyBook, Session, State, amended_live, fault_key, with_item
 from terminal_app.values import Device, Fault, MeterIdentity, MeterValue, Stamp
 
+Acceptance = f.ServiceAct | f.EnergyBalance | f.MeterAccepted | f.FaultCleared
 MOST_AGE_MS = 5_000  # an order of a technician is about a meter that answers now
 
 
@@ -28,7 +29,9 @@ def billed(state: State, session: Session, stop: MeterValue, energy_wh: int) -> 
     if book is None or not stop.serial:
         return state
     where = "tests_wh" if session.test else "sessions_wh"
-    return _with(state, session.connector, replace(book, last=shown(stop, book.wraps_at_wh), **{where: getattr(book, where) + energy_wh}))
+    return _with(
+        state, session.connector, replace(book, last=shown(stop, book.wraps_at_wh), **{where: getattr(book, where) + energy_wh})
+    )
 
 
 def balanced(state: State, fact: f.EnergyBalance) -> State:
@@ -102,7 +105,7 @@ def acceptance_refusal(state: State, connector: int, now: Stamp) -> str:
     return ""
 
 
-def acceptance(state: State, connector: int, now: Stamp, actor: str, reason: str) -> list[f.Fact]:
+def acceptance(state: State, connector: int, now: Stamp, actor: str, reason: str) -> list[Acceptance]:
     """The old account is closed, the meter as it answers now is the new base, its faults end."""
     assert not acceptance_refusal(state, connector, now), connector
     value, book = state.live[connector].meter, state.energy.get(connector)

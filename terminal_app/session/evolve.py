@@ -123,7 +123,14 @@ def _frozen(state: State, fact: f.BillFrozen, at: Stamp) -> State:
     session = session_of(state, fact.session_id)
     assert session is not None
     state = with_session(
-        state, session, phase=Phase.SEALING, bill=fact, stop=fact.stop, committed=fact.stop, stop_source=fact.stop_source
+        state,
+        session,
+        phase=Phase.SEALING,
+        bill=fact,
+        stop=fact.stop,
+        committed=fact.stop,
+        stop_source=fact.stop_source,
+        stop_why=fact.stop_why,
     )
     chain = state.chain
     state = energy.billed(state, session, fact.stop, fact.energy_wh)

@@ -82,6 +82,12 @@ def stop_read(turn: Turn, connector: int, event: events.Event) -> None:
         _sign(turn, connector, second, "meter")
 
 
+def stop_unanswered(turn: Turn, connector: int, event: events.Event) -> None:
+    """Nothing readable came: whatever answered before is not there for sure."""
+    turn.note_live(connector, outlier=None)
+    stop_unreadable(turn, connector, event)
+
+
 def stop_unreadable(turn: Turn, connector: int, event: events.Event) -> None:
     """Ask again every few seconds; after `meter_return_s`, in time before the hold ends, or when another register has answered for
     long enough, the last committed reading is the end."""

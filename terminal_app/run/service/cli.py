@@ -13,6 +13,7 @@ from terminal_app.run.service import (
     check,
     config_check,
     devices,
+    energy,
     evse,
     meter_dump,
     meter_profiles,
@@ -70,6 +71,9 @@ for _command in (*meter_profiles.COMMANDS, *meter_scan.COMMANDS, *meter_watch.CO
     devices.meter.add_command(_command)
 
 records.records.add_command(record_show.show_)
+devices.meter.add_command(energy.meter_accept)
+devices.meter.add_command(energy.balance)
+evse.evse.add_command(energy.evse_accept)
 
 
 def main(argv: list[str] | None = None) -> int:
