@@ -25,7 +25,9 @@ def idle_reading(turn: Turn, connector: int, value: MeterValue) -> None:
     if base is not None and (base.energy_wh or base.serial != value.serial):  # a base of 0 was a meter that was not ready
         power_w = _max_power_w(turn, connector)
         found = register.judge(base, value, power_w, book.wraps_at_wh if book else 0, DAY_MS, DAY_MS)
-        if not found.good:
+        if not found.good and book is None and live.outlier is not None and gate.plausible(live.outlier, value, power_w):
+            turn.note_live(connector, open_base=None, open_moves=0)  # nothing was ever sold by a meter here: this is the one
+        elif not found.good:
             outlier(turn, connector, found, value)
             return
     moved = base is None or value.energy_wh != base.energy_wh
