@@ -6,7 +6,7 @@ CHARGING only, and that is committed.
 """
 
 from terminal_app.billing.cost import next_boundary
-from terminal_app.session import checkout, events, freeze, register, start, watch
+from terminal_app.session import checkout, energy, events, freeze, register, start, watch
 from terminal_app.session import facts as f
 from terminal_app.session.bill import cost_until, frozen_tariff, margin_minor
 from terminal_app.session.hold import intend_increment
@@ -108,12 +108,15 @@ def _stands_still(turn: Turn, connector: int, identity: MeterIdentity, last: Met
     live, now = turn.live(connector), turn.terms.now.mono_ms
     flows = live.evse is not None and live.evse.relay
     if value.energy_wh > last.energy_wh or not flows:
+        if energy.standing(turn.state, connector, Device.METER, frozenset({register.FROZEN})):
+            turn.note_live(connector, freeze_patience_ms=2 * (now - live.moved_mono_ms))  # slow: not called frozen again as soon
         turn.note_live(connector, moved_mono_ms=now, still_wms=0)
         return False
     passed_ms = min(max(0, value.stamp.mono_ms - last.stamp.mono_ms), LONGEST_GAP_MS)
     still_wms, still_ms = live.still_wms + max(0, value.power_w) * passed_ms, now - live.moved_mono_ms
     turn.note_live(connector, still_wms=still_wms)
-    if not register.frozen(still_wms, still_ms, identity.resolution_wh, turn.terms.config.policy.meter_frozen_s * 1000):
+    patience_ms = max(turn.terms.config.policy.meter_frozen_s * 1000, live.freeze_patience_ms)
+    if not register.frozen(still_wms, still_ms, identity.resolution_wh, patience_ms):
         return False
     turn.note_live(connector, meter_seen_mono_ms=live.moved_mono_ms)
     due_wh, seconds = still_wms // register.WMS_PER_WH, still_ms // 1000

@@ -47,4 +47,5 @@ def fresh_live(state: State, connector: int) -> State:
         stopping_since_mono_ms=0,
         ocmf_payload=b"",
         still_wms=0,
+        freeze_patience_ms=0,
     )

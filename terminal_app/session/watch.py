@@ -8,6 +8,7 @@ from terminal_app.session.turn import Turn
 from terminal_app.values import ClockState, Device, EvseStatus, Fault, MeterValue
 
 DAY_MS = 86_400_000
+GOOD_FOR_MS = 10_000
 OPEN_WORD_MS = 5_000  # so old may the controller's word be that the contactor is open
 OPEN_WINDOW_MS = 600_000  # energy with an open contactor is looked for within so long
 OPEN_MOVES = 3  # the register rises again and again; one late step after opening is none
@@ -42,7 +43,7 @@ def outlier(turn: Turn, connector: int, found: register.Finding, value: MeterVal
     """One that cannot be true is kept aside; a second one that follows from it is a fault: then this says True."""
     before = turn.live(connector).outlier
     since = turn.live(connector).outlier_since_mono_ms if before is not None else turn.terms.now.mono_ms
-    turn.note_live(connector, outlier=value, outlier_since_mono_ms=since)
+    turn.note_live(connector, outlier=value, outlier_since_mono_ms=since, outlier_mono_ms=turn.terms.now.mono_ms)
     if before is None or not gate.plausible(before, value, _max_power_w(turn, connector)):
         return False
     changed = energy.standing(turn.state, connector, Device.METER, register.CHANGED - {register.FROZEN})
@@ -52,9 +53,11 @@ def outlier(turn: Turn, connector: int, found: register.Finding, value: MeterVal
 
 
 def good_again(turn: Turn, connector: int, moved: bool) -> None:
-    """The register is what it should be. One that stood still must have moved first."""
+    """The register is what it should be, and has been for a while: a meter that comes and goes fills no ledger. One that stood
+    still must have moved first."""
+    quiet = turn.terms.now.mono_ms - turn.live(connector).outlier_mono_ms >= GOOD_FOR_MS
     for fault in energy.standing(turn.state, connector, Device.METER, register.CHANGED):
-        if fault.kind != register.FROZEN or moved:
+        if moved if fault.kind == register.FROZEN else quiet:
             turn.then(events.FaultSeen(fault, False))
 
 

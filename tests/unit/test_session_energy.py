@@ -119,7 +119,9 @@ def test_a_meter_that_comes_back_is_for_sale_by_itself() -> None:
     rules = sold_once()
     idle(rules, 3, serial="99999999")
     assert kinds(rules) == {Kind.SWAPPED.value}
-    idle(rules, 1)
+    idle(rules, 5)
+    assert kinds(rules) == {Kind.SWAPPED.value}, "what comes and goes is not sold by"
+    idle(rules, 6)
     assert not rules.state.faults and isinstance(rules.view, s.Offer)
     assert "nothing to accept" in energy.acceptance_refusal(rules.state, 1, rules.clock.now())
 
@@ -171,6 +173,19 @@ def test_a_frozen_meter_is_sold_again_when_it_moves_or_is_accepted() -> None:
     accept(rules)
     idle(rules)
     assert isinstance(rules.view, s.Offer)
+
+
+def test_a_slow_register_is_called_frozen_only_once() -> None:
+    """One that moves every eight seconds: the ledger is not filled with it."""
+    rules = Rules()
+    rules.to_charging()
+    for second in range(1, 81):
+        rules.clock.advance(1000)
+        rules.register_wh[1] += 24 if second % 8 == 0 else 0
+        rules.evse(Pilot.C, relay=True, authorized=True)
+        rules.meter()
+        rules.feed(events.Ticked())
+    assert rules.phase is Phase.CHARGING and rules.count(f.FaultRaised) == rules.count(f.FaultCleared) == 1
 
 
 # --- weld ------------------------------------------------------------------------------------------------------------
