@@ -175,11 +175,15 @@ def _sealed(state: State, fact: f.Sealed, at: Stamp) -> State:
 
 
 def _fault_raised(state: State, fact: f.FaultRaised, at: Stamp) -> State:
-    return replace(state, faults=with_item(state.faults, fault_key(fact.fault), fact.fault))
+    key, fault = fault_key(fact.fault), fact.fault
+    if (fault.device, fault.kind) in LATCHED:
+        state = replace(state, latched=with_item(state.latched, key, fault))
+    return replace(state, faults=with_item(state.faults, key, fault))
 
 
 def _fault_cleared(state: State, fact: f.FaultCleared, at: Stamp) -> State:
-    return replace(state, faults=without(state.faults, fault_key(fact.fault)))
+    key = fault_key(fact.fault)
+    return replace(state, faults=without(state.faults, key), latched=without(state.latched, key))
 
 
 def _balance(state: State, fact: f.EnergyBalance, at: Stamp) -> State:
@@ -237,9 +241,8 @@ def _denied(state: State, fact: f.DenyListSet, at: Stamp) -> State:
 def _booted(state: State, fact: f.TerminalBooted, at: Stamp) -> State:
     """A new process: telemetry, faults and receipts on the screen belong to the old one; what is latched does not."""
     fresh = {connector: Live() for connector in state.live}
-    latched = {key: one for key, one in state.faults.items() if (one.device, one.kind) in LATCHED}
     state = replace(
-        state, faults=latched, finished={}, live=fresh, seal=None if state.seal is None else replace(state.seal, asked=False)
+        state, faults=state.latched, finished={}, live=fresh, seal=None if state.seal is None else replace(state.seal, asked=False)
     )
     for hold_id in state.settlements:
         # whatever is asked again may have been asked before: it goes out as a repetition

@@ -267,6 +267,7 @@ class State(msgspec.Struct, frozen=True):
     finished: Mapping[int, Finished] = MappingProxyType({})
     registers: Mapping[int, MeterValue] = MappingProxyType({})  # last billing reading per connector: never below it
     energy: Mapping[int, EnergyBook] = MappingProxyType({})  # where the energy of each meter went since its last balance
+    latched: Mapping[str, Fault] = MappingProxyType({})  # those of `faults` that a restart does not end
     slices: Slices = Slices()  # money set aside for cards at this terminal
     grants: tuple[Grant, ...] = ()  # offline, of the last weeks
     debts: tuple[Debt, ...] = ()  # offline, ended as manual

@@ -13,7 +13,6 @@ from terminal_app.billing.tariff import Tariff
 from terminal_app.config import Config
 from terminal_app.session import actions, events, machine, presenter
 from terminal_app.session.facts import Fact, TerminalBooted, decode, encode
-from terminal_app.session.register import LATCHED
 from terminal_app.session.state import Phase, Session, Settlement, State, Terms, initial
 from terminal_app.session.turn import Turn
 from terminal_app.values import (
@@ -41,7 +40,7 @@ def durable(state: State) -> tuple[Any, ...]:
         state.chain,
         dict(state.registers),
         dict(state.energy),
-        {key: one for key, one in state.faults.items() if (one.device, one.kind) in LATCHED},
+        dict(state.latched),
         state.slices,
         state.deny,
         None if state.seal is None else replace(state.seal, asked=False, asked_mono_ms=0),
