@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from terminal_app import screens as s
-from terminal_app.session import actions, energy, events, register
+from terminal_app.session import actions, energy, events, machine, register, snapshot
 from terminal_app.session import facts as f
 from terminal_app.session.register import Kind
 from terminal_app.session.state import Phase
@@ -198,6 +198,9 @@ def test_energy_with_an_open_contactor_is_a_weld_alarm_that_only_a_technician_en
     rules.boot(new_boot=True)
     idle(rules, 30)
     assert kinds(rules) == {register.OPEN_FLOW}, "a restart or a quiet minute mends no contactor"
+    kept = snapshot.unpack(snapshot.pack(rules.replayed()), rules.settings)
+    booted = machine.evolve(kept, f.TerminalBooted("0.0-test", "0" * 64, {}, False), rules.clock.now())
+    assert set(booted.faults) == set(rules.state.faults), "nor does a start from a snapshot"
     assert "stood still for 60 s" in energy.clearance_refusal(rules.state, 1, rules.clock.now(), 60_000)
     idle(rules, 61)
     assert energy.clearance_refusal(rules.state, 1, rules.clock.now(), 60_000) == ""
