@@ -12,7 +12,7 @@ import msgspec
 from terminal_app.billing.tariff import Tariff
 from terminal_app.config import Config
 from terminal_app.screens import DeclineWords
-from terminal_app.session.facts import BillFrozen, Mark, StopReason, Terminated
+from terminal_app.session.facts import BillFrozen, CreditIntended, Mark, RefundIntended, StopReason, Terminated
 from terminal_app.session.pocket import DenyList, Slices
 from terminal_app.values import (
     CardFacts,
@@ -120,6 +120,7 @@ class Settlement(msgspec.Struct, frozen=True):
     increment_refused: bool = False
     captured_minor: int = 0  # before this end, of a hold that is being refunded
     refunded_minor: int = 0
+    refund: RefundIntended | None = None  # who gives back what of which bill
     how: Terminated | None = None
     amount_minor: int = 0
     detail: str = ""
@@ -149,6 +150,11 @@ class Chain(msgspec.Struct, frozen=True):
     next_receipt: int = 1
     next_record_seq: int = 1
     head_sha256: str = ""  # "" = genesis
+    key_id: str = ""  # of the key that signs the next record; "" = the first one is still to come
+    ocmf_key_id: str = ""  # of the key that the office knows for terminal-made readings
+    checkpoint: Stamp | None = None  # when the newest checkpoint was sealed, or the ledger began
+    checkpoint_seq: int = 0  # its number, 0 = none yet
+    checkpoint_due: bool = False  # a key change wants one at once
     acknowledged_through: int = 0
     facts_acknowledged_through: int = 0
     commands_through: int = 0  # number of the newest command of the office that was taken
@@ -271,6 +277,7 @@ class State(msgspec.Struct, frozen=True):
     slices: Slices = Slices()  # money set aside for cards at this terminal
     grants: tuple[Grant, ...] = ()  # offline, of the last weeks
     debts: tuple[Debt, ...] = ()  # offline, ended as manual
+    credits: tuple[CreditIntended, ...] = ()  # their records are not sealed yet
     deny: DenyList = DenyList()
     manual: frozenset[str] = frozenset()  # holds that ended manual, until a person orders another end, however long ago
     now: Stamp | None = None  # time of the newest fact or turn
@@ -296,6 +303,12 @@ class Terms(msgspec.Struct, frozen=True):
     screen_no: int
     out_of_service: bool = False
     incrementing: frozenset[str] = frozenset()  # gateways that can raise a live hold
+    previous_key_id: str = ""  # the record key before this one, while it is still there; it hands the chain over
+    previous_spki: bytes = b""
+    change_reason: str = ""  # why keys were changed, as the configuration says
+    ledger_entries: int = 0
+    ledger_sha256: str = ""  # its newest entry's
+    digests: Mapping[str, str] = MappingProxyType({})  # name -> SHA-256 of what decides: software, configuration ...
 
 
 def initial(config: Config) -> State:
