@@ -275,6 +275,8 @@ class PolicySection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     receipt_show_s: Seconds = 60
     meter_lost_stop_s: Seconds = 60
     meter_return_s: Seconds = 12 * 3600  # then the bill ends at the last committed reading
+    meter_frozen_s: Annotated[int, Meta(ge=3, le=600)] = 4  # a register that stands still while power flows counts as lost
+    unexplained_wh: Annotated[int, Meta(ge=0)] = 1000  # a day: more energy without a session is told as a warning
     car_start_window_s: Annotated[int, Meta(ge=10)] = 600  # plugged and authorised, but the car asks for nothing
     checkpoint_s: Annotated[int, Meta(ge=5)] = 180
     checkpoint_wh: Annotated[int, Meta(ge=100)] = 5000

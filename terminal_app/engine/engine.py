@@ -28,7 +28,10 @@ from terminal_app.session.facts import (
     CommandAnswered,
     CommandTaken,
     DenyListSet,
+    EnergyBalance,
     Fact,
+    FaultCleared,
+    MeterAccepted,
     OfficeAcknowledged,
     PullerAcknowledged,
     ServiceAct,
@@ -48,9 +51,9 @@ TICK_MS = 1000
 INTERRUPTED = "interrupted; look at the terminal"
 SliceFact = SliceKept | SliceRefused | SliceTaken | SliceSettled | SliceReturning | SliceReturned
 CarriedFact = PullerAcknowledged | CdrDelivered | CdrRejected | CdrOrderedAgain
-OutsideFact = (
-    TerminalBooted | OfficeAcknowledged | ServiceAct | CommandTaken | CommandAnswered | DenyListSet | SliceFact | CarriedFact
-)
+AcceptFact = EnergyBalance | MeterAccepted | FaultCleared  # with the ServiceAct of the technician who says so
+OfficeFact = OfficeAcknowledged | CommandTaken | CommandAnswered | DenyListSet
+OutsideFact = TerminalBooted | ServiceAct | OfficeFact | SliceFact | CarriedFact | AcceptFact
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ peer's Unix user and the reason. No answer holds a key or a secret; `entries.rea
 keyed tokens of cards, to whoever may read the ledger.
 """
 
+import logging
 import re
 import threading
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from terminal_app.engine import cdr_orders, evse_orders, money_orders
+from terminal_app.engine import cdr_orders, energy_orders, evse_orders, money_orders
 from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
 from terminal_app.ledger.entry import GENESIS
@@ -22,6 +23,7 @@ from terminal_app.session import events, grid, limits, sale
 from terminal_app.session.facts import DenyListSet, ServiceAct, StopReason
 from terminal_app.session.state import Limits, State
 
+log = logging.getLogger("charge.engine")
 Arguments = Mapping[str, Any]
 MAX_PAGE = 1000
 MAX_PAGE_BYTES = 1024 * 1024
@@ -169,6 +171,10 @@ def session_stop(engine: Engine, arguments: Arguments, actor: str) -> dict[str, 
             raise ValueError(f"connector {connector} has no session; nothing was ordered")
         if wanted and wanted != session.session_id:
             raise ValueError(f"that charge is over; on connector {connector} runs another one; nothing was ordered")
+        if session.stop_reason is not None:
+            why = f"connector {connector} is being stopped already ({session.stop_reason.value} {session.stop_detail}".rstrip()
+            log.warning("a second stop was rejected: %s); ordered by %s: %s", why, actor, reason)
+            raise ValueError(f"{why}); nothing was ordered")
         engine.commit_outside_a_turn(ServiceAct(actor, "session.stop", str(connector), reason))
         return session.session_id
 
@@ -238,6 +244,9 @@ def operations(engine: Engine, gateways: Mapping[str, PaymentGateway] | None = N
         "evse.test": evse_orders.evse_test,
         "evse.test.stop": evse_orders.evse_test_stop,
         "evse.limit": evse_orders.evse_limit,
+        "meter.accept": energy_orders.meter_accept,
+        "meter.balance": energy_orders.meter_balance,
+        "evse.accept": energy_orders.evse_accept,
         "ledger.head": ledger_head,
         "entries.read": entries_read,
         "records.read": records_read,

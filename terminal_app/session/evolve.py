@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from terminal_app.billing.record import claims_of, signer_of
-from terminal_app.session import evolve_money, pocket
+from terminal_app.session import energy, evolve_money, pocket
 from terminal_app.session import facts as f
 from terminal_app.session.folding import (
     fresh_live,
@@ -19,6 +19,7 @@ from terminal_app.session.folding import (
     with_session,
     with_settlement,
 )
+from terminal_app.session.register import LATCHED
 from terminal_app.session.state import (
     Chain,
     Finished,
@@ -86,7 +87,19 @@ def _start(state: State, fact: f.StartRegistered, at: Stamp) -> State:
         marks=(mark,),
     )
     state = with_register(fresh_live(state, session.connector), session.connector, fact.second)
-    return amended_live(state, session.connector, meter=fact.second, meter_seen_mono_ms=at.mono_ms, counted_mono_ms=at.mono_ms)
+    if fact.second.serial:
+        state = energy.begun(state, session.connector, fact.second, fact.identity)
+    return amended_live(
+        state,
+        session.connector,
+        meter=fact.second,
+        meter_seen_mono_ms=at.mono_ms,
+        counted_mono_ms=at.mono_ms,
+        moved_mono_ms=at.mono_ms,
+        trusted=None,
+        outlier=None,
+        open_base=None,
+    )
 
 
 def _checkpoint(state: State, fact: f.EnergyCheckpoint, at: Stamp) -> State:
@@ -128,11 +141,20 @@ def _frozen(state: State, fact: f.BillFrozen, at: Stamp) -> State:
     session = session_of(state, fact.session_id)
     assert session is not None
     state = with_session(
-        state, session, phase=Phase.SEALING, bill=fact, stop=fact.stop, committed=fact.stop, stop_source=fact.stop_source
+        state,
+        session,
+        phase=Phase.SEALING,
+        bill=fact,
+        stop=fact.stop,
+        committed=fact.stop,
+        stop_source=fact.stop_source,
+        stop_why=fact.stop_why,
     )
     chain = state.chain
+    state = energy.billed(state, session, fact.stop, fact.energy_wh)
     if fact.stop_source == "meter":
-        state = with_register(state, session.connector, fact.stop)
+        wraps_at_wh = session.identity.wraps_at_wh if session.identity else 0
+        state = with_register(state, session.connector, energy.shown(fact.stop, wraps_at_wh))
     return replace(
         state,
         chain=replace(
@@ -205,11 +227,23 @@ def _noted(chain: Chain, fact: f.Sealed, signed: str, at: Stamp) -> Chain:
 
 
 def _fault_raised(state: State, fact: f.FaultRaised, at: Stamp) -> State:
-    return replace(state, faults=with_item(state.faults, fault_key(fact.fault), fact.fault))
+    key, fault = fault_key(fact.fault), fact.fault
+    if (fault.device, fault.kind) in LATCHED:
+        state = replace(state, latched=with_item(state.latched, key, fault))
+    return replace(state, faults=with_item(state.faults, key, fault))
 
 
 def _fault_cleared(state: State, fact: f.FaultCleared, at: Stamp) -> State:
-    return replace(state, faults=without(state.faults, fault_key(fact.fault)))
+    key = fault_key(fact.fault)
+    return replace(state, faults=without(state.faults, key), latched=without(state.latched, key))
+
+
+def _balance(state: State, fact: f.EnergyBalance, at: Stamp) -> State:
+    return energy.balanced(state, fact)
+
+
+def _meter_accepted(state: State, fact: f.MeterAccepted, at: Stamp) -> State:
+    return energy.accepted(state, fact)
 
 
 def _acknowledged(state: State, fact: f.OfficeAcknowledged, at: Stamp) -> State:
@@ -283,10 +317,10 @@ def _denied(state: State, fact: f.DenyListSet, at: Stamp) -> State:
 
 
 def _booted(state: State, fact: f.TerminalBooted, at: Stamp) -> State:
-    """A new process: telemetry, faults and receipts on the screen belong to the old one."""
+    """A new process: telemetry, faults and receipts on the screen belong to the old one; what is latched does not."""
     fresh = {connector: Live() for connector in state.live}
     state = replace(
-        state, faults={}, finished={}, live=fresh, seal=None if state.seal is None else replace(state.seal, asked=False)
+        state, faults=state.latched, finished={}, live=fresh, seal=None if state.seal is None else replace(state.seal, asked=False)
     )
     for connector in state.limits:
         state = with_limits(state, connector, since_mono_ms=0, lowered_mono_ms=0)
@@ -313,6 +347,8 @@ _STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
     f.StopIntended: _stop_intended,
     f.SessionAborted: _aborted,
     f.BillFrozen: _frozen,
+    f.EnergyBalance: _balance,
+    f.MeterAccepted: _meter_accepted,
     f.ShortfallBooked: _nothing,
     f.SealIntended: _seal_intended,
     f.Sealed: _sealed,

@@ -228,6 +228,40 @@ class BillFrozen(msgspec.Struct, frozen=True, tag="bill_frozen"):
     receipt_code: str
     ended: Stamp
     stop_source: str  # "meter" = two agreeing readings; "checkpoint" = last committed value, the meter never came back
+    stop_why: str = ""  # why a checkpoint ends it: "not_back" in time | "hold_ends" before | "changed": another register answers
+
+
+class EnergyBalance(msgspec.Struct, frozen=True, tag="energy_balance"):
+    """What became of all the energy a connector's meter counted in a time: its rise is sessions + tests + unexplained, exactly.
+
+    `why`: "daily", or "meter_accepted" (the old meter's last account). `wraps_at_wh`: the rise is modulo this, 0 = it is plain.
+    """
+
+    connector: int
+    serial: str
+    from_wh: int
+    to_wh: int
+    sessions_wh: int
+    tests_wh: int
+    unexplained_wh: int
+    began: Stamp
+    ended: Stamp
+    wraps_at_wh: int = 0
+    why: str = "daily"
+
+
+class MeterAccepted(msgspec.Struct, frozen=True, tag="meter_accepted"):
+    """A technician says: this meter, with this register, is right. From here on it is the base.
+
+    `unexplained_wh` is what rose between the two as far as the registers tell; None = they cannot tell (another meter, a reset).
+    """
+
+    connector: int
+    old: MeterValue | None  # the last good reading before
+    value: MeterValue
+    actor: str
+    reason: str
+    unexplained_wh: int | None = None
 
 
 class ShortfallBooked(msgspec.Struct, frozen=True, tag="shortfall_booked"):
@@ -519,6 +553,8 @@ Fact = (
     | StopIntended
     | SessionAborted
     | BillFrozen
+    | EnergyBalance
+    | MeterAccepted
     | ShortfallBooked
     | CaptureIntended
     | VoidIntended

@@ -14,6 +14,8 @@ from terminal_app.session.words import CARD_WORDS
 from terminal_app.values import Pilot
 
 METER_LOST_AFTER_MS = 5_000
+AWAITED_AFTER_FAILURES = 2  # one stop register that cannot be read is asked for again before anybody need know
+OVER = (s.ChargePhase.STOPPING, s.ChargePhase.METER_AWAITED)
 MISREAD_SHOW_MS = 4_000
 LOWER_HELPS = (
     s.DeclineWords.AUTHENTICATION_WANTED,
@@ -75,7 +77,7 @@ def meaning(state: State, terms: Terms) -> str:
             parts = (view.connector, view.check_word, view.url, view.ending, view.by_card)
         case s.Charging():
             session = state.sessions[view.connector]
-            parts = (session.session_id, view.phase is s.ChargePhase.STOPPING)
+            parts = (session.session_id, view.phase in OVER)
         case s.Receipt():
             parts = view.number
     return f"{name}/{state.kiosk.language}/{msgspec.json.encode(parts).decode()}"
@@ -224,6 +226,8 @@ def _phase(state: State, terms: Terms, session: Session) -> s.ChargePhase:
     live = state.live[session.connector]
     if session.phase is Phase.STARTING:
         return s.ChargePhase.STARTING
+    if session.phase is Phase.STOPPING and live.read_failures >= AWAITED_AFTER_FAILURES:
+        return s.ChargePhase.METER_AWAITED
     if session.phase is not Phase.CHARGING:
         return s.ChargePhase.STOPPING
     if terms.now.mono_ms - live.meter_seen_mono_ms > METER_LOST_AFTER_MS:

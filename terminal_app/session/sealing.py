@@ -149,6 +149,7 @@ def _session_payload(turn: Turn, session: Session) -> dict[str, object]:
             start_wh=session.start.energy_wh,
             stop_wh=bill.stop.energy_wh,
             stop_source=bill.stop_source,
+            stop_why=bill.stop_why,
             energy_wh=bill.energy_wh,
             tariff_id=tariff.id,
             tariff=session.tariff,

@@ -96,6 +96,7 @@ class Session(msgspec.Struct, frozen=True):
     reused: bool = False  # its hold was placed for an earlier attempt of the same card
     stop: MeterValue | None = None  # volatile until BillFrozen: the reading whose OCMF is being signed
     stop_source: str = ""
+    stop_why: str = ""  # volatile like `stop`
     bill: BillFrozen | None = None
 
 
@@ -241,6 +242,15 @@ class Live(msgspec.Struct, frozen=True):
     checkout_ends_mono_ms: int = 0
     granted: bool = False  # the controller was seen authorized since the start, or since the charger last withheld
     grant_since_mono_ms: int = 0  # when the charger last withheld; 0 = not in this charge
+    trusted: MeterValue | None = None  # newest good reading without a session in this process
+    outlier: MeterValue | None = None  # the newest reading, if it is none
+    outlier_since_mono_ms: int = 0  # that is, since the last good one
+    outlier_mono_ms: int = 0  # when the newest outlier came
+    moved_mono_ms: int = 0  # when the register was last seen to move
+    still_wms: int = 0  # by the meter's own power, since then: W x ms
+    freeze_patience_ms: int = 0  # a register that was taken for frozen and was only slow: longer than the operator's patience
+    open_base: MeterValue | None = None  # a good reading with the contactor open, at most a few minutes old
+    open_moves: int = 0  # so often the register moved since
     ocmf_payload: bytes = b""
     ocmf_pagination: int = 0
     stopping_since_mono_ms: int = 0
@@ -273,6 +283,18 @@ class Debt(msgspec.Struct, frozen=True):
     amount_minor: int
 
 
+class EnergyBook(msgspec.Struct, frozen=True):
+    """The account of a connector's meter since `began`: from there to `last` it rose by the three sums, exactly."""
+
+    began: MeterValue
+    last: MeterValue  # as the meter shows it, up to which all is booked
+    sessions_wh: int = 0
+    tests_wh: int = 0
+    unexplained_wh: int = 0
+    wraps_at_wh: int = 0
+    resolution_wh: int = 1
+
+
 class State(msgspec.Struct, frozen=True):
     """Everything the rules know."""
 
@@ -285,6 +307,8 @@ class State(msgspec.Struct, frozen=True):
     faults: Mapping[str, Fault] = MappingProxyType({})
     finished: Mapping[int, Finished] = MappingProxyType({})
     registers: Mapping[int, MeterValue] = MappingProxyType({})  # last billing reading per connector: never below it
+    energy: Mapping[int, EnergyBook] = MappingProxyType({})  # where the energy of each meter went since its last balance
+    latched: Mapping[str, Fault] = MappingProxyType({})  # those of `faults` that a restart does not end
     slices: Slices = Slices()  # money set aside for cards at this terminal
     grants: tuple[Grant, ...] = ()  # offline, of the last weeks
     debts: tuple[Debt, ...] = ()  # offline, ended as manual
