@@ -69,6 +69,7 @@ class Standing:
     out_of_service: bool = False
     incrementing: frozenset[str] = frozenset()  # gateways that can raise a live hold
     without_refund: frozenset[str] = frozenset()  # gateways that give nothing back: such an order is refused at once
+    signing: frozenset[int] = frozenset()  # connectors whose meter signs its own records
 
 
 class Engine:
@@ -182,6 +183,7 @@ class Engine:
             screen_no=self._screen_no,
             out_of_service=self.out_of_service,
             incrementing=standing.incrementing,
+            signing=standing.signing,
         )
 
     def _commit(self, facts: Sequence[Fact], at: Stamp, sealed_jws: str) -> None:

@@ -271,6 +271,7 @@ class Terms(msgspec.Struct, frozen=True):
     screen_no: int
     out_of_service: bool = False
     incrementing: frozenset[str] = frozenset()  # gateways that can raise a live hold
+    signing: frozenset[int] = frozenset()  # connectors whose meter signs its own records
 
 
 def initial(config: Config) -> State:
