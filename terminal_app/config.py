@@ -56,7 +56,8 @@ class ConnectorSection(_Section, frozen=True, kw_only=True, forbid_unknown_field
     evse: Name
     max_current_a: Annotated[int, Meta(ge=6, le=1000)]
     max_power_w: Annotated[int, Meta(ge=1000, le=10_000_000)]
-    tariff: Path | None = None  # OCPI 2.3.0 tariff file; none = not for sale
+    tariff: Path | None = None  # OCPI 2.3.0 tariff file, plain or signed; none = not for sale, unless the office sends one
+    tariff_without_clock: Path | None = None  # sold by while the clock is not synchronised; none = not for sale then
 
 
 class MeterSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -301,6 +302,32 @@ class SyncSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return (host.strip("[]"), int(port)) if self.listen else None
 
 
+class LawOverride(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[[law.override]] Somebody answers for selling against a rule of the law pack: a fact of the ledger, seen by the office."""
+
+    rule: Name
+    by: Name
+    why: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class LawSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[law] What the law pack cannot know by itself."""
+
+    clock_approved: bool = False  # the type approval covers the clock: its time may decide about prices
+    override: Annotated[tuple[LawOverride, ...], Meta(max_length=32)] = ()
+
+    @property
+    def overridden(self) -> frozenset[str]:
+        return frozenset(one.rule for one in self.override)
+
+
+class TariffsSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[tariffs] `public_key` (PEM): the operator's. With it only what it signed is sold by; without it local files may be
+    unsigned, and tariffs from outside need the office's signature."""
+
+    public_key: Path | None = None
+
+
 class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything `terminal.toml` may say."""
 
@@ -316,6 +343,8 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sync: SyncSection = SyncSection()
     routing: RoutingSection = RoutingSection()
     offline: OfflineSection | None = None
+    law: LawSection = LawSection()
+    tariffs: TariffsSection = TariffsSection()
 
     @property
     def demo(self) -> bool:
@@ -499,6 +528,8 @@ def _check_relations(config: Config, path: Path) -> None:
         refuse("[office] url", "must begin with https:// outside demo mode")
     if config.keys.record == config.keys.ocmf:
         refuse("[keys] ocmf", "must be another key than [keys] record")
+    if len(config.law.overridden) != len(config.law.override):
+        refuse("[[law.override]] rule", "a rule is overridden twice")
 
 
 def _check_money(config: Config, refuse: Callable[[str, str], None]) -> None:

@@ -280,7 +280,10 @@ class Site:
         }
         if self.wanted.price is not None:
             connector["tariff"] = "tariff.json"
-        text = "".join(_table(f"[{name}]", items) for name, items in sections.items()) + _table("[[connector]]", connector)
+        override = {"rule": "de-signed-meter", "by": "Demo operator", "why": "a demonstration: no real energy, no real money"}
+        blocks = {"[[connector]]": connector, "[[law.override]]": override}
+        heads = {f"[{name}]": items for name, items in sections.items()} | blocks
+        text = "".join(_table(head, items) for head, items in heads.items())
         self.config.write_text(text)
 
     def phone_sections(self, token_file: str) -> dict[str, dict[str, str]]:

@@ -154,6 +154,7 @@ class SessionBill(msgspec.Struct, frozen=True, kw_only=True):
     receipt_code: str
     ocmf: str
     ocmf_key: str  # thumbprint of the OCMF key ("" without OCMF)
+    not_billed: str = ""  # why energy costs nothing; see billing.law
 
 
 class SettlementBill(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,6 +237,7 @@ def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
             "sha256": hashlib.sha256(bill.ocmf.encode()).hexdigest() if bill.ocmf else "",
             "key": bill.ocmf_key,
         },
+        **({"not_billed": bill.not_billed} if bill.not_billed else {}),
     }
 
 

@@ -42,6 +42,8 @@ session: a finished charge, priced
     stop                    reason, interrupted
     receipt                 number (own series, gapless), code (unguessable, for the receipt page)
     ocmf                    record (verbatim), sha256, key (thumbprint of the OCMF key)
+    not_billed              only if energy flowed and costs nothing: "below_minimum" = less than may be billed in that country for
+                            a meter of this resolution_wh; then there are no lines
 
 settlement: the end of a hold
     session_id, authorization_reference, gateway

@@ -5,8 +5,8 @@ nothing is handed out, all contactors are wished open, and the process ends (its
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -17,13 +17,14 @@ from terminal_app.errors import ConfigError, LedgerBroken
 from terminal_app.ledger.store import Ledger
 from terminal_app.ports import Clock
 from terminal_app.screens import Screen
-from terminal_app.session import events, machine, presenter
+from terminal_app.session import book, events, machine, presenter
 from terminal_app.session.actions import Action, EvseWish, ReaderWish
 from terminal_app.session.facts import (
     CommandAnswered,
     CommandTaken,
     DenyListSet,
     Fact,
+    LawOverridden,
     OfficeAcknowledged,
     ServiceAct,
     SliceKept,
@@ -32,16 +33,18 @@ from terminal_app.session.facts import (
     SliceReturning,
     SliceSettled,
     SliceTaken,
+    TariffTaken,
     TerminalBooted,
 )
 from terminal_app.session.state import Terms, initial
-from terminal_app.values import Stamp
+from terminal_app.values import ClockState, Stamp
 
 log = logging.getLogger("charge.engine")
 TICK_MS = 1000
 INTERRUPTED = "interrupted; look at the terminal"
 SliceFact = SliceKept | SliceRefused | SliceTaken | SliceSettled | SliceReturning | SliceReturned
-OutsideFact = TerminalBooted | OfficeAcknowledged | ServiceAct | CommandTaken | CommandAnswered | DenyListSet | SliceFact
+TermsFact = DenyListSet | TariffTaken | LawOverridden
+OutsideFact = TerminalBooted | OfficeAcknowledged | ServiceAct | CommandTaken | CommandAnswered | SliceFact | TermsFact
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Standing:
     """What does not change while the process lives."""
 
     config: Config
-    tariffs: Mapping[int, Tariff]
+    tariffs: Mapping[int, Tariff]  # of the files in the configuration
     record_key_id: str
     record_spki: bytes
     ocmf_spki: bytes
@@ -70,6 +73,9 @@ class Standing:
     incrementing: frozenset[str] = frozenset()  # gateways that can raise a live hold
     without_refund: frozenset[str] = frozenset()  # gateways that give nothing back: such an order is refused at once
     signing: frozenset[int] = frozenset()  # connectors whose meter signs its own records
+    signed_files: Mapping[int, book.Listing] = field(default_factory=dict)  # those of `tariffs` that the operator signed
+    spare_tariffs: Mapping[int, Tariff] = field(default_factory=dict)  # sold by while the clock is not synchronised
+    tariff_spki: bytes = b""  # whose signature a tariff from outside needs; b"" = none is taken
 
 
 class Engine:
@@ -97,6 +103,7 @@ class Engine:
         self._reader: ReaderWish | None = None
         self._stopping = False
         self._next_tick_ms = 0
+        self._known_utc_ms = 0  # the last moment at which somebody vouched for the clock
         self._amid = False  # a turn has begun and not ended: if it stays so, the turn broke
 
     # --- start -------------------------------------------------------------------------------------------------------
@@ -106,6 +113,7 @@ class Engine:
         for entry in self.ledger.verified_entries():
             try:
                 self.state = machine.evolve(self.state, entry.fact, entry.stamp)
+                self._note_time(entry.stamp)
             except (msgspec.ValidationError, LookupError, AssertionError) as error:
                 why = f"is not a fact this software ({self.standing.software}) can read: {type(error).__name__} {error}"
                 raise LedgerBroken(why, entry.seq) from error
@@ -117,10 +125,32 @@ class Engine:
             resumed_after_crash=resumed_after_crash,
             hold_minor=self.standing.config.policy.hold_minor,
         )
-        self.commit_outside_a_turn(booted)
+        self.commit_outside_a_turn(booted, *self._terms_of_sale())
         for command_id in self.state.chain.commands_open:  # never again by itself
             self.commit_outside_a_turn(self._broken_off(command_id))
         self.turn(events.Booted())
+
+    def _terms_of_sale(self) -> Iterator[TariffTaken | LawOverridden]:
+        """What has changed in the files since the last start: tariffs, and rules of law that somebody answers for. ConfigError."""
+        for number, tariff in self.standing.tariffs.items():
+            taken = self.standing.signed_files.get(number, book.Listing(tariff)).taken(number, book.FILE, "")
+            if book.has_file(self.state.book, taken):
+                continue
+            if why := book.refusal(self.state.book, taken):
+                raise ConfigError("terminal.toml", f"[[connector]] number {number} tariff", why)
+            yield taken
+        overrides = {one.rule: one for one in self.standing.config.law.override}
+        for rule, known in self.state.overrides.items():
+            if rule not in overrides:
+                yield msgspec.structs.replace(known, ended=True)
+        for rule, one in overrides.items():
+            wanted = LawOverridden(rule, one.by, one.why)
+            if self.state.overrides.get(rule) != wanted:
+                yield wanted
+
+    def _note_time(self, stamp: Stamp) -> None:
+        if stamp.clock is ClockState.SYNCHRONISED:
+            self._known_utc_ms = max(self._known_utc_ms, stamp.utc_ms)
 
     def _broken_off(self, command_id: str) -> CommandAnswered:
         """A command without an answer: a start tells by its hold whether it was done; of others nobody knows how far they came."""
@@ -167,13 +197,15 @@ class Engine:
     def terms(self) -> Terms:
         """Time, chance and configuration for one turn."""
         fresh_id, receipt_code = self._chance()
-        standing = self.standing
+        standing, now = self.standing, self._clock.now()
+        self._note_time(now)
+        sold = book.prices(self.state.book, standing.tariffs, standing.spare_tariffs, now, self._known_utc_ms)
         return Terms(
-            now=self._clock.now(),
+            now=now,
             fresh_id=fresh_id,
             receipt_code=receipt_code,
             config=standing.config,
-            tariffs=standing.tariffs,
+            tariffs=sold.tariffs,
             chain_id=self.ledger.chain_id,
             record_key_id=standing.record_key_id,
             record_spki=standing.record_spki,
@@ -184,6 +216,7 @@ class Engine:
             out_of_service=self.out_of_service,
             incrementing=standing.incrementing,
             signing=standing.signing,
+            clock_wanted=sold.clock_wanted,
         )
 
     def _commit(self, facts: Sequence[Fact], at: Stamp, sealed_jws: str) -> None:

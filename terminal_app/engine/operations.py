@@ -18,7 +18,7 @@ from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
 from terminal_app.ledger.entry import GENESIS
 from terminal_app.ports import PaymentGateway
-from terminal_app.session import events, sale
+from terminal_app.session import events, lawful, sale
 from terminal_app.session.facts import DenyListSet, ServiceAct, StopReason
 from terminal_app.session.state import State
 
@@ -43,6 +43,7 @@ def status(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
         "out_of_service": out.value if out else "",
         "connectors": [_connector(engine, state, number) for number in state.live],
         "faults": [msgspec.to_builtins(fault) for fault in state.faults.values()],
+        "overrides": [{"rule": one.rule, "by": one.by, "why": one.why} for one in standing.config.law.override],
         "open_holds": len(state.settlements),
         "manual_holds": sorted(state.manual),
         "records": {
@@ -67,6 +68,7 @@ def _connector(engine: Engine, state: State, number: int) -> dict[str, Any]:
         "connector": number,
         "for_sale": reason is None,
         "not_for_sale": reason.value if reason else "",
+        "breaches": [{"rule": one.rule, "says": lawful.said((one,))} for one in lawful.breaches(state, terms, number)],
         "session": session.session_id if session else "",
         "phase": session.phase.value if session else "none",
         "pilot": live.evse.pilot.value if live.evse else "",

@@ -6,7 +6,7 @@ Replay folds the ledger through this function only; so an upgrade of the rules c
 from collections.abc import Callable
 from typing import Any
 
-from terminal_app.session import evolve_money, pocket
+from terminal_app.session import book, evolve_money, pocket
 from terminal_app.session import facts as f
 from terminal_app.session.folding import fresh_live, replace, session_of, with_register, with_session, with_settlement
 from terminal_app.session.state import (
@@ -203,6 +203,15 @@ def _denied(state: State, fact: f.DenyListSet, at: Stamp) -> State:
     return replace(state, deny=pocket.DenyList(fact.version, frozenset(fact.tokens)))
 
 
+def _tariff_taken(state: State, fact: f.TariffTaken, at: Stamp) -> State:
+    return replace(state, book=book.taken(state.book, fact, at.utc_ms))
+
+
+def _overridden(state: State, fact: f.LawOverridden, at: Stamp) -> State:
+    others = without(state.overrides, fact.rule)
+    return replace(state, overrides=others if fact.ended else with_item(others, fact.rule, fact))
+
+
 def _booted(state: State, fact: f.TerminalBooted, at: Stamp) -> State:
     """A new process: telemetry, faults and receipts on the screen belong to the old one."""
     fresh = {connector: Live() for connector in state.live}
@@ -241,5 +250,7 @@ _STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
     f.CommandAnswered: _command_answered,
     **dict.fromkeys(f.SLICES, _slice_fact),
     f.DenyListSet: _denied,
+    f.TariffTaken: _tariff_taken,
+    f.LawOverridden: _overridden,
     **evolve_money.STEPS,
 }

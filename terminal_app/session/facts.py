@@ -67,6 +67,7 @@ class SessionOpened(msgspec.Struct, frozen=True, tag="session_opened"):
     language: str
     plug_deadline_mono_ms: int
     origin: str = "screen"  # "screen", or "app": started from the driver's phone
+    clock: str = ""  # how far the clock could be trusted when the price was fixed: "S", "I" or "U"
 
 
 class AuthorizationIntended(msgspec.Struct, frozen=True, tag="authorization_intended"):
@@ -213,6 +214,7 @@ class BillFrozen(msgspec.Struct, frozen=True, tag="bill_frozen"):
     receipt_code: str
     ended: Stamp
     stop_source: str  # "meter" = two agreeing readings; "checkpoint" = last committed value, the meter never came back
+    not_billed: str = ""  # why energy costs nothing: "below_minimum" = less than may be measured for money here
 
 
 class ShortfallBooked(msgspec.Struct, frozen=True, tag="shortfall_booked"):
@@ -293,6 +295,33 @@ class Sealed(msgspec.Struct, frozen=True, tag="sealed"):
     record_type: str
     subject: str
     sha256: str
+
+
+class TariffTaken(msgspec.Struct, frozen=True, tag="tariff_taken"):
+    """A connector may be sold by this tariff, from (inclusive) until (exclusive; None: until another one is taken), UTC ms.
+
+    `tariff` as canonical JSON; `version` as its signer counts, 0 of an unsigned file; `source` "file" | "office"; the signed
+    form is named by its SHA-256, and stands verbatim in the command that brought it. `actor` who sent it.
+    """
+
+    connector: int
+    tariff: str
+    fingerprint: str
+    version: int
+    valid_from_utc_ms: int
+    valid_until_utc_ms: int | None
+    source: str
+    jws_sha256: str
+    actor: str
+
+
+class LawOverridden(msgspec.Struct, frozen=True, tag="law_overridden"):
+    """Somebody answers for selling against a rule of the law pack; `ended`: not any more. Once per change."""
+
+    rule: str
+    by: str
+    why: str
+    ended: bool = False
 
 
 class FaultRaised(msgspec.Struct, frozen=True, tag="fault_raised"):
@@ -448,6 +477,8 @@ Fact = (
     | SliceReturning
     | SliceReturned
     | DenyListSet
+    | TariffTaken
+    | LawOverridden
 )
 
 SLICES = (SliceIntended, SliceKept, SliceRefused, SliceTaken, SliceSettled, SliceReturning, SliceReturned)

@@ -65,7 +65,8 @@ def _note_telemetry(turn: Turn, event: events.Event) -> None:
             welded = turn.state.faults.get(fault_key(Fault(Device.EVSE, connector, "welded")))
             if welded is not None and not status.relay:
                 turn.commit(f.FaultCleared(welded))
-        case events.MeterReported(connector=connector, value=value):
+        case events.MeterReported(connector=connector, value=value, resolution_wh=resolution_wh):
+            turn.note_live(connector, resolution_wh=resolution_wh)
             session = turn.state.sessions.get(connector)
             if session is None or session.start is None:  # in a charge the plausibility gate decides
                 turn.note_live(connector, meter=value, meter_seen_mono_ms=turn.terms.now.mono_ms)

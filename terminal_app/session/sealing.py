@@ -154,6 +154,7 @@ def _session_payload(turn: Turn, session: Session) -> dict[str, object]:
             receipt_code=bill.receipt_code,
             ocmf=bill.ocmf,
             ocmf_key=turn.terms.ocmf_key_id,
+            not_billed=bill.not_billed,
         ),
     )
 

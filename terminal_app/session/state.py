@@ -12,7 +12,8 @@ import msgspec
 from terminal_app.billing.tariff import Tariff
 from terminal_app.config import Config
 from terminal_app.screens import DeclineWords
-from terminal_app.session.facts import BillFrozen, Mark, StopReason, Terminated
+from terminal_app.session.book import Book
+from terminal_app.session.facts import BillFrozen, LawOverridden, Mark, StopReason, Terminated
 from terminal_app.session.pocket import DenyList, Slices
 from terminal_app.values import (
     CardFacts,
@@ -176,6 +177,8 @@ class Kiosk(msgspec.Struct, frozen=True):
     declined: DeclineWords | None = None
     declined_hold_minor: int = 0
     declined_kept_until_mono_ms: int = 0
+    offered: Tariff | None = None  # the prices on the glass: what is bought by whoever taps, whatever begins meanwhile
+    offered_for: int = 0  # on which connector
     hold_minor: int = 0  # what the driver chose to have held; 0 = the operator's amount
     card: PaymentCard | None = None  # tapped while a page for the phone was open: asked for as soon as that has ended
     card_connector: int = 0
@@ -187,6 +190,7 @@ class Live(msgspec.Struct, frozen=True):
     evse: EvseStatus | None = None
     meter: MeterValue | None = None
     meter_seen_mono_ms: int = 0
+    resolution_wh: int = 0  # step of the billed register at its present value; 0 = the meter does not tell
     charging_ms: int = 0
     parking_ms: int = 0
     counted_mono_ms: int = 0
@@ -248,6 +252,8 @@ class State(msgspec.Struct, frozen=True):
     debts: tuple[Debt, ...] = ()  # offline, ended as manual
     deny: DenyList = DenyList()
     manual: frozenset[str] = frozenset()  # holds that ended manual, until a person orders another end, however long ago
+    book: Book = Book()  # tariffs that were taken
+    overrides: Mapping[str, LawOverridden] = MappingProxyType({})  # rules of the law pack that somebody answers for
     now: Stamp | None = None  # time of the newest fact or turn
 
 
@@ -261,7 +267,7 @@ class Terms(msgspec.Struct, frozen=True):
     fresh_id: str
     receipt_code: str
     config: Config
-    tariffs: Mapping[int, Tariff]
+    tariffs: Mapping[int, Tariff]  # what each connector is sold by now
     chain_id: str
     record_key_id: str
     record_spki: bytes
@@ -272,6 +278,7 @@ class Terms(msgspec.Struct, frozen=True):
     out_of_service: bool = False
     incrementing: frozenset[str] = frozenset()  # gateways that can raise a live hold
     signing: frozenset[int] = frozenset()  # connectors whose meter signs its own records
+    clock_wanted: frozenset[int] = frozenset()  # connectors whose price nobody can tell before the clock is synchronised
 
 
 def initial(config: Config) -> State:
