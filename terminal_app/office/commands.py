@@ -262,7 +262,7 @@ def _issued(row: Mapping[str, Any] | RowMapping) -> Issued:
 
 
 def _told(row: RowMapping) -> dict[str, Any]:
-    """Relayed bodies and cards' tokens are shown to nobody, signed tariffs by `tariff list`; a command nobody fetched in time has expired."""
+    """Of relayed bodies, cards' tokens and signed tariffs only the size is told; a command nobody fetched in time has expired."""
     told = {name: row[name] for name in row if name != "jws"}
     args = json.loads(row["args"])
     for name in ("body", "tokens", "jws"):

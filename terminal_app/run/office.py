@@ -21,6 +21,7 @@ from terminal_app.run.office_accounts import account
 from terminal_app.run.office_commands import command, commands_
 from terminal_app.run.office_database import DATABASE, FILE, open_store
 from terminal_app.run.office_payments import payments
+from terminal_app.run.office_tariffs import tariff
 
 
 @click.group()
@@ -32,6 +33,7 @@ office.add_command(account)
 office.add_command(payments)
 office.add_command(command)
 office.add_command(commands_)
+office.add_command(tariff)
 
 
 @office.command()

@@ -265,7 +265,7 @@ def test_a_ledger_out_of_service_is_still_read_while_the_closed_core_holds_it(si
         assert tool("records", "export", "--format", "jws", "--out", out)[0] == 0
         assert [one.read_text() for one in sorted(out.glob("*.jws"))] == records
         code, _ = tool("session", "stop", 1, "--reason", "test")
-        assert code == 2 and "out of service: entry 5: damaged" in tool.stderr
+        assert code == 2 and "out of service: entry 8: damaged" in tool.stderr
     finally:
         control.close()
 
