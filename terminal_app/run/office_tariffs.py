@@ -1,5 +1,6 @@
 """`charge-office tariff set | pull | list`: prices for terminals. Signed here or before; each terminal verifies and decides."""
 
+import contextlib
 import json
 import time
 from datetime import UTC, datetime
@@ -22,9 +23,7 @@ WEEK_S = 7 * 86_400
 MAX_FILE_BYTES = 256 * 1024
 COLUMNS = ("terminal", "connectors", "tariff", "version", "from", "until", "source", "state", "answer")
 KEY = click.option("--key", "key_file", type=FILE, required=True, help="office key, as `init` made it")
-TERMINALS = click.option(
-    "--terminal", "terminals", multiple=True, required=True, help="for this terminal; may be given several times"
-)
+TERMINALS = click.option("--terminal", "terminals", multiple=True, required=True, help="for this terminal; several times")
 CONNECTORS = click.option(
     "--connector", "connectors", type=click.IntRange(1, 8), multiple=True, required=True, help="for this connector; several times"
 )
@@ -91,9 +90,10 @@ def set_(
         if len(found) != 1:
             raise click.ClickException(f"{file}: one tariff is needed, here are {len(found)}")
         jws = _signed(found[0], key, version, begin, end)
-    commands = Commands(open_store(url), key)
-    for terminal in terminals:
-        _issue(commands, terminal, connectors, jws, actor, reason, ttl_s)
+    with contextlib.closing(open_store(url)) as database:
+        commands = Commands(database, key)
+        for terminal in terminals:
+            _issue(commands, terminal, connectors, jws, actor, reason, ttl_s)
 
 
 @tariff.command()
@@ -124,16 +124,18 @@ def pull(
     reason: str,
 ) -> None:
     """Read the tariffs list of an OCPI endpoint (2.2.1 or 2.3.0), sign one tariff of it and send it where it is new."""
-    key, database = _key(key_file), open_store(url)
+    key = _key(key_file)
     found = _chosen(_pulled(endpoint, _token(token_file), ca_file, demo), wanted)
-    jws, commands = _signed(found, key, None, None, None), Commands(database, key)
-    for terminal in terminals:
-        with database.read() as db:
-            known = tariffs.is_sent(db, key, terminal, connectors, found)
-        if known:
-            click.echo(f"terminal {terminal}: {found.id} was sent before and has not changed")
-        else:
-            _issue(commands, terminal, connectors, jws, actor, reason, ttl_s)
+    jws = _signed(found, key, None, None, None)
+    with contextlib.closing(open_store(url)) as database:
+        commands = Commands(database, key)
+        for terminal in terminals:
+            with database.read() as db:
+                known = tariffs.is_sent(db, key, terminal, connectors, found)
+            if known:
+                click.echo(f"terminal {terminal}: {found.id} was sent before and has not changed")
+            else:
+                _issue(commands, terminal, connectors, jws, actor, reason, ttl_s)
 
 
 @tariff.command(name="list")
@@ -143,7 +145,7 @@ def pull(
 @click.option("--json", "as_json", is_flag=True)
 def list_(url: str, terminal: str, limit: int, as_json: bool) -> None:
     """What terminals took, newest first, and orders that were not taken, with the reason."""
-    with open_store(url).read() as db:
+    with contextlib.closing(open_store(url)) as database, database.read() as db:
         rows = tariffs.listed(db, terminal, limit)
     if as_json:
         click.echo(json.dumps(rows, indent=1))
