@@ -234,7 +234,7 @@ class Site:
                 "operator": "Demo operator",
                 "operator_address": "1 Example Street, 12345 Example Town",
                 "vat_id": "DE000000000",
-                "country": "DE",
+                "country": "AT",  # where a meter that signs nothing may sell, and a minute's charge is billed too
                 "time_zone": "Europe/Berlin",
                 "currency": "EUR",
                 "languages": ["en", "de"],
@@ -280,10 +280,7 @@ class Site:
         }
         if self.wanted.price is not None:
             connector["tariff"] = "tariff.json"
-        override = {"rule": "de-signed-meter", "by": "Demo operator", "why": "a demonstration: no real energy, no real money"}
-        blocks = {"[[connector]]": connector, "[[law.override]]": override}
-        heads = {f"[{name}]": items for name, items in sections.items()} | blocks
-        text = "".join(_table(head, items) for head, items in heads.items())
+        text = "".join(_table(f"[{name}]", items) for name, items in sections.items()) + _table("[[connector]]", connector)
         self.config.write_text(text)
 
     def phone_sections(self, token_file: str) -> dict[str, dict[str, str]]:
