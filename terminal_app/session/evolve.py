@@ -21,12 +21,15 @@ from terminal_app.session.state import (
     with_item,
     without,
 )
-from terminal_app.values import CardFacts, Stamp
+from terminal_app.values import CardFacts, ClockState, Stamp
 
 
 def evolve(state: State, fact: f.Fact, at: Stamp) -> State:
     """The state after `fact`, committed at `at`."""
-    return _STEPS[type(fact)](state, fact, at)
+    state = _STEPS[type(fact)](state, fact, at)
+    if at.clock is ClockState.SYNCHRONISED and at.utc_ms > state.known_utc_ms:
+        state = replace(state, known_utc_ms=at.utc_ms)
+    return state
 
 
 def _nothing(state: State, fact: Any, at: Stamp) -> State:

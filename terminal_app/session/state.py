@@ -254,6 +254,7 @@ class State(msgspec.Struct, frozen=True):
     manual: frozenset[str] = frozenset()  # holds that ended manual, until a person orders another end, however long ago
     book: Book = Book()  # tariffs that were taken
     overrides: Mapping[str, LawOverridden] = MappingProxyType({})  # rules of the law pack that somebody answers for
+    known_utc_ms: int = 0  # of the newest fact at which somebody vouched for the clock
     now: Stamp | None = None  # time of the newest fact or turn
 
 
