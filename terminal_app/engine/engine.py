@@ -223,6 +223,7 @@ class Engine:
             ocmf_key_id=standing.ocmf_key_id,
             software=standing.software,
             screen_no=self._screen_no,
+            screen_meaning=self._meaning,
             out_of_service=self.out_of_service,
             incrementing=standing.incrementing,
             signing=standing.signing,

@@ -45,6 +45,7 @@ def tariff_set(engine: Engine, arguments: Arguments, actor: str) -> dict[str, An
             name = f"connector {', '.join(str(one.connector) for one in new)}"
             act = ServiceAct(actor, "tariff.set", name, reason or f"{file.tariff.id} version {file.version}")
             engine.commit_outside_a_turn(act, *new)
+            engine.present()  # at once another screen: from here on nobody buys at the old one without having tapped
         return told | {"connectors": list(numbers), "applied": [one.connector for one in new]}
 
     answer = engine.ask(order)

@@ -104,7 +104,10 @@ def _frame_shown(turn: Turn, event: events.Event) -> None:
     if event.screen_no == 0:
         turn.note_kiosk(shown="")
     elif event.screen_no == turn.terms.screen_no:
-        turn.note_kiosk(shown=presenter.meaning(turn.state, turn.terms))
+        meaning = presenter.meaning(turn.state, turn.terms)
+        if turn.terms.screen_meaning not in ("", meaning):
+            return  # a price has begun in this very moment: what is on the glass is another one
+        turn.note_kiosk(shown=meaning)
         if isinstance(presenter.view_of(turn.state, turn.terms), Offer):
             connector = turn.state.kiosk.connector
             turn.note_kiosk(offered=turn.terms.tariffs[connector], offered_for=connector)

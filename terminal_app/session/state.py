@@ -276,6 +276,7 @@ class Terms(msgspec.Struct, frozen=True):
     ocmf_key_id: str
     software: str
     screen_no: int
+    screen_meaning: str = ""  # what that screen said; "" = as it is now. A price may have changed since it was published
     out_of_service: bool = False
     incrementing: frozenset[str] = frozenset()  # gateways that can raise a live hold
     signing: frozenset[int] = frozenset()  # connectors whose meter signs its own records
