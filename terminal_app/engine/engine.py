@@ -116,14 +116,16 @@ class Engine:
         """Replay the verified ledger, commit the start, resolve what a crash left open. LedgerBroken."""
         self._replay()
         self._leave_out_connectors_that_are_gone()
+        new = tuple(self._terms_of_sale())
+        sold = self._prices(self._clock.now(), new)
         booted = TerminalBooted(
             software=self.standing.software,
             config_sha256=self.standing.config_sha256,
-            tariffs={str(number): tariff.fingerprint for number, tariff in self.standing.tariffs.items()},
+            tariffs={str(number): tariff.fingerprint for number, tariff in sold.tariffs.items()},
             resumed_after_crash=resumed_after_crash,
             hold_minor=self.standing.config.policy.hold_minor,
         )
-        self.commit_outside_a_turn(booted, *self._terms_of_sale())
+        self.commit_outside_a_turn(booted, *new)
         for command_id in self.state.chain.commands_open:  # never again by itself
             self.commit_outside_a_turn(self._broken_off(command_id))
         self.turn(events.Booted())
@@ -145,6 +147,14 @@ class Engine:
             wanted = LawOverridden(rule, one.by, one.why)
             if self.state.overrides.get(rule) != wanted:
                 yield wanted
+
+    def _prices(self, now: Stamp, new: Sequence[Fact] = ()) -> book.Prices:
+        """What is sold by at `now`, with tariffs that are about to be taken."""
+        known_utc_ms, listed = max(self._known_utc_ms, self.state.known_utc_ms), self.state.book
+        for fact in new:
+            if isinstance(fact, TariffTaken):
+                listed = book.taken(listed, fact, now.utc_ms)
+        return book.prices(listed, self.standing.tariffs, self.standing.spare_tariffs, now, known_utc_ms)
 
     def _note_time(self, stamp: Stamp) -> None:
         if stamp.clock is ClockState.SYNCHRONISED:
@@ -208,8 +218,7 @@ class Engine:
         fresh_id, receipt_code = self._chance()
         standing, now = self.standing, self._clock.now()
         self._note_time(now)
-        known_utc_ms = max(self._known_utc_ms, self.state.known_utc_ms)
-        sold = book.prices(self.state.book, standing.tariffs, standing.spare_tariffs, now, known_utc_ms)
+        sold = self._prices(now)
         return Terms(
             now=now,
             fresh_id=fresh_id,

@@ -51,7 +51,7 @@ class Mark(msgspec.Struct, frozen=True):
 class TerminalBooted(msgspec.Struct, frozen=True, tag="terminal_booted"):
     software: str
     config_sha256: str
-    tariffs: dict[str, str]  # connector number -> tariff fingerprint
+    tariffs: dict[str, str]  # connector number -> fingerprint of the tariff it is sold by
     resumed_after_crash: bool
     hold_minor: int = 0  # the operator's hold
 
