@@ -14,12 +14,14 @@ from terminal_app.billing.model import TaxIncluded
 from terminal_app.billing.tariff_file import TariffFile, open_tariff_file
 from terminal_app.errors import TariffRefused
 from terminal_app.http_client import HttpClient
-from terminal_app.office import signing
+from terminal_app.office import charge_view, signing, store
 from terminal_app.office.command_tables import commands
 from terminal_app.office.tariff_pull import MAX_PAGES, pull
 from terminal_app.run.office import office
+from terminal_app.session.facts import TariffTaken, TerminalBooted
 from tests.unit.billing_samples import as_json, component, document, element
-from tests.unit.office_samples import TERMINAL
+from tests.unit.office_samples import TERMINAL, Terminal, desk_at
+from tests.unit.phone_samples import Phone
 from tests.unit.test_http_client import Server
 from tests.unit.test_office_commands import Counter
 from tests.unit.test_sync_push import answer
@@ -209,3 +211,32 @@ def test_the_token_goes_to_nobody_else_and_pages_come_to_an_end(server: Server) 
     server.reply = lambda link, _: answer(link, 401, b"{}")
     with pytest.raises(TariffRefused, match="HTTP 401"):
         pulled(f"{server.url}/t")
+
+
+# --- what a driver's phone is offered ------------------------------------------------------------------------------------------
+
+
+def test_the_office_knows_the_price_that_was_taken_after_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    phone = Phone(desk_at(tmp_path, terminal), terminal, monkeypatch)
+
+    def told() -> str:
+        with phone.desk.database.read() as db:
+            return charge_view._taken_since(db, TERMINAL, 1)
+
+    def taken(name: str, begin: int = 0, end: int | None = None, connector: int = 1) -> TariffTaken:
+        return TariffTaken(connector, "{}", name, 1, begin, end, "office", "", "office: Office")
+
+    now = store.now_ms()
+    phone.tell(taken("before"))
+    phone.tell(taken("later", begin=now + 60_000, end=now + 120_000))
+    phone.tell(TerminalBooted("0", "0", {"1": "before"}, False))
+    assert told() == "", "the start has told it"
+    phone.later(61)
+    assert told() == "later", "it began since"
+    phone.later(60)
+    assert told() == ""
+    phone.tell(taken("other", connector=2))
+    phone.tell(taken("new"))
+    assert told() == "new"
+    phone.desk.database.close()
