@@ -272,10 +272,17 @@ class PolicySection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class KeysSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """[keys] PEM files (PKCS#8, P-256): `record` signs the JWS chain, `ocmf` the terminal-made OCMF. Never the same key."""
+    """[keys] PEM files (PKCS#8, P-256) or PKCS#11 URIs (drivers/signers/pkcs11.py): `record` signs the JWS chain, `ocmf` the
+    terminal-made OCMF. Never the same key.
+
+    `previous_record`: the record key before this one; it hands the chain over by a key-change record and may then be left out.
+    `change_reason` stands in that record.
+    """
 
     record: Path
     ocmf: Path
+    previous_record: Path | None = None
+    change_reason: Annotated[str, Meta(max_length=200)] = ""
 
 
 class OfficeSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -385,6 +392,8 @@ def decode(raw: Any, into: type[T], path: Path) -> T:
     """msgspec.convert with our error form and paths made absolute against the file's folder."""
 
     def from_text(wanted: type, value: Any) -> Any:
+        if wanted is Path and isinstance(value, str) and value.startswith("pkcs11:"):
+            return Path(value)  # a key in a token: `drivers.signers.opening` knows it
         if wanted is Path and isinstance(value, str):
             return path.parent.absolute() / Path(value).expanduser()
         raise NotImplementedError(wanted)
@@ -530,6 +539,8 @@ def _check_relations(config: Config, path: Path) -> None:
         refuse("[keys] ocmf", "must be another key than [keys] record")
     if len(config.law.overridden) != len(config.law.override):
         refuse("[[law.override]] rule", "a rule is overridden twice")
+    if config.keys.previous_record is not None and not config.keys.change_reason.strip():
+        refuse("[keys] change_reason", "previous_record hands over to record: say why; it stands in the key-change record")
 
 
 def _check_money(config: Config, refuse: Callable[[str, str], None]) -> None:

@@ -19,7 +19,7 @@ from terminal_app.ledger.reading import Point
 from terminal_app.ledger.store import Ledger
 from terminal_app.ports import Clock
 from terminal_app.screens import Screen
-from terminal_app.session import book, events, machine, presenter
+from terminal_app.session import book, chain_care, events, machine, presenter
 from terminal_app.session.actions import Action, EvseWish, ReaderWish
 from terminal_app.session.facts import (
     CommandAnswered,
@@ -78,6 +78,10 @@ class Standing:
     signed_files: Mapping[int, book.Listing] = field(default_factory=dict)  # those of `tariffs` that the operator signed
     spare_tariffs: Mapping[int, Tariff] = field(default_factory=dict)  # sold by while the clock is not synchronised
     tariff_spki: bytes = b""  # whose signature a tariff from outside needs; b"" = none is taken
+    previous_key_id: str = ""  # the record key before this one, while it is still there
+    previous_spki: bytes = b""
+    change_reason: str = ""
+    digests: Mapping[str, str] = field(default_factory=dict)  # name -> SHA-256, for checkpoints
 
 
 class Engine:
@@ -118,12 +122,16 @@ class Engine:
         self._leave_out_connectors_that_are_gone()
         new = tuple(self._terms_of_sale())
         sold = self._prices(self._clock.now(), new)
+        self._refuse_keys_that_do_not_fit()
         booted = TerminalBooted(
             software=self.standing.software,
             config_sha256=self.standing.config_sha256,
             tariffs={str(number): tariff.fingerprint for number, tariff in sold.tariffs.items()},
             resumed_after_crash=resumed_after_crash,
             hold_minor=self.standing.config.policy.hold_minor,
+            ocmf_key_id=self.standing.ocmf_key_id,
+            record_keys=self._record_keys(),
+            ocmf_keys={self.standing.ocmf_key_id: self.standing.ocmf_spki.hex()},
         )
         self.commit_outside_a_turn(booted, *new)
         for command_id in self.state.chain.commands_open:  # never again by itself
@@ -187,6 +195,18 @@ class Engine:
         live = {number: one for number, one in self.state.live.items() if number in configured}
         self.state = msgspec.structs.replace(self.state, live=live)
 
+    def _record_keys(self) -> dict[str, str]:
+        one = self.standing
+        old = {one.previous_key_id: one.previous_spki.hex()} if one.previous_key_id else {}
+        return {one.record_key_id: one.record_spki.hex()} | old
+
+    def _refuse_keys_that_do_not_fit(self) -> None:
+        """The chain goes on only with the key it is under, or one to which that key hands over. ConfigError."""
+        one = self.standing
+        keys = {"record": one.record_key_id, "ocmf": one.ocmf_key_id, "previous_record": one.previous_key_id}
+        if found := chain_care.trouble(self.state, keys, one.change_reason):
+            raise ConfigError("terminal.toml", f"[keys] {found[0]}", found[1])
+
     def commit_outside_a_turn(self, *facts: OutsideFact) -> None:
         """For facts no machine decides: start, acknowledgement, service act, command, deny list, slices. One commit.
 
@@ -237,6 +257,12 @@ class Engine:
             incrementing=standing.incrementing,
             signing=standing.signing,
             clock_wanted=sold.clock_wanted,
+            previous_key_id=standing.previous_key_id,
+            previous_spki=standing.previous_spki,
+            change_reason=standing.change_reason,
+            ledger_entries=self.ledger.head[0],
+            ledger_sha256=self.ledger.head[1],
+            digests=standing.digests,
         )
 
     def _commit(self, facts: Sequence[Fact], at: Stamp, sealed_jws: str) -> None:

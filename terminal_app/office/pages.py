@@ -17,8 +17,9 @@ from terminal_app.billing.receipt import receipt_of
 from terminal_app.billing.record import open_record
 from terminal_app.billing.signature import jws_key_id, spki_of
 from terminal_app.errors import SignatureInvalid, TariffRefused
-from terminal_app.office import queries, store
+from terminal_app.office import chain_checks, queries, store
 from terminal_app.office.access import Access
+from terminal_app.office.document_words import DOCUMENT_WORDS
 from terminal_app.office.words import WORDS, language_of
 
 CODE = re.compile(r"^[a-z2-7]{32}$", re.ASCII)
@@ -43,6 +44,7 @@ class Pages:
         )
         self._templates.filters |= {"money": money, "kwh": kwh_text, "clock": clock_text, "ago": ago}
         self._templates.filters |= {"hms": duration_text, "local": local}
+        self._templates.globals["invoice_words"] = DOCUMENT_WORDS
         self.routes = [
             Route("/", self.overview),
             Route("/r/{code}", self.receipt),
@@ -66,6 +68,11 @@ class Pages:
                 "quarantine": queries.quarantine(db),
                 "alarms": queries.alarms(db),
                 "totals": queries.totals(db),
+                "checkpoints": {
+                    one["terminal"]: point
+                    for one in queries.terminals(db)
+                    if (point := chain_checks.newest_checkpoint(db, one["terminal"])) is not None
+                },
             }
         return self._page("overview.html", 200, None, now_ms=store.now_ms(), **shown)
 
@@ -81,12 +88,15 @@ class Pages:
             document = receipt_of(session, settlement)
         except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, TariffRefused):
             return self._page("review.html", 200, request)  # signed, but not readable as a bill: it lies in quarantine
+        with self._database.read() as db:
+            credits = queries.credits_of(db, row["terminal"], row["chain_id"], row["seq"])
         return self._page(
             "receipt.html",
             200,
             request,
             r=document,
             refunded_minor=refunded_minor,
+            credits=credits,
             refresh=settlement is None and session["payment"] is not None,
             under_review=bool(row["quarantine"]),
             url=f"{self._public_url}/r/{code}",

@@ -3,7 +3,7 @@
 import msgspec
 
 from terminal_app.screens import Button, DeclineWords
-from terminal_app.session.facts import PastHold, StopReason
+from terminal_app.session.facts import PastHold, SealedBill, StopReason
 from terminal_app.values import (
     Checkout,
     Declined,
@@ -173,6 +173,7 @@ class SettlementOrdered(msgspec.Struct, frozen=True):
     past: PastHold | None = None
     step: MoneyStep | None = None  # of `past`: the step to repeat verbatim, or None: a new release
     kind: str = ""  # what `step` is: "capture" | "void" | "refund"
+    bill: SealedBill | None = None  # of a refund: what is credited by it
 
 
 class RefundOrdered(msgspec.Struct, frozen=True):
@@ -182,6 +183,7 @@ class RefundOrdered(msgspec.Struct, frozen=True):
     amount_minor: int
     actor: str
     reason: str
+    bill: SealedBill | None = None  # what is credited by it
 
 
 class SessionFailed(msgspec.Struct, frozen=True):

@@ -6,10 +6,12 @@ Replay folds the ledger through this function only; so an upgrade of the rules c
 from collections.abc import Callable
 from typing import Any
 
+from terminal_app.billing.record import claims_of, signer_of
 from terminal_app.session import book, evolve_money, pocket
 from terminal_app.session import facts as f
 from terminal_app.session.folding import fresh_live, replace, session_of, with_register, with_session, with_settlement
 from terminal_app.session.state import (
+    Chain,
     Finished,
     Live,
     Phase,
@@ -132,10 +134,16 @@ def _seal_intended(state: State, fact: f.SealIntended, at: Stamp) -> State:
 
 
 def _sealed(state: State, fact: f.Sealed, at: Stamp) -> State:
-    chain = replace(state.chain, next_record_seq=fact.record_seq + 1, head_sha256=fact.sha256)
-    state = replace(state, seal=None, chain=chain)
+    assert state.seal is not None
+    chain, signed = state.chain, state.seal.signing_input
+    chain = replace(chain, next_record_seq=fact.record_seq + 1, head_sha256=fact.sha256, key_id=signer_of(signed))
+    state = replace(state, seal=None, chain=_noted(chain, fact, signed, at))
     if fact.record_type == "settlement":
         return replace(state, settlements=without(state.settlements, fact.subject))
+    if fact.record_type == "credit":
+        return replace(state, credits=tuple(one for one in state.credits if one.session_id != fact.subject))
+    if fact.record_type != "session":
+        return state
     session = session_of(state, fact.subject)
     assert session is not None
     hold = state.settlements.get(session.hold_id)
@@ -152,6 +160,17 @@ def _sealed(state: State, fact: f.Sealed, at: Stamp) -> State:
         sessions=without(state.sessions, session.connector),
         finished=with_item(state.finished, session.connector, done),
     )
+
+
+def _noted(chain: Chain, fact: f.Sealed, signed: str, at: Stamp) -> Chain:
+    """What records about the chain itself say to those that follow."""
+    if fact.record_type == "checkpoint":
+        return replace(chain, checkpoint=at, checkpoint_seq=fact.record_seq, checkpoint_due=False)
+    if fact.record_type == "key-change":
+        said = claims_of(signed.encode())
+        readings = str(said.get("new_ocmf_key_id", chain.ocmf_key_id))
+        return replace(chain, key_id=str(said["new_key_id"]), ocmf_key_id=readings, checkpoint_due=True)
+    return chain
 
 
 def _fault_raised(state: State, fact: f.FaultRaised, at: Stamp) -> State:
@@ -224,7 +243,9 @@ def _booted(state: State, fact: f.TerminalBooted, at: Stamp) -> State:
     for hold_id in state.settlements:
         # whatever is asked again may have been asked before: it goes out as a repetition
         state = with_settlement(state, hold_id, answer_due=False, in_flight=False, next_try_mono_ms=0, first_try_mono_ms=0, tries=1)
-    return state
+    chain = state.chain
+    first = {"checkpoint": chain.checkpoint or at, "ocmf_key_id": chain.ocmf_key_id or fact.ocmf_key_id}
+    return replace(state, chain=replace(chain, **first))
 
 
 def card_text(card: CardFacts | None) -> str:

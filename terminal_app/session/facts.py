@@ -54,6 +54,9 @@ class TerminalBooted(msgspec.Struct, frozen=True, tag="terminal_booted"):
     tariffs: dict[str, str]  # connector number -> fingerprint of the tariff it is sold by
     resumed_after_crash: bool
     hold_minor: int = 0  # the operator's hold
+    ocmf_key_id: str = ""  # key of the terminal-made readings
+    record_keys: dict[str, str] = {}  # key id -> DER SPKI, hex: whoever has the ledger can verify all of it
+    ocmf_keys: dict[str, str] = {}
 
 
 class SessionOpened(msgspec.Struct, frozen=True, tag="session_opened"):
@@ -261,11 +264,36 @@ class PastHold(msgspec.Struct, frozen=True):
     capture_before_utc_ms: int | None = None
 
 
+class SealedBill(msgspec.Struct, frozen=True):
+    """A sealed bill, as the ledger tells it: what a credit takes back. `credits` came before, over the lines `credited`."""
+
+    record_seq: int
+    sha256: str
+    receipt_number: str
+    lines: tuple[RecordLine, ...]
+    credits: int = 0
+    credited: tuple[RecordLine, ...] = ()
+
+
 class RefundIntended(msgspec.Struct, frozen=True, tag="refund_intended"):
-    """A person gives back a part or all of what was captured; never above it (I11)."""
+    """A person gives back a part or all of what was captured; never above it (I11). `bill`: the one a credit follows to."""
 
     past: PastHold
     step: MoneyStep
+    actor: str
+    reason: str
+    bill: SealedBill | None = None
+
+
+class CreditIntended(msgspec.Struct, frozen=True, tag="credit_intended"):
+    """Money went back: so much of the bill is taken back, under a receipt number of its own. Its record follows."""
+
+    session_id: str
+    hold_id: str
+    bill: SealedBill
+    lines: tuple[RecordLine, ...]  # zero or below
+    currency: str
+    receipt_number: str
     actor: str
     reason: str
 
@@ -284,7 +312,7 @@ class SealIntended(msgspec.Struct, frozen=True, tag="seal_intended"):
     record_seq: int
     prev_sha256: str
     record_type: str
-    subject: str  # session_id or hold_id
+    subject: str  # session_id, hold_id or, of key changes and checkpoints, what they are about
     signing_input: str
 
 
@@ -460,6 +488,7 @@ Fact = (
     | VoidIntended
     | HoldEnded
     | RefundIntended
+    | CreditIntended
     | SettlementReopened
     | SealIntended
     | Sealed

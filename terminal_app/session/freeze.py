@@ -155,7 +155,7 @@ def _freeze(turn: Turn, connector: int, ocmf_text: str) -> None:
             shortfall_minor=cost.total_minor - capture if hold else 0,
             ocmf=ocmf_text,
             pagination=chain.next_pagination,
-            receipt_number=f"{terms.config.terminal.id}-{terms.chain_id[:4]}-{chain.next_receipt:06d}",
+            receipt_number=turn.receipt_number(),
             receipt_code=terms.receipt_code,
             ended=terms.now,
             stop_source=session.stop_source,

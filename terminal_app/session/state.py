@@ -13,7 +13,15 @@ from terminal_app.billing.tariff import Tariff
 from terminal_app.config import Config
 from terminal_app.screens import DeclineWords
 from terminal_app.session.book import Book
-from terminal_app.session.facts import BillFrozen, LawOverridden, Mark, StopReason, Terminated
+from terminal_app.session.facts import (
+    BillFrozen,
+    CreditIntended,
+    LawOverridden,
+    Mark,
+    RefundIntended,
+    StopReason,
+    Terminated,
+)
 from terminal_app.session.pocket import DenyList, Slices
 from terminal_app.values import (
     CardFacts,
@@ -119,6 +127,7 @@ class Settlement(msgspec.Struct, frozen=True):
     increment_refused: bool = False
     captured_minor: int = 0  # before this end, of a hold that is being refunded
     refunded_minor: int = 0
+    refund: RefundIntended | None = None  # who gives back what of which bill
     how: Terminated | None = None
     amount_minor: int = 0
     detail: str = ""
@@ -148,6 +157,11 @@ class Chain(msgspec.Struct, frozen=True):
     next_receipt: int = 1
     next_record_seq: int = 1
     head_sha256: str = ""  # "" = genesis
+    key_id: str = ""  # of the key that signs the next record; "" = the first one is still to come
+    ocmf_key_id: str = ""  # of the key that the office knows for terminal-made readings
+    checkpoint: Stamp | None = None  # when the newest checkpoint was sealed, or the ledger began
+    checkpoint_seq: int = 0  # its number, 0 = none yet
+    checkpoint_due: bool = False  # a key change wants one at once
     acknowledged_through: int = 0
     facts_acknowledged_through: int = 0
     commands_through: int = 0  # number of the newest command of the office that was taken
@@ -250,6 +264,7 @@ class State(msgspec.Struct, frozen=True):
     slices: Slices = Slices()  # money set aside for cards at this terminal
     grants: tuple[Grant, ...] = ()  # offline, of the last weeks
     debts: tuple[Debt, ...] = ()  # offline, ended as manual
+    credits: tuple[CreditIntended, ...] = ()  # their records are not sealed yet
     deny: DenyList = DenyList()
     manual: frozenset[str] = frozenset()  # holds that ended manual, until a person orders another end, however long ago
     book: Book = Book()  # tariffs that were taken
@@ -281,6 +296,12 @@ class Terms(msgspec.Struct, frozen=True):
     incrementing: frozenset[str] = frozenset()  # gateways that can raise a live hold
     signing: frozenset[int] = frozenset()  # connectors whose meter signs its own records
     clock_wanted: frozenset[int] = frozenset()  # connectors whose price nobody can tell before the clock is synchronised
+    previous_key_id: str = ""  # the record key before this one, while it is still there; it hands the chain over
+    previous_spki: bytes = b""
+    change_reason: str = ""  # why keys were changed, as the configuration says
+    ledger_entries: int = 0
+    ledger_sha256: str = ""  # its newest entry's
+    digests: Mapping[str, str] = MappingProxyType({})  # name -> SHA-256 of what decides: software, configuration ...
 
 
 def initial(config: Config) -> State:

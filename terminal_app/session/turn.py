@@ -43,6 +43,11 @@ class Turn:
         assert len(self.follow_ons) < MAX_FOLLOW_ONS
         self.follow_ons.append(event)
 
+    def receipt_number(self) -> str:
+        """The next number of the device's own gapless series; a fact that carries it must be committed in this turn."""
+        number = self.state.chain.next_receipt
+        return f"{self.terms.config.terminal.id}-{self.terms.chain_id[:4]}-{number:06d}"
+
     # notes: volatile changes, never stored
 
     def note_kiosk(self, **changes: object) -> None:

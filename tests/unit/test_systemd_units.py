@@ -119,10 +119,10 @@ def test_the_example_configuration_shows_every_key_there_is(tmp_path: Path) -> N
     path.write_text(text)
     plain = config.load(path)
     without_a_default = {"host", "tcp_port", "baud_rate", "parity", "stop_bits", "ca_file", "client_cert", "client_key", "ca_keys"}
-    without_a_default |= {"profile", "tariff_without_clock"}
+    without_a_default |= {"profile", "tariff_without_clock", "previous_record"}
     commented = re.findall(r"(?m)^# (\w+) = .*$", text)
     shown = (config.PolicySection, config.OfficeSection, config.ReaderSection, config.Iso8583Section, config.MeterSection)
-    for section in (*shown, config.SyncSection):
+    for section in (*shown, config.SyncSection, config.KeysSection):
         for name in section.__struct_fields__:
             assert re.search(rf"(?m)^(# )?{name} = ", text), f"{section.__name__}.{name} is not shown"
     for key in set(commented) - without_a_default:

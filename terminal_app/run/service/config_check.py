@@ -132,11 +132,17 @@ def _profile(meter: config.MeterSection) -> str:
 def _files(settings: config.Config, path: Path) -> Iterator[Remark]:
     from drivers.cards.ca_keys import load_ca_keys
     from drivers.cards.card_token import load_card_key
-    from terminal_app.run.core import signer, spki_of
+    from terminal_app.run.core import spki_of
+    from terminal_app.run.keys import signer
 
     keys, office = settings.keys, settings.office
-    yield _read(keys.record, lambda: f"key {signer(keys.record, path, 'record').key_id}", "[keys] record")
-    yield _read(keys.ocmf, lambda: f"key {signer(keys.ocmf, path, 'ocmf').key_id}", "[keys] ocmf")
+
+    def key_id(key: Path, name: str) -> Callable[[], str]:
+        return lambda: f"key {signer(key, path, name).key_id}"
+
+    for name, key in (("record", keys.record), ("ocmf", keys.ocmf), ("previous_record", keys.previous_record)):
+        if key is not None:
+            yield _read(key, key_id(key, name), f"[keys] {name}")
     yield _read(settings.reader.card_key, lambda: load_card_key(settings.reader.card_key) and "32 bytes", "[reader] card_key")
     if settings.reader.ca_keys is not None:
         ca_keys = settings.reader.ca_keys

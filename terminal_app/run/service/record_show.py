@@ -30,11 +30,11 @@ def show_(site: Site, number: int, receipt: bool, record_key: Path | None) -> in
     one = next((found for found in site.books.records(after=number - 1, limit=1) if found.seq == number), None)
     if one is None:
         raise ServiceTrouble(f"record {number}: there is none with this number")
-    said, trouble = _checked(one, site.public_keys(record_key, None).record)
+    said, trouble = _checked(one, site.public_keys(record_key, None).known)
     if receipt:
         if said.get("type") != "session":
             raise ServiceTrouble(f"record {number}: it is of a {said.get('type')}; only a session has a receipt")
-        for line in text_of(receipt_of(said, _settlement(site, said))):
+        for line in (*text_of(receipt_of(said, _settlement(site, said))), *told_of_credits(site, said)):
             show.console().print(line, markup=False)
     elif site.as_json:
         verified = {"verified": not trouble, "trouble": trouble}
@@ -56,6 +56,15 @@ def _checked(one: StoredRecord, keys: dict[str, bytes]) -> tuple[dict[str, Any],
         return record.open_record(one.jws, key), ""
     except SignatureInvalid as error:
         return said, str(error)
+
+
+def told_of_credits(site: Site, session: dict[str, Any]) -> list[str]:
+    """One line for each credit of a session, as the receipt says it."""
+    found = [claims(one.jws) for one in site.books.records(subject=session["session_id"]) if one.type == "credit"]
+    return [
+        f"Credited {show.money(-one['totals']['total_minor'], one['totals']['currency'])} under receipt {one['receipt']['number']}"
+        for one in found
+    ]
 
 
 def _settlement(site: Site, session: dict[str, Any]) -> dict[str, Any] | None:

@@ -62,6 +62,10 @@ class Teller:
             f.RefundIntended: lambda fact: (
                 f"{fact.actor} gives back {self._money(fact.step.amount_minor)}: {fact.reason} (serial {fact.step.serial})."
             ),
+            f.CreditIntended: lambda fact: (
+                f"{self._money(-sum(line.gross_minor for line in fact.lines))} of the bill are taken back under receipt "
+                f"{fact.receipt_number}, by {fact.actor}: {fact.reason}."
+            ),
             f.SettlementReopened: lambda fact: f"{fact.actor} lets its end be tried again: {fact.reason}.",
             f.StartRegistered: self._started,
             f.EnergyCheckpoint: self._checkpoint,
