@@ -160,6 +160,7 @@ USUAL: dict[str, View] = {
     "charging": charging(),
     "charging_paused": charging(phase=ChargePhase.CAR_PAUSED, power_w=0),
     "charging_stopping": charging(phase=ChargePhase.STOPPING, power_w=0),
+    "charging_awaited": charging(phase=ChargePhase.METER_AWAITED, power_w=0),
     "receipt": receipt(),
     "receipt_no_qr": receipt(qr="", money=MoneyWords.SETTLING),
     "out_of_service": OutOfService(OutOfServiceReason.NO_CORE),

@@ -24,6 +24,7 @@ SERIAL_AGE_MS = 10_000  # nobody changes a meter faster; after any fault the ser
 MAX_ENERGY_WH = 10**13
 MAX_POWER_W = 10**8
 ATTEMPTS = 2
+NO_READING = "no_reading"  # the register carries the maker's mark for "no value": an answer, but none to bill by
 BUSY_CODES = (5, 6)  # acknowledge, device busy: the only exceptions worth asking again for
 REFUSED_CODES = (2, 3)  # illegal address, illegal value: the block may be too long or cross a hole
 
@@ -91,6 +92,7 @@ class ModbusMeter:
             serial=self._serial,
             resolution_wh=_whole_step(billed, words),
             profile_sha256=self.profile.sha256,
+            wraps_at_wh=self.profile.billing.wraps_at,
         )
 
     def read(self) -> MeterValue:
@@ -254,7 +256,8 @@ class ModbusMeter:
         try:
             return point.value(words[point.name])
         except decode.NoReading as error:
-            raise self._misread(f"{point.name}: {error}") from error
+            self._forget()
+            raise DeviceMisread(self._device, NO_READING, f"{point.name}: {error}") from error
 
     def _number(self, point: Point, words: dict[str, tuple[int, ...]]) -> Decimal:
         value = self._value(point, words)

@@ -75,6 +75,7 @@ class ReceiptDocument(msgspec.Struct, frozen=True, kw_only=True):
     ocmf: str
     tariff_fingerprint: str
     demo: bool
+    test: bool = False  # by service personnel: nothing was sold
 
 
 def receipt_code(random: bytes) -> str:
@@ -153,6 +154,7 @@ def receipt_of(session: dict[str, Any], settlement: dict[str, Any] | None = None
         ocmf=session["ocmf"]["record"],
         tariff_fingerprint=session["tariff"]["fingerprint"],
         demo=session["demo"],
+        test=session.get("test") is True,
     )
 
 

@@ -176,6 +176,9 @@ class SessionBill(msgspec.Struct, frozen=True, kw_only=True):
     ocmf: str
     ocmf_key: str  # thumbprint of the OCMF key ("" without OCMF)
     not_billed: str = ""  # why energy costs nothing; see billing.law
+    test: bool = False  # by service personnel: never a sale
+    limits: tuple[tuple[int, int, str], ...] = ()  # changes of the current: UTC ms, A in force from then on (0 = paused), source
+    stop_why: str = ""
 
 
 class SettlementBill(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,6 +221,20 @@ def _record_line(line: CostLine) -> RecordLine:
     )
 
 
+def _meter(meter: MeterIdentity) -> dict[str, Any]:
+    """`wraps_at_wh` only of a model that rolls over."""
+    told: dict[str, Any] = msgspec.to_builtins(meter)
+    if not meter.wraps_at_wh:
+        del told["wraps_at_wh"]
+    return told
+
+
+def _register(bill: SessionBill) -> dict[str, Any]:
+    """`stop_why` only where a checkpoint ends the bill."""
+    told = {"start_wh": bill.start_wh, "stop_wh": bill.stop_wh, "stop_source": bill.stop_source}
+    return told | ({"stop_why": bill.stop_why} if bill.stop_why else {})
+
+
 def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
     """The session record as plain JSON values. ValueError if the bill contradicts itself (then nothing may be sealed)."""
     if bill.energy_wh != bill.stop_wh - bill.start_wh:
@@ -227,39 +244,52 @@ def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
     for name, total in (("net_minor", bill.net_minor), ("vat_minor", bill.vat_minor), ("gross_minor", bill.total_minor)):
         if sum(getattr(line, name) for line in bill.lines) != total:
             raise ValueError(f"session {bill.session_id}: the lines do not add up to the total ({name})")
-    return head_of(head, "session") | {
-        "session_id": bill.session_id,
-        "authorization_reference": bill.payment.hold_id if bill.payment else "",
-        "connector": bill.connector,
-        "evse_id": bill.evse_id,
-        "seller": {"name": bill.operator, "address": bill.operator_address, "vat_id": bill.vat_id},
-        "site": {"station": bill.station, "country": bill.country, "time_zone": bill.time_zone},
-        "begin": msgspec.to_builtins(bill.begin),
-        "end": msgspec.to_builtins(bill.end),
-        "charging_ms": bill.charging_ms,
-        "parking_ms": bill.parking_ms,
-        "meter": msgspec.to_builtins(bill.meter),
-        "register": {"start_wh": bill.start_wh, "stop_wh": bill.stop_wh, "stop_source": bill.stop_source},
-        "energy_wh": bill.energy_wh,
-        "tariff": {"id": bill.tariff_id, "fingerprint": bill.tariff_fingerprint, "json": bill.tariff},
-        "periods": [_period(one) for one in bill.periods],
-        "lines": [msgspec.to_builtins(line) for line in bill.lines],
-        "totals": {
-            "currency": bill.currency,
-            "net_minor": bill.net_minor,
-            "vat_minor": bill.vat_minor,
-            "total_minor": bill.total_minor,
-        },
-        "payment": None if bill.payment is None else _payment(bill.payment),
-        "stop": {"reason": bill.stop_reason, "interrupted": bill.interrupted},
-        "receipt": {"number": bill.receipt_number, "code": bill.receipt_code},
-        "ocmf": {
-            "record": bill.ocmf,
-            "sha256": hashlib.sha256(bill.ocmf.encode()).hexdigest() if bill.ocmf else "",
-            "key": bill.ocmf_key,
-        },
-        **({"not_billed": bill.not_billed} if bill.not_billed else {}),
-    }
+    return (
+        head_of(head, "session")
+        | _only_if_so(bill)
+        | {
+            "session_id": bill.session_id,
+            "authorization_reference": bill.payment.hold_id if bill.payment else "",
+            "connector": bill.connector,
+            "evse_id": bill.evse_id,
+            "seller": {"name": bill.operator, "address": bill.operator_address, "vat_id": bill.vat_id},
+            "site": {"station": bill.station, "country": bill.country, "time_zone": bill.time_zone},
+            "begin": msgspec.to_builtins(bill.begin),
+            "end": msgspec.to_builtins(bill.end),
+            "charging_ms": bill.charging_ms,
+            "parking_ms": bill.parking_ms,
+            "meter": _meter(bill.meter),
+            "register": _register(bill),
+            "energy_wh": bill.energy_wh,
+            "tariff": {"id": bill.tariff_id, "fingerprint": bill.tariff_fingerprint, "json": bill.tariff},
+            "periods": [_period(one) for one in bill.periods],
+            "lines": [msgspec.to_builtins(line) for line in bill.lines],
+            "totals": {
+                "currency": bill.currency,
+                "net_minor": bill.net_minor,
+                "vat_minor": bill.vat_minor,
+                "total_minor": bill.total_minor,
+            },
+            "payment": None if bill.payment is None else _payment(bill.payment),
+            "stop": {"reason": bill.stop_reason, "interrupted": bill.interrupted},
+            "receipt": {"number": bill.receipt_number, "code": bill.receipt_code},
+            "ocmf": {
+                "record": bill.ocmf,
+                "sha256": hashlib.sha256(bill.ocmf.encode()).hexdigest() if bill.ocmf else "",
+                "key": bill.ocmf_key,
+            },
+        }
+    )
+
+
+def _only_if_so(bill: SessionBill) -> dict[str, Any]:
+    """What few records say: absent means no test, no change of the current, and that energy was billed as the tariff says."""
+    found: dict[str, Any] = {"test": True} if bill.test else {}
+    if bill.limits:
+        found["limits"] = [{"utc_ms": utc_ms, "limit_a": limit_a, "source": source} for utc_ms, limit_a, source in bill.limits]
+    if bill.not_billed:
+        found["not_billed"] = bill.not_billed
+    return found
 
 
 def settlement_payload(head: RecordHead, bill: SettlementBill) -> dict[str, Any]:

@@ -22,12 +22,19 @@ from terminal_app.screens import Screen
 from terminal_app.session import book, chain_care, events, machine, presenter
 from terminal_app.session.actions import Action, EvseWish, ReaderWish
 from terminal_app.session.facts import (
+    CdrDelivered,
+    CdrOrderedAgain,
+    CdrRejected,
     CommandAnswered,
     CommandTaken,
     DenyListSet,
+    EnergyBalance,
     Fact,
+    FaultCleared,
     LawOverridden,
+    MeterAccepted,
     OfficeAcknowledged,
+    PullerAcknowledged,
     ServiceAct,
     SliceKept,
     SliceRefused,
@@ -45,8 +52,11 @@ log = logging.getLogger("charge.engine")
 TICK_MS = 1000
 INTERRUPTED = "interrupted; look at the terminal"
 SliceFact = SliceKept | SliceRefused | SliceTaken | SliceSettled | SliceReturning | SliceReturned
-TermsFact = DenyListSet | TariffTaken | LawOverridden
-OutsideFact = TerminalBooted | OfficeAcknowledged | ServiceAct | CommandTaken | CommandAnswered | SliceFact | TermsFact
+TermsFact = TariffTaken | LawOverridden
+CarriedFact = PullerAcknowledged | CdrDelivered | CdrRejected | CdrOrderedAgain
+AcceptFact = EnergyBalance | MeterAccepted | FaultCleared  # with the ServiceAct of the technician who says so
+OfficeFact = OfficeAcknowledged | CommandTaken | CommandAnswered | DenyListSet
+OutsideFact = TerminalBooted | ServiceAct | OfficeFact | SliceFact | CarriedFact | AcceptFact | TermsFact
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ peer's Unix user and the reason. No answer holds a key or a secret; `entries.rea
 keyed tokens of cards, to whoever may read the ledger.
 """
 
+import logging
 import re
 import threading
 from collections.abc import Iterable, Mapping
@@ -13,15 +14,16 @@ from typing import Any
 
 import msgspec
 
-from terminal_app.engine import money_orders
+from terminal_app.engine import cdr_orders, energy_orders, evse_orders, money_orders
 from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
 from terminal_app.ledger.entry import GENESIS
 from terminal_app.ports import PaymentGateway
-from terminal_app.session import events, lawful, sale
+from terminal_app.session import events, grid, lawful, limits, sale
 from terminal_app.session.facts import DenyListSet, ServiceAct, StopReason
-from terminal_app.session.state import State
+from terminal_app.session.state import Limits, State
 
+log = logging.getLogger("charge.engine")
 Arguments = Mapping[str, Any]
 MAX_PAGE = 1000
 MAX_PAGE_BYTES = 1024 * 1024
@@ -42,6 +44,9 @@ def status(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
         "chain_id": engine.ledger.chain_id,
         "out_of_service": out.value if out else "",
         "connectors": [_connector(engine, state, number) for number in state.live],
+        "grid": None
+        if standing.config.grid is None
+        else {"limit_a": standing.config.grid.limit_a, "shared_out_a": grid.drawn_most_a(state)},
         "faults": [msgspec.to_builtins(fault) for fault in state.faults.values()],
         "overrides": [{"rule": one.rule, "by": one.by, "why": one.why} for one in standing.config.law.override],
         "open_holds": len(state.settlements),
@@ -75,6 +80,9 @@ def _connector(engine: Engine, state: State, number: int) -> dict[str, Any]:
         "relay": live.evse.relay if live.evse else None,
         "evse_age_ms": max(0, terms.now.mono_ms - live.evse.stamp.mono_ms) if live.evse else None,
         "limit_a": live.evse.limit_a if live.evse else None,
+        "test": session.test if session else False,
+        "in_force_a": limits.in_force_a(state, terms.config, number) if session else limits.allowed_a(state, terms.config, number),
+        "ordered_a": state.limits.get(number, Limits()).ordered_a,
         "meter_wh": live.meter.energy_wh if live.meter else None,
         "power_w": live.meter.power_w if live.meter else None,
         "meter_serial": live.meter.serial if live.meter else "",
@@ -165,6 +173,10 @@ def session_stop(engine: Engine, arguments: Arguments, actor: str) -> dict[str, 
             raise ValueError(f"connector {connector} has no session; nothing was ordered")
         if wanted and wanted != session.session_id:
             raise ValueError(f"that charge is over; on connector {connector} runs another one; nothing was ordered")
+        if session.stop_reason is not None:
+            why = f"connector {connector} is being stopped already ({session.stop_reason.value} {session.stop_detail}".rstrip()
+            log.warning("a second stop was rejected: %s); ordered by %s: %s", why, actor, reason)
+            raise ValueError(f"{why}); nothing was ordered")
         engine.commit_outside_a_turn(ServiceAct(actor, "session.stop", str(connector), reason))
         return session.session_id
 
@@ -231,8 +243,16 @@ def operations(engine: Engine, gateways: Mapping[str, PaymentGateway] | None = N
         "payment.release": money_orders.payment_release,
         "payment.refund": money_orders.payment_refund,
         "session.stop": session_stop,
+        "evse.test": evse_orders.evse_test,
+        "evse.test.stop": evse_orders.evse_test_stop,
+        "evse.limit": evse_orders.evse_limit,
+        "meter.accept": energy_orders.meter_accept,
+        "meter.balance": energy_orders.meter_balance,
+        "evse.accept": energy_orders.evse_accept,
         "ledger.head": ledger_head,
         "entries.read": entries_read,
         "records.read": records_read,
+        "cdrs.show": cdr_orders.cdrs_show,
+        "cdrs.again": cdr_orders.cdrs_again,
     }
     return {name: partial(function, engine) for name, function in table.items()} | {"gateway.check": GatewayCheck(gateways or {})}

@@ -91,6 +91,7 @@ def _session_row(payload: dict[str, Any]) -> dict[str, Any]:
         "stop_reason": payload["stop"]["reason"],
         "receipt_number": payload["receipt"]["number"],
         "receipt_code": payload["receipt"]["code"],
+        "test": payload.get("test") is True,
     }
 
 

@@ -137,7 +137,7 @@ def alarms(db: Connection) -> Rows:
 
 
 def totals(db: Connection) -> Rows:
-    """Per currency: sessions, energy, billed, captured. Only accepted records count."""
+    """Per currency: sessions, energy, billed, captured. Only accepted records count, and no tests."""
     s, m = store.sessions, store.settlements
     taken = sa.select(m.c.currency, sa.func.sum(m.c.amount_minor).label("captured")).select_from(_accepted(m))
     captured = taken.where(m.c.how == "captured").group_by(m.c.currency).subquery()
@@ -147,7 +147,7 @@ def totals(db: Connection) -> Rows:
         sa.func.sum(s.c.energy_wh).label("energy_wh"),
         sa.func.sum(s.c.total_minor).label("billed_minor"),
     )
-    sums = billed.select_from(_accepted(s)).group_by(s.c.currency).subquery()
+    sums = billed.select_from(_accepted(s)).where(~s.c.test).group_by(s.c.currency).subquery()
     question = sa.select(sums, sa.func.coalesce(captured.c.captured, 0).label("captured_minor"))
     return _rows(db, question.select_from(sums.outerjoin(captured, captured.c.currency == sums.c.currency)))
 

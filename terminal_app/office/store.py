@@ -131,6 +131,7 @@ sessions = sa.Table(
     sa.Column("stop_reason", sa.String(32), nullable=False),
     sa.Column("receipt_number", sa.String(64), nullable=False),
     sa.Column("receipt_code", sa.String(64), nullable=False, index=True),
+    sa.Column("test", sa.Boolean, nullable=False),  # of service personnel: never a sale
 )
 settlements = sa.Table(
     "settlements",

@@ -138,6 +138,8 @@ def _money(session: dict[str, Any]) -> str:
     if recomputed != (totals["currency"], totals["net_minor"], totals["vat_minor"], totals["total_minor"]):
         return f"recomputed total {cost.total_minor} {cost.currency}, billed {totals['total_minor']} {totals['currency']}"
     payment = session["payment"]
+    if session.get("test") is True and (payment is not None or cost.total_minor):
+        return "a test of service personnel that somebody paid for"
     if payment is None:
         return "" if cost.total_minor == 0 else "a total without a payment"
     if payment["capture_minor"] > payment["authorized_minor"]:

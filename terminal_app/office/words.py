@@ -66,6 +66,8 @@ _ENGLISH = {
     "stop_fault": "ended by a fault",
     "stop_power_cut": "ended by a power cut",
     "stop_remote": "stopped remotely",
+    "stop_test_ended": "test ended",
+    "test": "TEST by service personnel: nothing was sold",
 }
 _GERMAN = {
     "demo": "DEMO: simuliertes Geld, simulierte Energie",
@@ -132,6 +134,8 @@ _GERMAN = {
     "stop_fault": "durch eine Störung beendet",
     "stop_power_cut": "durch Stromausfall beendet",
     "stop_remote": "aus der Ferne beendet",
+    "stop_test_ended": "Prüfung beendet",
+    "test": "TEST durch Servicepersonal: nichts wurde verkauft",
 }
 WORDS = MappingProxyType({"en": _ENGLISH, "de": _GERMAN})
 

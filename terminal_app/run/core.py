@@ -188,7 +188,8 @@ class Core:
         acts = acts_of(self.engine) | {"relay.notification": Notifications(self.engine, self._gateways)}
         commands = CommandLink(self.engine, office, acts)
         sync = SyncLink(runtime / "sync.sock", self.engine, commands, office, access.users(access.SYNC_USER))
-        control = Answering(runtime / "control.sock", operations(self.engine, self._gateways), access.members(access.CONTROL_GROUP))
+        orders = operations(self.engine, self._gateways) | sync.operations
+        control = Answering(runtime / "control.sock", orders, access.members(access.CONTROL_GROUP))
         broken: list[BaseException] = []
         turning = threading.Thread(target=self._turn, args=(broken,), name="engine", daemon=True)
         turning.start()

@@ -21,6 +21,7 @@ from terminal_app.run.office_accounts import account
 from terminal_app.run.office_commands import command, commands_
 from terminal_app.run.office_database import DATABASE, FILE, TIME_ZONE, open_store
 from terminal_app.run.office_documents import closing, invoice, statement
+from terminal_app.run.office_import import import_
 from terminal_app.run.office_payments import payments
 from terminal_app.run.office_tariffs import tariff
 
@@ -38,6 +39,7 @@ office.add_command(tariff)
 office.add_command(statement)
 office.add_command(invoice)
 office.add_command(closing)
+office.add_command(import_)
 
 
 @office.command()
@@ -138,6 +140,7 @@ def recheck(url: str, terminal_id: str, key_file: Path, demo: bool) -> None:
 @click.option("--demo", is_flag=True, help="take demo records, open the operator's pages to everybody; loopback only")
 @click.option("--tls-cert", type=FILE, help="certificate chain (PEM); else a TLS proxy stands in front")
 @click.option("--tls-key", type=FILE, help="its key (PEM)")
+@click.option("--client-ca", type=FILE, help="authority (PEM) of terminals' certificates; common name = terminal id")
 def serve(
     url: str,
     listen: str,
@@ -150,10 +153,10 @@ def serve(
     demo: bool,
     tls_cert: Path | None,
     tls_key: Path | None,
+    client_ca: Path | None,
 ) -> None:
     """Collect, verify, countersign and show, until SIGTERM."""
-    import uvicorn
-
+    from terminal_app.http_server import Tls, server
     from terminal_app.office.app import Office, build
 
     host, port = _address(listen)
@@ -163,13 +166,15 @@ def serve(
         raise click.UsageError("--public-url: must begin with https:// (or use --demo)")
     if bool(tls_cert) != bool(tls_key):
         raise click.UsageError("--tls-cert and --tls-key belong together")
+    if client_ca and not tls_cert:
+        raise click.UsageError("--client-ca: certificates of terminals need --tls-cert and --tls-key")
     if not re.fullmatch(r"[A-Z0-9]{1,8}", invoice_series):
         raise click.UsageError("--invoice-series: 1 to 8 capital letters and digits")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     token = _token(operator_token_file) if operator_token_file else ""
     notify_token = _token(notify_token_file) if notify_token_file else ""
     key, database = _key(key_file), open_store(url)
-    config = uvicorn.Config(
+    serving = server(
         build(
             Office(
                 database,
@@ -180,24 +185,15 @@ def serve(
                 notify_token,
                 time_zone,
                 invoice_series,
-                leaving=lambda: server.should_exit,
+                leaving=lambda: serving.should_exit,
             )
         ),
-        host=host,
-        port=port,
-        ssl_certfile=str(tls_cert) if tls_cert else None,
-        ssl_keyfile=str(tls_key) if tls_key else None,
-        access_log=False,  # addresses of receipt pages are secrets
-        server_header=False,
-        log_config=None,
-        limit_concurrency=1024,  # each terminal keeps two connections: one pushes, one waits for commands
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=10,
-        h11_max_incomplete_event_size=32 * 1024,
+        (host, port),
+        tls=Tls(tls_cert, tls_key, client_ca, asked_only=True) if tls_cert and tls_key else None,
+        at_once=1024,  # each terminal keeps two connections: one pushes, one waits for commands
     )
-    server = uvicorn.Server(config)
     try:
-        server.run()
+        serving.run()
     finally:
         database.close()
 
@@ -214,7 +210,11 @@ def sessions(url: str, limit: int, as_json: bool, as_csv: bool) -> None:
             click.echo(session_table.csv_of(db, limit), nl=False)
             return
         rows = queries.sessions(db, limit)
-    _show(rows, as_json, ("terminal", "seq", "receipt_number", "energy_wh", "total_minor", "currency", "settled", "quarantine"))
+    _show(
+        rows,
+        as_json,
+        ("terminal", "seq", "receipt_number", "energy_wh", "total_minor", "currency", "settled", "test", "quarantine"),
+    )
 
 
 @office.command()

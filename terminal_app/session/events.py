@@ -163,6 +163,26 @@ class StartCommanded(msgspec.Struct, frozen=True):
     actor: str
 
 
+class TestCommanded(msgspec.Struct, frozen=True):
+    """Technician: charge for `seconds`, with at most `limit_a` (0 = as the connector allows), as a marked test nobody pays for."""
+
+    connector: int
+    seconds: int
+    limit_a: int
+    actor: str
+    why: str
+
+
+class LimitOrdered(msgspec.Struct, frozen=True):
+    """Technician or office: limit the current of a connector, or lift that limit (None)."""
+
+    connector: int
+    limit_a: int | None
+    source: str  # "service" | "office"
+    actor: str
+    reason: str
+
+
 class SettlementOrdered(msgspec.Struct, frozen=True):
     """A person: try the next step of a hold at once (`retry`), or release it. `past`: it had become manual."""
 
@@ -215,6 +235,8 @@ Event = (
     | FaultSeen
     | StopCommanded
     | StartCommanded
+    | TestCommanded
+    | LimitOrdered
     | SettlementOrdered
     | RefundOrdered
     | SessionFailed
@@ -240,6 +262,8 @@ EVENTS: tuple[type[Event], ...] = (
     FaultSeen,
     StopCommanded,
     StartCommanded,
+    TestCommanded,
+    LimitOrdered,
     SettlementOrdered,
     RefundOrdered,
     SessionFailed,

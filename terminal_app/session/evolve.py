@@ -7,12 +7,23 @@ from collections.abc import Callable
 from typing import Any
 
 from terminal_app.billing.record import claims_of, signer_of
-from terminal_app.session import book, evolve_money, pocket
+from terminal_app.session import book, energy, evolve_money, pocket
 from terminal_app.session import facts as f
-from terminal_app.session.folding import fresh_live, replace, session_of, with_register, with_session, with_settlement
+from terminal_app.session.folding import (
+    fresh_live,
+    limited,
+    replace,
+    session_of,
+    with_limits,
+    with_register,
+    with_session,
+    with_settlement,
+)
+from terminal_app.session.register import LATCHED
 from terminal_app.session.state import (
     Chain,
     Finished,
+    Limits,
     Live,
     Phase,
     Seal,
@@ -24,6 +35,8 @@ from terminal_app.session.state import (
     without,
 )
 from terminal_app.values import CardFacts, ClockState, Stamp
+
+CDRS_REJECTED_KEPT = 100
 
 
 def evolve(state: State, fact: f.Fact, at: Stamp) -> State:
@@ -50,6 +63,9 @@ def _opened(state: State, fact: f.SessionOpened, at: Stamp) -> State:
         opened=at,
         plug_deadline_mono_ms=fact.plug_deadline_mono_ms,
         origin=fact.origin,
+        test=fact.test,
+        test_s=fact.test_s,
+        test_limit_a=fact.test_limit_a,
     )
     state = replace(
         state,
@@ -74,7 +90,19 @@ def _start(state: State, fact: f.StartRegistered, at: Stamp) -> State:
         marks=(mark,),
     )
     state = with_register(fresh_live(state, session.connector), session.connector, fact.second)
-    return amended_live(state, session.connector, meter=fact.second, meter_seen_mono_ms=at.mono_ms, counted_mono_ms=at.mono_ms)
+    if fact.second.serial:
+        state = energy.begun(state, session.connector, fact.second, fact.identity)
+    return amended_live(
+        state,
+        session.connector,
+        meter=fact.second,
+        meter_seen_mono_ms=at.mono_ms,
+        counted_mono_ms=at.mono_ms,
+        moved_mono_ms=at.mono_ms,
+        trusted=None,
+        outlier=None,
+        open_base=None,
+    )
 
 
 def _checkpoint(state: State, fact: f.EnergyCheckpoint, at: Stamp) -> State:
@@ -100,6 +128,8 @@ def _stop_intended(state: State, fact: f.StopIntended, at: Stamp) -> State:
         charging_ms=fact.charging_ms,
         parking_ms=fact.parking_ms,
     )
+    if session.connector in state.limits:  # its share of the site's supply goes back as soon as its contactor is known to be open
+        state = with_limits(state, session.connector, grid_a=0, in_force_a=None, since_mono_ms=at.mono_ms, lowered_mono_ms=0)
     return amended_live(
         state, session.connector, asked_read="", read_failures=0, read_again_mono_ms=0, stopping_since_mono_ms=at.mono_ms
     )
@@ -114,11 +144,20 @@ def _frozen(state: State, fact: f.BillFrozen, at: Stamp) -> State:
     session = session_of(state, fact.session_id)
     assert session is not None
     state = with_session(
-        state, session, phase=Phase.SEALING, bill=fact, stop=fact.stop, committed=fact.stop, stop_source=fact.stop_source
+        state,
+        session,
+        phase=Phase.SEALING,
+        bill=fact,
+        stop=fact.stop,
+        committed=fact.stop,
+        stop_source=fact.stop_source,
+        stop_why=fact.stop_why,
     )
     chain = state.chain
+    state = energy.billed(state, session, fact.stop, fact.energy_wh)
     if fact.stop_source == "meter":
-        state = with_register(state, session.connector, fact.stop)
+        wraps_at_wh = session.identity.wraps_at_wh if session.identity else 0
+        state = with_register(state, session.connector, energy.shown(fact.stop, wraps_at_wh))
     return replace(
         state,
         chain=replace(
@@ -155,11 +194,28 @@ def _sealed(state: State, fact: f.Sealed, at: Stamp) -> State:
         settled=hold.how if hold else None,
         offline=hold.offline if hold else False,
     )
+    if session.test:  # nobody waits for a receipt
+        return replace(state, sessions=without(state.sessions, session.connector))
     return replace(
         state,
         sessions=without(state.sessions, session.connector),
         finished=with_item(state.finished, session.connector, done),
     )
+
+
+def _limit_set(state: State, fact: f.LimitSet, at: Stamp) -> State:
+    before = state.limits.get(fact.connector, Limits())
+    state = with_limits(limited(state, fact), fact.connector, in_force_a=fact.in_force_a)
+    if fact.source == "grid":
+        lowered = at.mono_ms if (fact.limit_a or 0) < before.grid_a else before.lowered_mono_ms
+        state = with_limits(state, fact.connector, since_mono_ms=at.mono_ms, lowered_mono_ms=lowered)
+    session = session_of(state, fact.session_id) if fact.session_id else None
+    if session is not None:
+        change = f.LimitChange(at.utc_ms, fact.in_force_a, fact.source)
+        state = with_session(state, session, limits=(*session.limits, change))
+    if 0 in (before.in_force_a, fact.in_force_a):  # withheld, or no longer: the controller has to be seen authorized anew
+        state = amended_live(state, fact.connector, granted=False, grant_since_mono_ms=at.mono_ms)
+    return state
 
 
 def _noted(chain: Chain, fact: f.Sealed, signed: str, at: Stamp) -> Chain:
@@ -174,11 +230,23 @@ def _noted(chain: Chain, fact: f.Sealed, signed: str, at: Stamp) -> Chain:
 
 
 def _fault_raised(state: State, fact: f.FaultRaised, at: Stamp) -> State:
-    return replace(state, faults=with_item(state.faults, fault_key(fact.fault), fact.fault))
+    key, fault = fault_key(fact.fault), fact.fault
+    if (fault.device, fault.kind) in LATCHED:
+        state = replace(state, latched=with_item(state.latched, key, fault))
+    return replace(state, faults=with_item(state.faults, key, fault))
 
 
 def _fault_cleared(state: State, fact: f.FaultCleared, at: Stamp) -> State:
-    return replace(state, faults=without(state.faults, fault_key(fact.fault)))
+    key = fault_key(fact.fault)
+    return replace(state, faults=without(state.faults, key), latched=without(state.latched, key))
+
+
+def _balance(state: State, fact: f.EnergyBalance, at: Stamp) -> State:
+    return energy.balanced(state, fact)
+
+
+def _meter_accepted(state: State, fact: f.MeterAccepted, at: Stamp) -> State:
+    return energy.accepted(state, fact)
 
 
 def _acknowledged(state: State, fact: f.OfficeAcknowledged, at: Stamp) -> State:
@@ -199,6 +267,32 @@ def _command_taken(state: State, fact: f.CommandTaken, at: Stamp) -> State:
 def _command_answered(state: State, fact: f.CommandAnswered, at: Stamp) -> State:
     left = tuple(one for one in state.chain.commands_open if one != fact.command_id)
     return replace(state, chain=replace(state.chain, commands_open=left))
+
+
+def _carried(state: State, fact: Any, at: Stamp) -> State:
+    carried = state.chain.carried
+    match fact:
+        case f.PullerAcknowledged():
+            pullers = with_item(carried.pullers, fact.client, (fact.through_seq, fact.head_sha256))
+            carried = replace(carried, pullers=pullers)
+        case f.CdrOrderedAgain(record_seq=seq, part=part):
+            rejected, again = _left(carried.cdrs_rejected, (seq, part)), _left(carried.cdrs_again, (seq, part))
+            carried = replace(carried, cdrs_rejected=rejected, cdrs_again=(*again, (seq, part)))
+        case f.CdrDelivered(record_seq=seq, part=part) | f.CdrRejected(record_seq=seq, part=part):
+            rejected = _left(carried.cdrs_rejected, (seq, part))
+            if isinstance(fact, f.CdrRejected):
+                rejected = (*rejected, (seq, part))[-CDRS_REJECTED_KEPT:]
+            carried = replace(
+                carried,
+                cdrs_through=max(carried.cdrs_through, (seq, part)),
+                cdrs_rejected=rejected,
+                cdrs_again=_left(carried.cdrs_again, (seq, part)),
+            )
+    return replace(state, chain=replace(state.chain, carried=carried))
+
+
+def _left(cdrs: tuple[tuple[int, int], ...], gone: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    return tuple(one for one in cdrs if one != gone)
 
 
 def _slice_fact(state: State, fact: Any, at: Stamp) -> State:
@@ -235,11 +329,13 @@ def _overridden(state: State, fact: f.LawOverridden, at: Stamp) -> State:
 
 
 def _booted(state: State, fact: f.TerminalBooted, at: Stamp) -> State:
-    """A new process: telemetry, faults and receipts on the screen belong to the old one."""
+    """A new process: telemetry, faults and receipts on the screen belong to the old one; what is latched does not."""
     fresh = {connector: Live() for connector in state.live}
     state = replace(
-        state, faults={}, finished={}, live=fresh, seal=None if state.seal is None else replace(state.seal, asked=False)
+        state, faults=state.latched, finished={}, live=fresh, seal=None if state.seal is None else replace(state.seal, asked=False)
     )
+    for connector in state.limits:
+        state = with_limits(state, connector, since_mono_ms=0, lowered_mono_ms=0)
     for hold_id in state.settlements:
         # whatever is asked again may have been asked before: it goes out as a repetition
         state = with_settlement(state, hold_id, answer_due=False, in_flight=False, next_try_mono_ms=0, first_try_mono_ms=0, tries=1)
@@ -263,6 +359,8 @@ _STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
     f.StopIntended: _stop_intended,
     f.SessionAborted: _aborted,
     f.BillFrozen: _frozen,
+    f.EnergyBalance: _balance,
+    f.MeterAccepted: _meter_accepted,
     f.ShortfallBooked: _nothing,
     f.SealIntended: _seal_intended,
     f.Sealed: _sealed,
@@ -276,5 +374,7 @@ _STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
     f.DenyListSet: _denied,
     f.TariffTaken: _tariff_taken,
     f.LawOverridden: _overridden,
+    **dict.fromkeys(f.CARRIED, _carried),
+    f.LimitSet: _limit_set,
     **evolve_money.STEPS,
 }

@@ -27,6 +27,7 @@ class StopReason(enum.Enum):
     FAULT = "fault"
     POWER_CUT = "power_cut"
     REMOTE = "remote"
+    TEST_ENDED = "test_ended"  # the time of a technician's test is over, or the technician ended it
 
 
 class Terminated(enum.Enum):
@@ -46,6 +47,14 @@ class Mark(msgspec.Struct, frozen=True):
     energy_wh: int
     charging_ms: int
     parking_ms: int
+
+
+class LimitChange(msgspec.Struct, frozen=True):
+    """A change of the current within a charge, as its record tells it: what was in force from then on, 0 = paused."""
+
+    utc_ms: int
+    limit_a: int
+    source: str
 
 
 class TerminalBooted(msgspec.Struct, frozen=True, tag="terminal_booted"):
@@ -69,7 +78,10 @@ class SessionOpened(msgspec.Struct, frozen=True, tag="session_opened"):
     free: bool
     language: str
     plug_deadline_mono_ms: int
-    origin: str = "screen"  # "screen", or "app": started from the driver's phone
+    origin: str = "screen"  # "screen", "app": started from the driver's phone, or "service": a technician's test
+    test: bool = False  # by service personnel: no driver, nothing to pay, whatever the tariff says
+    test_s: int = 0  # how long a test charges at most
+    test_limit_a: int = 0  # and with how much current at most; 0 = as the connector allows
     clock: str = ""  # how far the clock could be trusted when the price was fixed: "S", "I" or "U"
 
 
@@ -218,6 +230,40 @@ class BillFrozen(msgspec.Struct, frozen=True, tag="bill_frozen"):
     ended: Stamp
     stop_source: str  # "meter" = two agreeing readings; "checkpoint" = last committed value, the meter never came back
     not_billed: str = ""  # why energy costs nothing: "below_minimum" = less than may be measured for money here
+    stop_why: str = ""  # why a checkpoint ends it: "not_back" in time | "hold_ends" before | "changed": another register answers
+
+
+class EnergyBalance(msgspec.Struct, frozen=True, tag="energy_balance"):
+    """What became of all the energy a connector's meter counted in a time: its rise is sessions + tests + unexplained, exactly.
+
+    `why`: "daily", or "meter_accepted" (the old meter's last account). `wraps_at_wh`: the rise is modulo this, 0 = it is plain.
+    """
+
+    connector: int
+    serial: str
+    from_wh: int
+    to_wh: int
+    sessions_wh: int
+    tests_wh: int
+    unexplained_wh: int
+    began: Stamp
+    ended: Stamp
+    wraps_at_wh: int = 0
+    why: str = "daily"
+
+
+class MeterAccepted(msgspec.Struct, frozen=True, tag="meter_accepted"):
+    """A technician says: this meter, with this register, is right. From here on it is the base.
+
+    `unexplained_wh` is what rose between the two as far as the registers tell; None = they cannot tell (another meter, a reset).
+    """
+
+    connector: int
+    old: MeterValue | None  # the last good reading before
+    value: MeterValue
+    actor: str
+    reason: str
+    unexplained_wh: int | None = None
 
 
 class ShortfallBooked(msgspec.Struct, frozen=True, tag="shortfall_booked"):
@@ -464,6 +510,59 @@ class DenyListSet(msgspec.Struct, frozen=True, tag="deny_list_set"):
     tokens: tuple[str, ...]
 
 
+class PullerAcknowledged(msgspec.Struct, frozen=True, tag="puller_acknowledged"):
+    """Somebody who pulls records says how far it has them; the hash was compared with ours. Deletes and covers nothing: only the
+    office's countersigned watermark does. It may go back: who restored an older copy pulls again from there."""
+
+    client: str
+    through_seq: int
+    head_sha256: str
+
+
+class CdrDelivered(msgspec.Struct, frozen=True, tag="cdr_delivered"):
+    """The OCPI receiver has the CDR of this record: 2xx, 1000 and a Location, or read back and found to be the same.
+
+    `part` 1: the corrected CDR of a credit record, which follows its credit CDR if a part of the bill is left.
+    """
+
+    record_seq: int
+    location: str
+    status: int  # the HTTP status of the answer that settled it
+    part: int = 0
+
+
+class CdrRejected(msgspec.Struct, frozen=True, tag="cdr_rejected"):
+    """The OCPI receiver will not have the CDR of this record. The next ones go on; a person may order it again."""
+
+    record_seq: int
+    status: int
+    why: str
+    part: int = 0
+
+
+class CdrOrderedAgain(msgspec.Struct, frozen=True, tag="cdr_ordered_again"):
+    """A person lets the CDR of this record be sent again, rejected or delivered as it was."""
+
+    record_seq: int
+    actor: str
+    reason: str
+    part: int = 0
+
+
+class LimitSet(msgspec.Struct, frozen=True, tag="limit_set"):
+    """The current of a connector was limited, or a limit lifted (None). `in_force_a` is what counts after it; 0 = paused, because
+    less than the least that can be given is left. `source`: "service", "office" (people: their newest order counts), or "grid", the
+    share of the site's supply. `session_id` names the charge it changes; "" = none was running.
+    """
+
+    connector: int
+    limit_a: int | None
+    source: str
+    reason: str
+    in_force_a: int
+    session_id: str = ""
+
+
 Fact = (
     TerminalBooted
     | SessionOpened
@@ -483,6 +582,8 @@ Fact = (
     | StopIntended
     | SessionAborted
     | BillFrozen
+    | EnergyBalance
+    | MeterAccepted
     | ShortfallBooked
     | CaptureIntended
     | VoidIntended
@@ -508,10 +609,16 @@ Fact = (
     | DenyListSet
     | TariffTaken
     | LawOverridden
+    | PullerAcknowledged
+    | CdrDelivered
+    | CdrRejected
+    | CdrOrderedAgain
+    | LimitSet
 )
 
 SLICES = (SliceIntended, SliceKept, SliceRefused, SliceTaken, SliceSettled, SliceReturning, SliceReturned)
-PRIVATE = (SealIntended, Sealed, OfficeAcknowledged, *SLICES, DenyListSet)
+CARRIED = (PullerAcknowledged, CdrDelivered, CdrRejected, CdrOrderedAgain)
+PRIVATE = (SealIntended, Sealed, OfficeAcknowledged, *SLICES, DenyListSet, PullerAcknowledged, CdrDelivered)
 """Facts the office need not see: it gets the records themselves, and has slices and deny lists in books of its own; these
 name cards by their token. All others travel (DESIGN section 12.4)."""
 

@@ -5,7 +5,7 @@ import msgspec
 from terminal_app import screens as s
 from terminal_app.billing.tariff import price_lines, vat_percent_text
 from terminal_app.config import PolicySection
-from terminal_app.session import book, checkout, sale
+from terminal_app.session import book, checkout, limits, sale
 from terminal_app.session.bill import cost_until, frozen_tariff, least_wh
 from terminal_app.session.evolve import card_text
 from terminal_app.session.facts import Terminated
@@ -14,6 +14,8 @@ from terminal_app.session.words import CARD_WORDS
 from terminal_app.values import Pilot
 
 METER_LOST_AFTER_MS = 5_000
+AWAITED_AFTER_FAILURES = 2  # one stop register that cannot be read is asked for again before anybody need know
+OVER = (s.ChargePhase.STOPPING, s.ChargePhase.METER_AWAITED)
 MISREAD_SHOW_MS = 4_000
 LOWER_HELPS = (
     s.DeclineWords.AUTHENTICATION_WANTED,
@@ -76,7 +78,7 @@ def meaning(state: State, terms: Terms) -> str:
             parts = (view.connector, view.check_word, view.url, view.ending, view.by_card)
         case s.Charging():
             session = state.sessions[view.connector]
-            parts = (session.session_id, view.phase is s.ChargePhase.STOPPING)
+            parts = (session.session_id, view.phase in OVER)
         case s.Receipt():
             parts = view.number
     return f"{name}/{state.kiosk.language}/{msgspec.json.encode(parts).decode()}"
@@ -101,7 +103,8 @@ def view_of(state: State, terms: Terms) -> s.View:
         return s.ReadingCard(connector)
     if kiosk.phase is KioskPhase.OVERVIEW and (state.sessions or sale.out_of_service(state, terms) is None):
         return s.Overview(tuple(_tile(state, terms, one.number) for one in terms.config.connector))
-    if session := state.sessions.get(connector):
+    session = state.sessions.get(connector)
+    if session is not None and not session.test:
         return _of_session(state, terms, session, label)
     if done := state.finished.get(connector):
         return _receipt(terms, done, label)
@@ -225,10 +228,14 @@ def _phase(state: State, terms: Terms, session: Session) -> s.ChargePhase:
     live = state.live[session.connector]
     if session.phase is Phase.STARTING:
         return s.ChargePhase.STARTING
+    if session.phase is Phase.STOPPING and live.read_failures >= AWAITED_AFTER_FAILURES:
+        return s.ChargePhase.METER_AWAITED
     if session.phase is not Phase.CHARGING:
         return s.ChargePhase.STOPPING
     if terms.now.mono_ms - live.meter_seen_mono_ms > METER_LOST_AFTER_MS:
         return s.ChargePhase.METER_LOST
+    if limits.withheld(state, terms.config, session.connector):
+        return s.ChargePhase.WITHHELD
     if live.evse is not None and live.granted and not live.evse.relay:
         return s.ChargePhase.CAR_PAUSED
     return s.ChargePhase.CHARGING if live.granted else s.ChargePhase.STARTING

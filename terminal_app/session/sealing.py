@@ -149,6 +149,7 @@ def _session_payload(turn: Turn, session: Session) -> dict[str, object]:
             start_wh=session.start.energy_wh,
             stop_wh=bill.stop.energy_wh,
             stop_source=bill.stop_source,
+            stop_why=bill.stop_why,
             energy_wh=bill.energy_wh,
             tariff_id=tariff.id,
             tariff=session.tariff,
@@ -167,6 +168,8 @@ def _session_payload(turn: Turn, session: Session) -> dict[str, object]:
             ocmf=bill.ocmf,
             ocmf_key=turn.terms.ocmf_key_id,
             not_billed=bill.not_billed,
+            test=session.test,
+            limits=tuple((one.utc_ms, one.limit_a, one.source) for one in session.limits),
         ),
     )
 

@@ -17,6 +17,7 @@ from terminal_app.session.facts import (
     BillFrozen,
     CreditIntended,
     LawOverridden,
+    LimitChange,
     Mark,
     RefundIntended,
     StopReason,
@@ -90,9 +91,14 @@ class Session(msgspec.Struct, frozen=True):
     stop_detail: str = ""
     interrupted: bool = False
     origin: str = "screen"
+    test: bool = False  # of a technician: never a sale
+    test_s: int = 0
+    test_limit_a: int = 0
+    limits: tuple[LimitChange, ...] = ()  # changes of the current since the contactor may close
     reused: bool = False  # its hold was placed for an earlier attempt of the same card
     stop: MeterValue | None = None  # volatile until BillFrozen: the reading whose OCMF is being signed
     stop_source: str = ""
+    stop_why: str = ""  # volatile like `stop`
     bill: BillFrozen | None = None
 
 
@@ -149,6 +155,15 @@ class Seal(msgspec.Struct, frozen=True):
     asked_mono_ms: int = 0
 
 
+class Carried(msgspec.Struct, frozen=True):
+    """How far those have got the records who are not the office."""
+
+    pullers: dict[str, tuple[int, str]] = {}  # name -> record it has everything through, and that record's hash
+    cdrs_through: tuple[int, int] = (0, 0)  # record and part of the CDR that was delivered or rejected last, in order
+    cdrs_rejected: tuple[tuple[int, int], ...] = ()  # CDRs that were refused and not ordered again, newest last
+    cdrs_again: tuple[tuple[int, int], ...] = ()  # CDRs that were ordered again, oldest first
+
+
 class Chain(msgspec.Struct, frozen=True):
     """Counters and heads that facts move forward; never reset (a replaced board starts a new chain_id)."""
 
@@ -166,6 +181,7 @@ class Chain(msgspec.Struct, frozen=True):
     facts_acknowledged_through: int = 0
     commands_through: int = 0  # number of the newest command of the office that was taken
     commands_open: tuple[str, ...] = ()  # ids of those that were taken and not answered yet, oldest first
+    carried: Carried = Carried()
 
 
 class KioskPhase(enum.Enum):
@@ -198,6 +214,19 @@ class Kiosk(msgspec.Struct, frozen=True):
     card_connector: int = 0
 
 
+class Limits(msgspec.Struct, frozen=True):
+    """How the current of a connector is limited. `grid_a` is its share of the site's supply, 0 = none (without [grid] it means
+    nothing). `counted_a` is what the site must reckon with until the controller was heard after `since_mono_ms` (volatile)."""
+
+    ordered_a: int | None = None
+    ordered_by: str = ""
+    in_force_a: int | None = None  # as the newest fact of this charge told it
+    grid_a: int = 0
+    counted_a: int = 0
+    since_mono_ms: int = 0
+    lowered_mono_ms: int = 0
+
+
 class Live(msgspec.Struct, frozen=True):
     """Volatile telemetry of one connector. Time counters run from the committed ones of its session."""
 
@@ -216,7 +245,17 @@ class Live(msgspec.Struct, frozen=True):
     checkout_url: str = ""  # of the open page; "" while it is not there yet
     checkout_ends: str = ""  # why the page is being ended, "" = it is not: "cancelled", "timed_out"
     checkout_ends_mono_ms: int = 0
-    granted: bool = False  # the controller was seen authorized since the start
+    granted: bool = False  # the controller was seen authorized since the start, or since the charger last withheld
+    grant_since_mono_ms: int = 0  # when the charger last withheld; 0 = not in this charge
+    trusted: MeterValue | None = None  # newest good reading without a session in this process
+    outlier: MeterValue | None = None  # the newest reading, if it is none
+    outlier_since_mono_ms: int = 0  # that is, since the last good one
+    outlier_mono_ms: int = 0  # when the newest outlier came
+    moved_mono_ms: int = 0  # when the register was last seen to move
+    still_wms: int = 0  # by the meter's own power, since then: W x ms
+    freeze_patience_ms: int = 0  # a register that was taken for frozen and was only slow: longer than the operator's patience
+    open_base: MeterValue | None = None  # a good reading with the contactor open, at most a few minutes old
+    open_moves: int = 0  # so often the register moved since
     ocmf_payload: bytes = b""
     ocmf_pagination: int = 0
     stopping_since_mono_ms: int = 0
@@ -249,6 +288,18 @@ class Debt(msgspec.Struct, frozen=True):
     amount_minor: int
 
 
+class EnergyBook(msgspec.Struct, frozen=True):
+    """The account of a connector's meter since `began`: from there to `last` it rose by the three sums, exactly."""
+
+    began: MeterValue
+    last: MeterValue  # as the meter shows it, up to which all is booked
+    sessions_wh: int = 0
+    tests_wh: int = 0
+    unexplained_wh: int = 0
+    wraps_at_wh: int = 0
+    resolution_wh: int = 1
+
+
 class State(msgspec.Struct, frozen=True):
     """Everything the rules know."""
 
@@ -261,11 +312,14 @@ class State(msgspec.Struct, frozen=True):
     faults: Mapping[str, Fault] = MappingProxyType({})
     finished: Mapping[int, Finished] = MappingProxyType({})
     registers: Mapping[int, MeterValue] = MappingProxyType({})  # last billing reading per connector: never below it
+    energy: Mapping[int, EnergyBook] = MappingProxyType({})  # where the energy of each meter went since its last balance
+    latched: Mapping[str, Fault] = MappingProxyType({})  # those of `faults` that a restart does not end
     slices: Slices = Slices()  # money set aside for cards at this terminal
     grants: tuple[Grant, ...] = ()  # offline, of the last weeks
     debts: tuple[Debt, ...] = ()  # offline, ended as manual
     credits: tuple[CreditIntended, ...] = ()  # their records are not sealed yet
     deny: DenyList = DenyList()
+    limits: Mapping[int, Limits] = MappingProxyType({})
     manual: frozenset[str] = frozenset()  # holds that ended manual, until a person orders another end, however long ago
     book: Book = Book()  # tariffs that were taken
     overrides: Mapping[str, LawOverridden] = MappingProxyType({})  # rules of the law pack that somebody answers for

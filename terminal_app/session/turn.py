@@ -14,7 +14,7 @@ from terminal_app.session.actions import Action
 from terminal_app.session.events import Event
 from terminal_app.session.evolve import evolve
 from terminal_app.session.facts import Fact
-from terminal_app.session.state import Kiosk, Live, Session, Settlement, State, Terms, amended_live, with_item
+from terminal_app.session.state import Kiosk, Limits, Live, Session, Settlement, State, Terms, amended_live, with_item
 
 MAX_FOLLOW_ONS = 64
 
@@ -53,6 +53,10 @@ class Turn:
     def note_kiosk(self, **changes: object) -> None:
         kiosk: Kiosk = msgspec.structs.replace(self.state.kiosk, **changes)
         self.state = msgspec.structs.replace(self.state, kiosk=kiosk)
+
+    def note_limits(self, connector: int, **changes: object) -> None:
+        limits: Limits = msgspec.structs.replace(self.state.limits.get(connector, Limits()), **changes)
+        self.state = msgspec.structs.replace(self.state, limits=with_item(self.state.limits, connector, limits))
 
     def note_live(self, connector: int, **changes: object) -> None:
         self.state = amended_live(self.state, connector, **changes)

@@ -172,6 +172,7 @@ def troubles(tool: Tool) -> dict[str, int | None]:
 
 def test_what_holds_is_said_to_hold(site: Paper, tool: Tool) -> None:
     site.paid_session(5_000)
+    site.pass_time(60)
     site.wh += 40  # something used energy outside a session
     site.paid_session(7_000)
     site.acknowledge(3)

@@ -130,6 +130,22 @@ def test_the_example_configuration_shows_every_key_there_is(tmp_path: Path) -> N
         assert config.load(path) == plain, key
 
 
+def test_the_sections_for_those_who_carry_records_are_shown_whole(tmp_path: Path) -> None:
+    """[pull] and [ocpi] stand in the example as comments: uncommented they are valid, with every key there is."""
+    text = (SYSTEMD / "terminal.toml.example").read_text()
+    begin = text.index("#   [pull]")
+    path = tmp_path / "terminal.toml"
+    path.write_text(text[:begin] + re.sub(r"(?m)^#   ", "", text[begin:]))
+    settings = config.load(path)
+    assert settings.pull is not None and settings.ocpi.url
+    for section in (config.PullSection, config.PullClientSection, config.OcpiSection):
+        for name in set(section.__struct_fields__) - {"client"}:
+            assert re.search(rf"(?m)^#   {name} = ", text[begin:]), f"{section.__name__}.{name} is not shown"
+    told = {"url", "token_file", "ca_file", "country_code", "party_id"}
+    for name in set(config.OcpiSection.__struct_fields__) - told:
+        assert getattr(settings.ocpi, name) == getattr(config.OcpiSection(), name), name
+
+
 def test_a_wrong_key_in_the_configuration_is_named(tmp_path: Path) -> None:
     path = tmp_path / "terminal.toml"
     path.write_text((SYSTEMD / "terminal.toml.example").read_text().replace("hold_minor = 6000", "hold_major = 60"))

@@ -15,7 +15,9 @@ LOOKS = {  # icon, fill, text colour
     ChargePhase.STARTING: ("clock", "tint", "on_tint"),
     ChargePhase.CHARGING: ("bolt", "tint", "on_tint"),
     ChargePhase.CAR_PAUSED: ("pause", "warning", "on_warning"),
+    ChargePhase.WITHHELD: ("pause", "warning", "on_warning"),
     ChargePhase.METER_LOST: ("warning", "warning", "on_warning"),
+    ChargePhase.METER_AWAITED: ("warning", "warning", "on_warning"),
     ChargePhase.STOPPING: ("clock", "tint", "on_tint"),
 }
 
@@ -92,4 +94,6 @@ class ChargingBox(ViewBox):
             for label in shown:
                 self.terms.add_widget(label)
         self.stop.label.text = words.say("button.stop")
-        set_present(self.side, self.stop, view.phase is not ChargePhase.STOPPING)  # it is pressed already
+        set_present(
+            self.side, self.stop, view.phase not in (ChargePhase.STOPPING, ChargePhase.METER_AWAITED)
+        )  # it is pressed already

@@ -61,6 +61,8 @@ class Formats:
         }
 
     def _ocpi(self, said: dict[str, Any], version: Version) -> None:
+        if said.get("test"):
+            return  # of service personnel: no CDR, for nothing was sold
         if said["type"] == "session":
             self._keep(said)
             self._json(f"{self._name_of(said)}.cdr.json", self._cdr(said, version))
