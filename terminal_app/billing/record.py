@@ -175,6 +175,7 @@ class SessionBill(msgspec.Struct, frozen=True, kw_only=True):
     receipt_code: str
     ocmf: str
     ocmf_key: str  # thumbprint of the OCMF key ("" without OCMF)
+    not_billed: str = ""  # why energy costs nothing; see billing.law
     test: bool = False  # by service personnel: never a sale
     limits: tuple[tuple[int, int, str], ...] = ()  # changes of the current: UTC ms, A in force from then on (0 = paused), source
     stop_why: str = ""
@@ -282,10 +283,12 @@ def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
 
 
 def _only_if_so(bill: SessionBill) -> dict[str, Any]:
-    """What few records say: absent means no test, and no change of the current."""
+    """What few records say: absent means no test, no change of the current, and that energy was billed as the tariff says."""
     found: dict[str, Any] = {"test": True} if bill.test else {}
     if bill.limits:
         found["limits"] = [{"utc_ms": utc_ms, "limit_a": limit_a, "source": source} for utc_ms, limit_a, source in bill.limits]
+    if bill.not_billed:
+        found["not_billed"] = bill.not_billed
     return found
 
 

@@ -44,6 +44,8 @@ session: a finished charge, priced
     stop                    reason, interrupted
     receipt                 number (own series, gapless), code (unguessable, for the receipt page)
     ocmf                    record (verbatim), sha256, key (thumbprint of the OCMF key)
+    not_billed              only if energy flowed and costs nothing: "below_minimum" = less than may be billed in that country for
+                            a meter of this resolution_wh; then there are no lines
     test                    true: a test by service personnel, never a sale (only in such records)
     limits                  changes of the current within the charge (only if there were any): utc_ms, limit_a in force from then
                             on (A; 0 = the charger paused), source ("service", "office": ordered; "grid": shared supply)

@@ -19,7 +19,7 @@ from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
 from terminal_app.ledger.entry import GENESIS
 from terminal_app.ports import PaymentGateway
-from terminal_app.session import events, grid, limits, sale
+from terminal_app.session import events, grid, lawful, limits, sale
 from terminal_app.session.facts import DenyListSet, ServiceAct, StopReason
 from terminal_app.session.state import Limits, State
 
@@ -48,6 +48,7 @@ def status(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
         if standing.config.grid is None
         else {"limit_a": standing.config.grid.limit_a, "shared_out_a": grid.drawn_most_a(state)},
         "faults": [msgspec.to_builtins(fault) for fault in state.faults.values()],
+        "overrides": [{"rule": one.rule, "by": one.by, "why": one.why} for one in standing.config.law.override],
         "open_holds": len(state.settlements),
         "manual_holds": sorted(state.manual),
         "records": {
@@ -72,6 +73,7 @@ def _connector(engine: Engine, state: State, number: int) -> dict[str, Any]:
         "connector": number,
         "for_sale": reason is None,
         "not_for_sale": reason.value if reason else "",
+        "breaches": [{"rule": one.rule, "says": lawful.said((one,))} for one in lawful.breaches(state, terms, number)],
         "session": session.session_id if session else "",
         "phase": session.phase.value if session else "none",
         "pilot": live.evse.pilot.value if live.evse else "",

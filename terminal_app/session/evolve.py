@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from terminal_app.billing.record import claims_of, signer_of
-from terminal_app.session import energy, evolve_money, pocket
+from terminal_app.session import book, energy, evolve_money, pocket
 from terminal_app.session import facts as f
 from terminal_app.session.folding import (
     fresh_live,
@@ -34,14 +34,17 @@ from terminal_app.session.state import (
     with_item,
     without,
 )
-from terminal_app.values import CardFacts, Stamp
+from terminal_app.values import CardFacts, ClockState, Stamp
 
 CDRS_REJECTED_KEPT = 100
 
 
 def evolve(state: State, fact: f.Fact, at: Stamp) -> State:
     """The state after `fact`, committed at `at`."""
-    return _STEPS[type(fact)](state, fact, at)
+    state = _STEPS[type(fact)](state, fact, at)
+    if at.clock is ClockState.SYNCHRONISED and at.utc_ms > state.known_utc_ms:
+        state = replace(state, known_utc_ms=at.utc_ms)
+    return state
 
 
 def _nothing(state: State, fact: Any, at: Stamp) -> State:
@@ -316,6 +319,15 @@ def _denied(state: State, fact: f.DenyListSet, at: Stamp) -> State:
     return replace(state, deny=pocket.DenyList(fact.version, frozenset(fact.tokens)))
 
 
+def _tariff_taken(state: State, fact: f.TariffTaken, at: Stamp) -> State:
+    return replace(state, book=book.taken(state.book, fact, at.utc_ms))
+
+
+def _overridden(state: State, fact: f.LawOverridden, at: Stamp) -> State:
+    others = without(state.overrides, fact.rule)
+    return replace(state, overrides=others if fact.ended else with_item(others, fact.rule, fact))
+
+
 def _booted(state: State, fact: f.TerminalBooted, at: Stamp) -> State:
     """A new process: telemetry, faults and receipts on the screen belong to the old one; what is latched does not."""
     fresh = {connector: Live() for connector in state.live}
@@ -360,6 +372,8 @@ _STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
     f.CommandAnswered: _command_answered,
     **dict.fromkeys(f.SLICES, _slice_fact),
     f.DenyListSet: _denied,
+    f.TariffTaken: _tariff_taken,
+    f.LawOverridden: _overridden,
     **dict.fromkeys(f.CARRIED, _carried),
     f.LimitSet: _limit_set,
     **evolve_money.STEPS,

@@ -11,11 +11,12 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from terminal_app.billing import ocmf, record
+from terminal_app.billing.law import BELOW_MINIMUM
 from terminal_app.billing.receipt import to_receipt_lines
 from terminal_app.errors import SignatureInvalid
 from terminal_app.session import actions, energy, events, gate, register, settlement, watch
 from terminal_app.session import facts as f
-from terminal_app.session.bill import cost_until, frozen_tariff
+from terminal_app.session.bill import cost_until, frozen_tariff, least_wh
 from terminal_app.session.state import Phase, Session
 from terminal_app.session.turn import Turn
 from terminal_app.values import ClockState, Device, Fault, MeterValue
@@ -171,7 +172,8 @@ def _freeze(turn: Turn, connector: int, ocmf_text: str) -> None:
     session, live, terms = turn.state.sessions[connector], turn.live(connector), turn.terms
     assert session.start is not None and session.stop is not None
     charging_ms, parking_ms = max(session.charging_ms, live.charging_ms), max(session.parking_ms, live.parking_ms)
-    cost = cost_until(session, session.stop.energy_wh, charging_ms, parking_ms, terms.config.terminal.time_zone)
+    energy_wh, least = session.stop.energy_wh - session.start.energy_wh, least_wh(session, terms.config.terminal.country)
+    cost = cost_until(session, session.stop.energy_wh, charging_ms, parking_ms, terms.config.terminal.time_zone, least)
     hold = turn.state.settlements.get(session.hold_id)
     held = hold.approved_minor if hold else 0
     capture = min(cost.total_minor, held) if hold else 0
@@ -180,7 +182,7 @@ def _freeze(turn: Turn, connector: int, ocmf_text: str) -> None:
         f.BillFrozen(
             session_id=session.session_id,
             stop=in_order(session.start, session.stop),
-            energy_wh=session.stop.energy_wh - session.start.energy_wh,
+            energy_wh=energy_wh,
             charging_ms=charging_ms,
             parking_ms=parking_ms,
             lines=record.record_lines(cost),
@@ -197,6 +199,7 @@ def _freeze(turn: Turn, connector: int, ocmf_text: str) -> None:
             ended=terms.now,
             stop_source=session.stop_source,
             stop_why=session.stop_why,
+            not_billed=BELOW_MINIMUM if 0 < energy_wh < least and not session.free else "",
         )
     )
     if hold is not None and cost.total_minor > capture:

@@ -72,7 +72,8 @@ def _note_telemetry(turn: Turn, event: events.Event) -> None:
             if welded is not None and not status.relay:
                 turn.commit(f.FaultCleared(welded))
             watch.controller_word(turn, connector, status)
-        case events.MeterReported(connector=connector, value=value):
+        case events.MeterReported(connector=connector, value=value, resolution_wh=resolution_wh):
+            turn.note_live(connector, resolution_wh=resolution_wh)
             session = turn.state.sessions.get(connector)
             if session is None or session.start is None:  # in a charge its own rules decide
                 watch.idle_reading(turn, connector, value)

@@ -5,8 +5,8 @@ import msgspec
 from terminal_app import screens as s
 from terminal_app.billing.tariff import price_lines, vat_percent_text
 from terminal_app.config import PolicySection
-from terminal_app.session import checkout, limits, sale
-from terminal_app.session.bill import cost_until, frozen_tariff
+from terminal_app.session import book, checkout, limits, sale
+from terminal_app.session.bill import cost_until, frozen_tariff, least_wh
 from terminal_app.session.evolve import card_text
 from terminal_app.session.facts import Terminated
 from terminal_app.session.state import Finished, Kiosk, KioskPhase, Phase, Session, State, Terms
@@ -64,7 +64,8 @@ def meaning(state: State, terms: Terms) -> str:
     match view:
         case s.Offer():
             ways = (view.by_card, view.by_phone, view.offline)
-            parts: object = (view.connector, view.free, view.hold_minor, view.vat_percent, view.prices, ways, view.choices)
+            tariff = book.fingerprint(terms.tariffs[view.connector].raw)  # equal figures may hide another rule, such as a step
+            parts: object = (view.connector, view.free, view.hold_minor, view.vat_percent, view.prices, ways, view.choices, tariff)
         case s.Overview():
             parts = tuple(tile.connector for tile in view.tiles)
         case s.NotForSale() | s.OutOfService():
@@ -205,7 +206,8 @@ def _charging(state: State, terms: Terms, session: Session, label: str) -> s.Cha
         energy_wh = register - session.start.energy_wh
         charging_ms = max(live.charging_ms, session.charging_ms)
         parking_ms = max(live.parking_ms, session.parking_ms)
-        cost_minor = cost_until(session, register, charging_ms, parking_ms, zone).total_minor
+        least = least_wh(session, terms.config.terminal.country)
+        cost_minor = cost_until(session, register, charging_ms, parking_ms, zone, least).total_minor
     seconds_ms = max(live.charging_ms + live.parking_ms, session.charging_ms + session.parking_ms)
     return s.Charging(
         connector=session.connector,

@@ -167,6 +167,7 @@ def _session_payload(turn: Turn, session: Session) -> dict[str, object]:
             receipt_code=bill.receipt_code,
             ocmf=bill.ocmf,
             ocmf_key=turn.terms.ocmf_key_id,
+            not_billed=bill.not_billed,
             test=session.test,
             limits=tuple((one.utc_ms, one.limit_a, one.source) for one in session.limits),
         ),

@@ -177,7 +177,17 @@ def commanded(turn: Turn, connector: int, event: events.Event) -> None:
     deadline_ms = now_ms + terms.config.policy.plug_window_s * 1000
     language = terms.config.terminal.languages[0]
     turn.commit(
-        f.SessionOpened(terms.fresh_id, connector, tariff.raw, tariff.fingerprint, False, language, deadline_ms, origin="app")
+        f.SessionOpened(
+            session_id=terms.fresh_id,
+            connector=connector,
+            tariff=tariff.raw,
+            tariff_fingerprint=tariff.fingerprint,
+            free=False,
+            language=language,
+            plug_deadline_mono_ms=deadline_ms,
+            origin="app",
+            clock=terms.now.clock.value,
+        )
     )
     named = new_hold(turn, terms.fresh_id, connector, event.gateway, event.held_minor)
     card = CardFacts(brand="", last4="", token="", aid="", label=event.label, entry=EntryMode.ACCOUNT)

@@ -12,9 +12,11 @@ import msgspec
 from terminal_app.billing.tariff import Tariff
 from terminal_app.config import Config
 from terminal_app.screens import DeclineWords
+from terminal_app.session.book import Book
 from terminal_app.session.facts import (
     BillFrozen,
     CreditIntended,
+    LawOverridden,
     LimitChange,
     Mark,
     RefundIntended,
@@ -205,6 +207,8 @@ class Kiosk(msgspec.Struct, frozen=True):
     declined: DeclineWords | None = None
     declined_hold_minor: int = 0
     declined_kept_until_mono_ms: int = 0
+    offered: Tariff | None = None  # the prices on the glass: what is bought by whoever taps, whatever begins meanwhile
+    offered_for: int = 0  # on which connector
     hold_minor: int = 0  # what the driver chose to have held; 0 = the operator's amount
     card: PaymentCard | None = None  # tapped while a page for the phone was open: asked for as soon as that has ended
     card_connector: int = 0
@@ -229,6 +233,7 @@ class Live(msgspec.Struct, frozen=True):
     evse: EvseStatus | None = None
     meter: MeterValue | None = None
     meter_seen_mono_ms: int = 0
+    resolution_wh: int = 0  # step of the billed register at its present value; 0 = the meter does not tell
     charging_ms: int = 0
     parking_ms: int = 0
     counted_mono_ms: int = 0
@@ -316,6 +321,9 @@ class State(msgspec.Struct, frozen=True):
     deny: DenyList = DenyList()
     limits: Mapping[int, Limits] = MappingProxyType({})
     manual: frozenset[str] = frozenset()  # holds that ended manual, until a person orders another end, however long ago
+    book: Book = Book()  # tariffs that were taken
+    overrides: Mapping[str, LawOverridden] = MappingProxyType({})  # rules of the law pack that somebody answers for
+    known_utc_ms: int = 0  # of the newest fact at which somebody vouched for the clock
     now: Stamp | None = None  # time of the newest fact or turn
 
 
@@ -329,7 +337,7 @@ class Terms(msgspec.Struct, frozen=True):
     fresh_id: str
     receipt_code: str
     config: Config
-    tariffs: Mapping[int, Tariff]
+    tariffs: Mapping[int, Tariff]  # what each connector is sold by now
     chain_id: str
     record_key_id: str
     record_spki: bytes
@@ -337,8 +345,11 @@ class Terms(msgspec.Struct, frozen=True):
     ocmf_key_id: str
     software: str
     screen_no: int
+    screen_meaning: str = ""  # what that screen said; "" = as it is now. A price may have changed since it was published
     out_of_service: bool = False
     incrementing: frozenset[str] = frozenset()  # gateways that can raise a live hold
+    signing: frozenset[int] = frozenset()  # connectors whose meter signs its own records
+    clock_wanted: frozenset[int] = frozenset()  # connectors whose price nobody can tell before the clock is synchronised
     previous_key_id: str = ""  # the record key before this one, while it is still there; it hands the chain over
     previous_spki: bytes = b""
     change_reason: str = ""  # why keys were changed, as the configuration says

@@ -89,6 +89,11 @@ def _print(site: Site, body: dict[str, Any], code: int) -> None:
         out.print(
             show.table(("connector", "sale", "session", "car", "relay", "meter", "power", "read"), map(_row, body["connectors"]))
         )
+    for one in body["connectors"]:
+        for breach in one.get("breaches", []):
+            out.print(f"[bold red]not lawful[/] connector {one['connector']}: {escape(breach['says'])}", soft_wrap=True)
+    for one in body.get("overrides", []):
+        out.print(f"[yellow]overridden:[/] {escape(one['rule'])}; {escape(one['by'])}: {escape(one['why'])}", soft_wrap=True)
     for fault in body.get("faults", []):
         where = f" {fault['connector']}" if fault["connector"] else ""
         said = f"{fault['device']}{where}: {fault['kind']} {fault['detail']}".rstrip()

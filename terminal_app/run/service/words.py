@@ -184,11 +184,12 @@ class Teller:
         if not fact.energy_wh:
             source += "; the same as at the start, nothing was delivered"
         short = f", {self._money(fact.shortfall_minor)} cannot be taken" if fact.shortfall_minor else ""
+        least = " So little energy may not be billed in this country." if fact.not_billed else ""
         return (
             f"Stop register {show.energy(fact.stop.energy_wh)} ({source}): {show.energy(fact.energy_wh)} "
             f"in {show.duration(fact.charging_ms)}. Bill {self._money(fact.total_minor)} = net {self._money(fact.net_minor)} "
             f"+ VAT {self._money(fact.vat_minor)}; {self._money(fact.capture_minor)} of it shall be taken{short}. "
-            f"Receipt {fact.receipt_number}."
+            f"Receipt {fact.receipt_number}.{least}"
         )
 
     def _voided(self, fact: f.VoidIntended) -> str:
