@@ -81,6 +81,7 @@ class Standing:
     out_of_service: bool = False
     incrementing: frozenset[str] = frozenset()  # gateways that can raise a live hold
     without_refund: frozenset[str] = frozenset()  # gateways that give nothing back: such an order is refused at once
+    signing: frozenset[int] = frozenset()  # connectors whose meter signs its own records
     previous_key_id: str = ""  # the record key before this one, while it is still there
     previous_spki: bytes = b""
     change_reason: str = ""
@@ -222,6 +223,7 @@ class Engine:
             screen_no=self._screen_no,
             out_of_service=self.out_of_service,
             incrementing=standing.incrementing,
+            signing=standing.signing,
             previous_key_id=standing.previous_key_id,
             previous_spki=standing.previous_spki,
             change_reason=standing.change_reason,

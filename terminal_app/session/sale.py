@@ -43,6 +43,8 @@ def not_for_sale(state: State, terms: Terms, connector: int) -> NotForSaleReason
         return NotForSaleReason.EVSE  # closed, and nobody may draw energy: welded, or not yet locked after a restart
     if live.meter is None or not live.meter.serial or live.outlier is not None or below_the_last_bill(state, connector, live.meter):
         return NotForSaleReason.METER
+    if connector in terms.signing and live.meter.serial not in state.meters:
+        return NotForSaleReason.METER  # its public key was not read yet: nothing it signs could be verified
     if terms.tariffs[connector].needs_clock and terms.now.clock is ClockState.UNKNOWN:
         return NotForSaleReason.CLOCK
     if not terms.tariffs[connector].is_free and not takes_cards(state, terms) and not takes_phones(state, terms):
