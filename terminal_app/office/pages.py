@@ -117,6 +117,8 @@ class Pages:
         found = self._found(request.path_params["code"])
         if found is None:
             return PlainTextResponse("no measurement record", 404, _HEADERS)
+        if meter_key := found[0]["ocmf"].get("meter_key"):
+            return _download(meter_key, f"{_plain(found[0])}.pub", "text/plain; charset=us-ascii")
         pem = self._key(found[0]["terminal"], found[0]["ocmf"]["key"], "ocmf")
         if pem is None:
             return PlainTextResponse("the key is not registered", 404, _HEADERS)
