@@ -190,7 +190,7 @@ class World:
 
     def _open_matters(self) -> list[object]:
         state = self.engine.state
-        return [*state.sessions.values(), *state.settlements.values(), *([state.seal] if state.seal else [])]
+        return [*state.sessions.values(), *state.settlements.values(), *state.credits, *([state.seal] if state.seal else [])]
 
     # --- the terminal's process ------------------------------------------------------------------------------------------
 

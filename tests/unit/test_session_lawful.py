@@ -35,6 +35,8 @@ def sold(settings: Config, priced: Tariff | None = None, signing: bool = False, 
     rules = Rules(settings, {1: priced or stage.tariff()})
     rules.evse(Pilot.A)
     rules.feed(events.MeterReported(1, rules.value(), step_wh))
+    if signing:
+        rules.feed(events.MeterKeyRead(1, rules.value().serial, "00"))
     terms = replace(rules.terms(), signing=frozenset({1} if signing else ()))
     return sale.not_for_sale(rules.state, terms, 1)
 
