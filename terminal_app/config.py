@@ -56,6 +56,7 @@ class ConnectorSection(_Section, frozen=True, kw_only=True, forbid_unknown_field
     evse: Name
     max_current_a: Annotated[int, Meta(ge=6, le=1000)]
     max_power_w: Annotated[int, Meta(ge=1000, le=10_000_000)]
+    current: Literal["AC", "DC"] = "AC"  # on receipts
     tariff: Path | None = None  # OCPI 2.3.0 tariff file; none = not for sale
 
 
@@ -270,6 +271,33 @@ class PolicySection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     checkpoint_wh: Annotated[int, Meta(ge=100)] = 5000
 
 
+class _Printer(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a receipt printer is: `device` (/dev/usb/lp0; a file for "text") or `host` + `tcp_port`. `width` in characters."""
+
+    device: str = ""
+    host: str = ""
+    tcp_port: Port = 9100
+    width: Annotated[int, Meta(ge=24, le=64)] = 42  # 42 or 48 on 80 mm paper, 32 on 58 mm
+    automatic: bool = False  # a copy after every charge, without being asked
+
+
+class EscposSection(_Printer, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="driver", tag="escpos"):
+    """[printer] driver = "escpos": a printer that speaks ESC/POS. `qr`: "native" = the printer draws the code, "raster" = it gets
+    a picture, "none". `status`: it is asked for its paper (some answer nothing; then paper out is not seen)."""
+
+    code_page: Literal["CP437", "CP850", "CP858", "CP1252"] = "CP858"  # CP858 has umlauts and the euro sign
+    qr: Literal["native", "raster", "none"] = "native"
+    cut: bool = True
+    status: bool = True
+
+
+class TextPrinterSection(_Printer, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="driver", tag="text"):
+    """[printer] driver = "text": plain UTF-8 and form feed to `device`, for printers that take text."""
+
+
+PrinterSection = EscposSection | TextPrinterSection
+
+
 class KeysSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[keys] PEM files (PKCS#8, P-256): `record` signs the JWS chain, `ocmf` the terminal-made OCMF. Never the same key."""
 
@@ -316,6 +344,7 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sync: SyncSection = SyncSection()
     routing: RoutingSection = RoutingSection()
     offline: OfflineSection | None = None
+    printer: PrinterSection | None = None
 
     @property
     def demo(self) -> bool:
@@ -495,10 +524,20 @@ def _check_relations(config: Config, path: Path) -> None:
         elif not gateway.url.startswith("https://"):
             refuse(f"[gateway.{name}] url", "must begin with https:// outside demo mode")
     _check_money(config, refuse)
+    _check_printer(config.printer, refuse)
     if not config.demo and not config.office.url.startswith("https://"):
         refuse("[office] url", "must begin with https:// outside demo mode")
     if config.keys.record == config.keys.ocmf:
         refuse("[keys] ocmf", "must be another key than [keys] record")
+
+
+def _check_printer(printer: PrinterSection | None, refuse: Callable[[str, str], None]) -> None:
+    if printer is None:
+        return
+    if bool(printer.device) == bool(printer.host):
+        refuse("[printer]", "give either device (a path) or host (network printer)")
+    if isinstance(printer, TextPrinterSection) and printer.host:
+        refuse("[printer] host", 'driver = "text" writes to a device only')
 
 
 def _check_money(config: Config, refuse: Callable[[str, str], None]) -> None:

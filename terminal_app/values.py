@@ -229,6 +229,7 @@ class Device(enum.Enum):
     DISK = "disk"
     LEDGER = "ledger"
     SIGNER = "signer"
+    PRINTER = "printer"
     OFFICE = "office"
     UI = "ui"
     SETTLEMENT = "settlement"

@@ -194,6 +194,8 @@ class Paper:
                 return events.OcmfSigned(session_id, self.keys.ocmf.sign(payload))
             case actions.SignRecord(record_seq=seq, signing_input=signing_input):
                 return events.RecordSigned(seq, self.keys.records.sign(signing_input))
+            case actions.SignReceipt(record_seq=seq, signing_input=signing_input):
+                return events.ReceiptSigned(seq, self.keys.records.sign(signing_input))
         return None
 
     def _outcome(self, action: actions.Action, usual: Outcome) -> Outcome:

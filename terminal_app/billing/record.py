@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from terminal_app.billing.cost import ChargingPeriod, Cost, CostLine
+from terminal_app.billing.no_charge import NoCharge, card_payload, no_charge_payload
 from terminal_app.billing.signature import PublicKey, jwk_of, jws_key_id, jws_open, jws_seal, jws_signing_input, thumbprint
 from terminal_app.billing.tariff import decimal_text
 from terminal_app.errors import SignatureInvalid
@@ -154,6 +155,10 @@ class SessionBill(msgspec.Struct, frozen=True, kw_only=True):
     receipt_code: str
     ocmf: str
     ocmf_key: str  # thumbprint of the OCMF key ("" without OCMF)
+    max_power_w: int = 0  # of the outlet, 0 = not told
+    current: str = ""  # "AC" or "DC"
+    interrupted_from: Moment | None = None  # newest reading before an interruption, and when it was noticed
+    interrupted_until: Moment | None = None
 
 
 class SettlementBill(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,6 +175,7 @@ class SettlementBill(msgspec.Struct, frozen=True, kw_only=True):
     trace: dict[str, str] = {}
     detail: str = ""
     receipt_number: str = ""
+    no_charge: NoCharge | None = None  # the receipt of a hold that no bill belongs to
 
 
 def record_lines(cost: Cost) -> tuple[RecordLine, ...]:
@@ -210,6 +216,7 @@ def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
         "authorization_reference": bill.payment.hold_id if bill.payment else "",
         "connector": bill.connector,
         "evse_id": bill.evse_id,
+        **({"outlet": {"max_power_w": bill.max_power_w, "current": bill.current}} if bill.max_power_w else {}),
         "seller": {"name": bill.operator, "address": bill.operator_address, "vat_id": bill.vat_id},
         "site": {"station": bill.station, "country": bill.country, "time_zone": bill.time_zone},
         "begin": msgspec.to_builtins(bill.begin),
@@ -229,7 +236,7 @@ def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
             "total_minor": bill.total_minor,
         },
         "payment": None if bill.payment is None else _payment(bill.payment),
-        "stop": {"reason": bill.stop_reason, "interrupted": bill.interrupted},
+        "stop": {"reason": bill.stop_reason, "interrupted": bill.interrupted, **_interruption(bill)},
         "receipt": {"number": bill.receipt_number, "code": bill.receipt_code},
         "ocmf": {
             "record": bill.ocmf,
@@ -237,6 +244,12 @@ def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
             "key": bill.ocmf_key,
         },
     }
+
+
+def _interruption(bill: SessionBill) -> dict[str, Any]:
+    if bill.interrupted_from is None or bill.interrupted_until is None:
+        return {}
+    return {"from": msgspec.to_builtins(bill.interrupted_from), "until": msgspec.to_builtins(bill.interrupted_until)}
 
 
 def settlement_payload(head: RecordHead, bill: SettlementBill) -> dict[str, Any]:
@@ -252,7 +265,7 @@ def settlement_payload(head: RecordHead, bill: SettlementBill) -> dict[str, Any]
         "ended": msgspec.to_builtins(bill.ended),
         "trace": dict(bill.trace),
         "detail": bill.detail,
-        "receipt": {"number": bill.receipt_number},
+        "receipt": {"number": bill.receipt_number} if bill.no_charge is None else no_charge_payload(bill.no_charge),
     }
 
 
@@ -270,7 +283,6 @@ def _period(one: ChargingPeriod) -> dict[str, int]:
 
 
 def _payment(one: Payment) -> dict[str, Any]:
-    card = one.card
     return {
         "gateway": one.gateway,
         "hold_id": one.hold_id,
@@ -278,17 +290,7 @@ def _payment(one: Payment) -> dict[str, Any]:
         "capture_minor": one.capture_minor,
         "shortfall_minor": one.shortfall_minor,
         "trace": dict(one.trace),
-        # The card token stays on the terminal: it links a person's sessions and no reader of a record needs it.
-        "card": None
-        if card is None
-        else {
-            "brand": card.brand,
-            "last4": card.last4,
-            "aid": card.aid,
-            "label": card.label,
-            "entry": card.entry.value,
-            "cvm": card.cvm,
-        },
+        "card": card_payload(one.card),
     }
 
 

@@ -241,7 +241,7 @@ class Core:
                 self._settling.order(action)
             case actions.ReadRegister(connector=connector, session_id=session_id, purpose=purpose):
                 self._meters[connector].read_register(session_id, purpose)
-            case actions.SignOcmf() | actions.SignRecord():
+            case actions.SignOcmf() | actions.SignRecord() | actions.SignReceipt():
                 self._signer.order(action)
 
     def _wish_evse(self, connector: int, wish: actions.EvseWish) -> None:

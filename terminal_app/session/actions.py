@@ -86,6 +86,21 @@ class SignRecord(msgspec.Struct, frozen=True):
     signing_input: bytes
 
 
+class SignReceipt(msgspec.Struct, frozen=True):
+    """Sign the line for the receipt's QR code with the record key. Answer: ReceiptSigned; none is no harm."""
+
+    record_seq: int
+    signing_input: bytes
+
+
+class PrintReceipt(msgspec.Struct, frozen=True):
+    """Answer: ReceiptPrinted or PrintFailed. `qr` is the content of a code below the lines."""
+
+    receipt_number: str
+    lines: tuple[str, ...]
+    qr: str
+
+
 Action = (
     Authorize
     | OpenCheckout
@@ -98,6 +113,8 @@ Action = (
     | ReadRegister
     | SignOcmf
     | SignRecord
+    | SignReceipt
+    | PrintReceipt
 )
 
 

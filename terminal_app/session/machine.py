@@ -4,7 +4,7 @@
 6. the seal line is filled  7. the reader is armed for what is now on the glass.
 """
 
-from terminal_app.session import arming, charge, events, kiosk, orders, sealing, settlement
+from terminal_app.session import arming, charge, events, kiosk, orders, receipts, sealing, settlement
 from terminal_app.session import facts as f
 from terminal_app.session.actions import Authorize, EvseWish, ReaderWish
 from terminal_app.session.evolve import evolve
@@ -50,6 +50,8 @@ def _react(turn: Turn, event: events.Event) -> None:
         kiosk.decide(turn, event)
     if kind in sealing.HANDLED:
         sealing.decide(turn, event)
+    if kind in receipts.HANDLED:
+        receipts.decide(turn, event)
     if isinstance(event, events.RefundOrdered):
         orders.refund(turn, event)
     elif isinstance(event, events.SettlementOrdered) and event.past is not None:
