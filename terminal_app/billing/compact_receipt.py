@@ -6,10 +6,12 @@ record, names it by number and SHA-256, and says what was billed then; what beca
 page. Short keys:
 
     n number   m terminal   s seller   e EVSE id   b, t begin and end (UTC s)   k clock (S, I, U)   r registers (Wh: start, stop)
-    l lines (kind, quantity, unit price with VAT, VAT percent, gross)   v VAT (percent, VAT of it)   a total   c currency
-    h held and to be captured (absent: free)   q record number   d its SHA-256 (base64url)   o first 8 bytes of the OCMF's
+    l lines, each "kind quantity unit-price-with-VAT VAT-percent gross"   v VAT, each "percent VAT"   a total   c currency
+    h held and to be captured (absent: free)   q record number   d, o base64url of the first 16 bytes of its SHA-256, 8 of the
+    OCMF's
 
-Money in minor units. The reader is office/static/verify.js. Frozen example: tests/vectors/compact-receipt-v1.json.
+Money in minor units; a percent of "-" is no VAT. The reader is office/static/verify.js. Frozen example:
+tests/vectors/compact-receipt-v1.json.
 """
 
 import base64
@@ -26,7 +28,8 @@ __all__ = ["KINDS", "MAX_CHARS", "TYP", "compact_of", "open_compact", "seal", "s
 
 TYP = "receipt+jws"
 MAX_CHARS = 1400  # a code for a phone's camera holds no more at the size of a screen
-OCMF_BYTES = 8
+RECORD_BYTES, OCMF_BYTES = 16, 8
+NO_VAT = "-"
 KINDS = {
     PriceKind.ENERGY: "e",
     PriceKind.TIME: "t",
@@ -47,12 +50,14 @@ def compact_of(one: ReceiptDocument, record_sha256: str, to_capture_minor: int) 
         "t": one.end_utc_ms // 1000,
         "k": one.clock,
         "r": [one.meter_start_wh, one.meter_stop_wh],
-        "l": [[KINDS[line.kind], line.quantity, line.price, line.vat_percent, line.gross_minor] for line in one.lines],
-        "v": [[rate.vat_percent, rate.vat_minor] for rate in one.vat],
+        "l": [
+            f"{KINDS[line.kind]} {line.quantity} {line.price} {line.vat_percent or NO_VAT} {line.gross_minor}" for line in one.lines
+        ],
+        "v": [f"{rate.vat_percent or NO_VAT} {rate.vat_minor}" for rate in one.vat],
         "a": one.total_minor,
         "c": one.currency,
         "q": one.record_seq,
-        "d": _text(bytes.fromhex(record_sha256)),
+        "d": _text(bytes.fromhex(record_sha256)[:RECORD_BYTES]),
     }
     if one.authorized_minor:
         found["h"] = [one.authorized_minor, to_capture_minor]

@@ -26,7 +26,8 @@ ENGLISH = {
     "verify": "Signed meter readings and this receipt: code", "copy": "COPY", "issued": "Issued", "max_power": "Maximum power",
     "obis": "OBIS register", "bank": "Reference on the bank statement", "no_charge": "No charge took place",
     "asked": "Amount held at", "let_go": "Let go at", "terminal": "Terminal", "reference": "Reference", "session": "Session",
-    "gross": "gross", "software": "Software", "what": "What", "quantity": "Quantity", "price": "Price incl. VAT", "sum": "Sum", "page": "Page",
+    "gross": "gross", "software": "Software", "what": "What",
+    "quantity": "Quantity", "price": "Price incl. VAT", "sum": "Sum", "page": "Page",
     "scan": "This receipt and everything to check it",
 }  # fmt: skip
 GERMAN = {
@@ -46,8 +47,9 @@ GERMAN = {
     "verify": "Signierte Messwerte und dieser Beleg: Code", "copy": "KOPIE", "issued": "Ausgestellt",
     "max_power": "Höchste Leistung", "obis": "OBIS-Register", "bank": "Kennung auf dem Kontoauszug",
     "no_charge": "Es wurde nicht geladen", "asked": "Reserviert um", "let_go": "Freigegeben um", "terminal": "Terminal",
-    "reference": "Referenz", "session": "Vorgang", "gross": "brutto", "software": "Software", "what": "Leistung", "quantity": "Menge",
-    "price": "Preis inkl. USt", "sum": "Betrag", "page": "Seite", "scan": "Dieser Beleg und alles zum Nachprüfen",
+    "reference": "Referenz", "session": "Vorgang", "gross": "brutto", "software": "Software", "what": "Leistung",
+    "quantity": "Menge", "price": "Preis inkl. USt", "sum": "Betrag", "page": "Seite",
+    "scan": "Dieser Beleg und alles zum Nachprüfen",
 }  # fmt: skip
 STOPS = {
     "en": {"touch": "driver", "same_card": "driver's card", "unplugged": "unplugging", "hold_limit": "limit of the hold",
