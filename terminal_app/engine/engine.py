@@ -13,7 +13,9 @@ import msgspec
 from terminal_app.billing.tariff import Tariff
 from terminal_app.config import Config
 from terminal_app.engine.inbox import Inbox, Job
+from terminal_app.engine.snapshots import WORTH_ENTRIES, Snapshots, folded
 from terminal_app.errors import ConfigError, LedgerBroken
+from terminal_app.ledger.reading import Point
 from terminal_app.ledger.store import Ledger
 from terminal_app.ports import Clock
 from terminal_app.screens import Screen
@@ -81,7 +83,9 @@ class Engine:
         clock: Clock,
         chance: Callable[[], tuple[str, str]],
         outside: Outside,
+        snapshots: Snapshots | None = None,
     ) -> None:
+        self._snapshots = snapshots
         self.standing, self.ledger = standing, ledger
         self.inbox = Inbox()
         self.out_of_service = standing.out_of_service
@@ -102,12 +106,7 @@ class Engine:
 
     def start(self, resumed_after_crash: bool) -> None:
         """Replay the verified ledger, commit the start, resolve what a crash left open. LedgerBroken."""
-        for entry in self.ledger.verified_entries():
-            try:
-                self.state = machine.evolve(self.state, entry.fact, entry.stamp)
-            except (msgspec.ValidationError, LookupError, AssertionError) as error:
-                why = f"is not a fact this software ({self.standing.software}) can read: {type(error).__name__} {error}"
-                raise LedgerBroken(why, entry.seq) from error
+        self._replay()
         self._leave_out_connectors_that_are_gone()
         booted = TerminalBooted(
             software=self.standing.software,
@@ -120,6 +119,17 @@ class Engine:
         for command_id in self.state.chain.commands_open:  # never again by itself
             self.commit_outside_a_turn(self._broken_off(command_id))
         self.turn(events.Booted())
+
+    def _replay(self) -> None:
+        """From the newest snapshot, or from the first entry; what took long is not read again by the next start."""
+        found = self._snapshots.newest(self.ledger) if self._snapshots else None
+        self.state, point = found or (self.state, Point())
+        known = point.seq
+        for entry in self.ledger.verified_entries(point):
+            self.state = folded(self.state, entry, self.standing.software)
+            point = point.after(entry)
+        if self._snapshots and point.seq - known >= WORTH_ENTRIES:
+            self._snapshots.keep(self.state, point)
 
     def _broken_off(self, command_id: str) -> CommandAnswered:
         """A command without an answer: a start tells by its hold whether it was done; of others nobody knows how far they came."""

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+import msgspec
 from sqlite_utils import Database
 
 from terminal_app.billing.record import sha256_of
 from terminal_app.errors import LedgerBroken
 from terminal_app.ledger.entry import GENESIS, Entry, from_row, hash_of
-from terminal_app.session.facts import Sealed
+from terminal_app.session.facts import Sealed, kind_of
 
 BUSY_TIMEOUT_S = 5
 COLUMNS = "seq, utc_ms, mono_ms, boot_id, clock, kind, session_id, public, body, sha256"
@@ -35,6 +36,22 @@ class StoredRecord(NamedTuple):
     subject: str
     jws: str
     sha256: str
+
+
+class Point(msgspec.Struct, frozen=True):
+    """A place between two entries: the newest one read (0 = none), its hash, and how many records were sealed up to there."""
+
+    seq: int = 0
+    sha256: str = GENESIS
+    records: int = 0
+
+    def after(self, entry: Entry) -> "Point":
+        """The place behind the next entry."""
+        return Point(entry.seq, entry.sha256, self.records + (entry.kind == SEALED))
+
+
+SEALED = kind_of(Sealed)
+START = Point()
 
 
 class LedgerReader:
@@ -92,17 +109,21 @@ class LedgerReader:
         sql = f"SELECT {COLUMNS} FROM entries WHERE {where} ORDER BY seq"
         return [from_row(row) for row in self._all(sql, (after, *kinds, text))]
 
-    def verified_entries(self) -> Iterator[Entry]:
-        """All entries, each checked against the chain, and every sealed one against its record, while they are read.
-
-        LedgerBroken names the first bad one.
+    def verified_entries(self, start: Point = START, limit: int = -1) -> Iterator[Entry]:
+        """Entries behind `start` (at most `limit`), each checked against the chain, and every sealed one against its record,
+        while they are read. LedgerBroken names the first bad one.
         """
-        sealed = Sealed.__struct_config__.tag
-        with contextlib.closing(self._rows("SELECT seq, type, subject, sha256, jws FROM records ORDER BY seq", ())) as rows:
-            for entry in verified(self.entries()):
-                if entry.kind == sealed:
+        sql = "SELECT seq, type, subject, sha256, jws FROM records WHERE seq > ? ORDER BY seq"
+        with contextlib.closing(self._rows(sql, (start.records,))) as rows:
+            for entry in verified(self.entries(start.seq, limit=limit), start):
+                if entry.kind == SEALED:
                     self._check_record(entry, rows)
                 yield entry
+
+    def has(self, point: Point) -> bool:
+        """Whether this ledger has that very entry. LedgerBroken."""
+        found = self._all("SELECT sha256 FROM entries WHERE seq = ?", (point.seq,))
+        return [tuple(row) for row in found] == [(point.sha256,)]
 
     def _check_record(self, entry: Entry, rows: Iterator[Any]) -> None:
         """The record of a Sealed fact lies in the table as it was sealed."""
@@ -190,9 +211,9 @@ def _read_only(path: Path, how: str) -> sqlite3.Connection:
     return connection
 
 
-def verified(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Entries from the first on, each checked against the one before. LedgerBroken names the first bad one."""
-    seq, head = 0, GENESIS
+def verified(entries: Iterable[Entry], start: Point = START) -> Iterator[Entry]:
+    """Entries that follow `start`, each checked against the one before. LedgerBroken names the first bad one."""
+    seq, head = start.seq, start.sha256
     for entry in entries:
         if entry.seq != seq + 1:
             raise LedgerBroken(f"entry {seq + 1} is missing", seq + 1)

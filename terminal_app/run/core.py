@@ -33,6 +33,7 @@ from terminal_app.engine.engine import Engine, Outside, Standing
 from terminal_app.engine.notifications import Notifications
 from terminal_app.engine.operations import operations
 from terminal_app.engine.pocket import LedgerPocket, PocketCare
+from terminal_app.engine.snapshots import Snapshots
 from terminal_app.engine.sync_link import SyncLink
 from terminal_app.engine.ui_link import UiLink
 from terminal_app.errors import ConfigError, DeviceUnavailable, LedgerBroken, LedgerBusy, TariffRefused
@@ -46,6 +47,7 @@ from terminal_app.run.starts import Starts
 from terminal_app.run.watchdog import ServiceManager
 from terminal_app.session import actions
 from terminal_app.session.bill import margin_minor
+from terminal_app.workers.audit import AuditWorker
 from terminal_app.workers.base import Worker
 from terminal_app.workers.checkout import CheckoutWorker
 from terminal_app.workers.evse import EvseWorker
@@ -137,7 +139,9 @@ class Core:
     def __init__(self, standing: Standing, keys: Keys, ledger: Ledger, ui: UiLink, path: Path, clock: Clock) -> None:
         settings = standing.config
         self._ui, self._settings = ui, settings
-        self.engine = Engine(standing, ledger, clock, chance, Outside(self._act, self._wish_evse, self._wish_reader, ui.publish))
+        snapshots = Snapshots(settings.terminal.state_dir, ledger.chain_id, standing.software, settings, keys.records)
+        outside = Outside(self._act, self._wish_evse, self._wish_reader, ui.publish)
+        self.engine = Engine(standing, ledger, clock, chance, outside, snapshots)
         inbox = self.engine.inbox
         office_spki = spki_of(settings.office.public_key)
         gateways = {
@@ -174,6 +178,7 @@ class Core:
             self._settling,
             self._signer,
             self._health,
+            AuditWorker(lambda: snapshots.audit(ledger), inbox),
             *([SliceWorker(keepers, PocketCare(self.engine), inbox)] if keepers else []),
         ]
 

@@ -461,8 +461,8 @@ PRIVATE = (SealIntended, Sealed, OfficeAcknowledged, *SLICES, DenyListSet)
 name cards by their token. All others travel (DESIGN section 12.4)."""
 
 
-def kind_of(fact: Fact) -> str:
-    """The fact's tag, as stored."""
+def kind_of(fact: Fact | type[Fact]) -> str:
+    """The tag of a fact or of a kind of facts, as stored."""
     tag = fact.__struct_config__.tag
     assert isinstance(tag, str)
     return tag

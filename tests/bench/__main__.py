@@ -22,7 +22,7 @@ from scripts.demo.display import Display
 from scripts.demo.site import Site, Wanted
 from terminal_app.billing import record
 from terminal_app.ledger.store import Ledger
-from tests.bench import meters, payments
+from tests.bench import bill, meters, payments
 from tests.bench.charge import Bench
 
 CGROUP = Path("/sys/fs/cgroup/cpu")
@@ -166,6 +166,7 @@ MEASURES: dict[str, Callable[[Path], Figures]] = {
     "processes": processes,
     **meters.MEASURES,
     **payments.MEASURES,
+    **bill.MEASURES,
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 from terminal_app import screens as s
 from terminal_app.engine.engine import Engine, Outside
 from terminal_app.engine.inbox import MAX_QUEUED, Inbox, Job
+from terminal_app.engine.snapshots import Snapshots
 from terminal_app.errors import ImpossibleEvent, LedgerBroken
 from terminal_app.ledger.store import Ledger
 from terminal_app.session import actions, events, machine
@@ -30,14 +31,14 @@ class Desk:
         self.ledger = Ledger(folder, self._probe)
         self.engine = self.fresh()
 
-    def fresh(self) -> Engine:
+    def fresh(self, snapshots: Snapshots | None = None) -> Engine:
         outside = Outside(
             act=self.diary.append,
             wish_evse=lambda connector, wish: self.diary.append(wish),
             wish_reader=lambda wish: self.diary.append(("reader", wish)),
             publish=self.diary.append,
         )
-        return Engine(stage.standing(stage.configuration()), self.ledger, self.clock, stage.Chance(), outside)
+        return Engine(stage.standing(stage.configuration()), self.ledger, self.clock, stage.Chance(), outside, snapshots)
 
     def _probe(self, when: str, number: int) -> None:
         if when == "before" and self.fail_commits:

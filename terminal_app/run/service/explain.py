@@ -77,7 +77,7 @@ def tell(site: Site, given: str) -> dict[str, Any]:
         except (ChargeError, KeyError, TypeError, ValueError) as error:
             checks.append(_check("bill", False, f"cannot be computed again from record {one.seq}: {error}"))
             continue
-        bill = [_line(tariff, line) for line in cost.lines]
+        bill = [explained(tariff, line) for line in cost.lines]
         checks += _compare(said, cost, entries)
     if summary.phase in ("billed", "stopping", "charging"):
         checks.append(_check("record", True, "the session's record is not sealed yet"))
@@ -133,7 +133,7 @@ def _compare(said: dict[str, Any], cost: Cost, entries: list[Entry]) -> Iterator
             yield _check("money", same, f"taken {taken}, billed to be taken {show.money(wanted, cost.currency)}")
 
 
-def _line(tariff: Tariff, line: CostLine) -> dict[str, Any]:
+def explained(tariff: Tariff, line: CostLine) -> dict[str, Any]:
     """One bill line with its arithmetic."""
     unit, currency = UNITS[line.kind], tariff.currency
     quantity = _amount(line)
