@@ -16,6 +16,7 @@ import msgspec
 from terminal_app.engine import money_orders
 from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
+from terminal_app.engine.receipt_orders import receipt_print
 from terminal_app.ledger.entry import GENESIS
 from terminal_app.ports import PaymentGateway
 from terminal_app.session import events, sale
@@ -229,6 +230,7 @@ def operations(engine: Engine, gateways: Mapping[str, PaymentGateway] | None = N
         "payment.release": money_orders.payment_release,
         "payment.refund": money_orders.payment_refund,
         "session.stop": session_stop,
+        "receipt.print": receipt_print,
         "ledger.head": ledger_head,
         "entries.read": entries_read,
         "records.read": records_read,
