@@ -215,6 +215,7 @@ class MoneyStep(msgspec.Struct, frozen=True):
     amount_minor: int
     key: str
     attempt: int = 1
+    statement: str = ""  # of a capture: the short code that shall stand on the bank statement, where the gateway has a field
 
 
 # --- faults --------------------------------------------------------------------------------------------------------

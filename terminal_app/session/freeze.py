@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from terminal_app.billing import ocmf, record
-from terminal_app.billing.receipt import to_receipt_lines
+from terminal_app.billing.receipt import SHORT_CODE, to_receipt_lines
 from terminal_app.errors import SignatureInvalid
 from terminal_app.session import actions, events, gate, settlement
 from terminal_app.session import facts as f
@@ -164,7 +164,7 @@ def _freeze(turn: Turn, connector: int, ocmf_text: str) -> None:
         lost = cost.total_minor - capture
         turn.commit(f.ShortfallBooked(session.session_id, hold.hold.hold_id, lost, hold.hold.currency))
     if hold is not None and capture > 0:
-        settlement.intend_capture(turn, hold.hold.hold_id, capture)
+        settlement.intend_capture(turn, hold.hold.hold_id, capture, terms.receipt_code[:SHORT_CODE].lower())
     elif hold is not None:
         settlement.intend_void(turn, hold.hold.hold_id, "nothing to pay")
 

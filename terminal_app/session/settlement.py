@@ -26,13 +26,14 @@ ANSWER_LONGEST_MS = 60_000  # and its answer be on its way back
 IN_DOUBT = (DeclineReason.UNREACHABLE,)  # a refusal that says nothing about the money: ask again
 
 
-def intend_capture(turn: Turn, hold_id: str, amount_minor: int) -> None:
-    """Commit to take `amount_minor` (I1: never above what is held)."""
+def intend_capture(turn: Turn, hold_id: str, amount_minor: int, statement: str = "") -> None:
+    """Commit to take `amount_minor` (I1: never above what is held). `statement` finds the receipt from the bank statement."""
     settlement = turn.state.settlements[hold_id]
     assert settlement.phase is SettlementPhase.HELD, settlement.phase
     assert 0 < amount_minor <= settlement.approved_minor, (amount_minor, settlement.approved_minor)
     hold.give_up_increment(turn, hold_id, "the charge ended before it was answered")
-    turn.commit(f.CaptureIntended(hold_id, hold.new_step(turn, hold_id, "capture", amount_minor)))
+    step = hold.new_step(turn, hold_id, "capture", amount_minor)
+    turn.commit(f.CaptureIntended(hold_id, msgspec.structs.replace(step, statement=statement)))
 
 
 def intend_void(turn: Turn, hold_id: str, reason: str, no_charge: f.StopReason | None = None) -> None:
