@@ -32,6 +32,7 @@ CHARGE_APT_TEST=(
 )
 CHARGE_APT_FULL=(
     debootstrap systemd-container                                     # the install test boots a Debian in a container
+    nodejs npm                                                        # peers in JavaScript: OCMF, OpenAPI
     chromium chromium-driver                                          # the pages for phones in a real browser, headless
     postgresql                                                        # the office's database, where SQLite does not do
 )

