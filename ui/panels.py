@@ -166,16 +166,16 @@ class Qr(Widget):
         """`spare` is shown instead where the modules of `content` would be too small for a phone's camera."""
         self.style = style
         self.module_px = 0
-        self.shown = ""
+        self.shown, self._edge = "", 0
         self._texture: Texture | None = None
         self._again = Clock.create_trigger(self._draw, -1)
         super().__init__(**layout)
         self.bind(pos=self._again, size=self._again, content=self._make, spare=self._make)
 
     def _make(self, *_: object) -> None:
-        self._texture = None
         self.shown = self.content
         self._paint()
+        self._edge = self._texture.width if self._texture is not None else 0
         self._again()
 
     def _paint(self) -> None:
@@ -199,8 +199,9 @@ class Qr(Widget):
         if self._texture is None:
             return
         room = int(min(self.width, self.height))
-        if self.spare and self.shown == self.content and room // self._texture.width < self.style.px(LEAST_MODULE):
-            self.shown = self.spare
+        small = self.spare and room // self._edge < self.style.px(LEAST_MODULE)
+        if self.shown != (wanted := self.spare if small else self.content):  # room comes and goes with what stands beside it
+            self.shown = wanted
             self._paint()
         edge = self._texture.width
         self.module_px = room // edge
