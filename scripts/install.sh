@@ -155,13 +155,19 @@ name_device() {
     printf 'SUBSYSTEM=="tty", ENV{ID_PATH}=="%s", SYMLINK+="%s"\n' "$path" "$name" >>"$rules"
 }
 
+# Where [keys] says that a key is: a file, or pkcs11:... for one in a token. Empty before there is a configuration.
+key_place() {
+    [ ! -f "$ETC/terminal.toml" ] || sed -n "s|^$1 = \"\([^\"]*\)\".*|\1|p" "$ETC/terminal.toml" | head -n 1
+}
+
 # A release is a whole environment of its own; $VENV points at the one in use, so a power cut leaves the old or the new.
 build_release() {
-    local base sources log
+    local base sources log extras=terminal,ui
+    case "$(key_place record)$(key_place ocmf)" in *pkcs11:*) extras=$extras,pkcs11 ;; esac
     base="$(charge_base_python)" || exit 1
     release="$OPT/releases/$(date -u +%Y%m%dT%H%M%SZ)-$(sed -n 's/^version = //p' "$REPO/setup.cfg")"
     say "Programs, in $release (some minutes)"
-    if [ "$dry" = yes ]; then echo "  would build the package and install charge-terminal[terminal,ui]"; return; fi
+    if [ "$dry" = yes ]; then echo "  would build the package and install charge-terminal[$extras]"; return; fi
     trap 'if [ "$(readlink "$VENV" 2>/dev/null)" != "$release" ]; then rm -rf "$release"; fi' EXIT
     log="$(mktemp /tmp/charge-install.XXXXXX)"
     sources="$(mktemp -d /tmp/charge-sources.XXXXXX)"
@@ -171,7 +177,7 @@ build_release() {
     if ! {
         charge_quietly "$log" '.' "$release/bin/python" -m pip wheel -q --no-deps -w "$sources/dist" "$sources" &&
             charge_quietly "$log" '^ *(Collecting|Downloading|Building)' "$release/bin/python" -m pip install --retries 3 \
-                "$(printf '%s\n' "$sources"/dist/*.whl)[terminal,ui]"
+                "$(printf '%s\n' "$sources"/dist/*.whl)[$extras]"
     }; then
         tail -n 25 "$log" >&2
         rm -rf "$sources"
@@ -329,9 +335,13 @@ if not (folder / "card.key").exists():
     with open(os.open(whole, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
         stream.write(os.urandom(32)); stream.flush(); os.fsync(stream.fileno())
     whole.rename(folder / "card.key")' "$STATE/keys")
-    local name
+    local name place
     for name in record ocmf; do # what the office must know; readable by everybody
-        openssl pkey -in "$STATE/keys/$name.pem" -pubout -out "$ETC/$name.pub.pem"
+        place="$(key_place "$name")"
+        case "$place" in
+            pkcs11:*) echo "  $name is in a token: charge-service keys show tells its public key" ;;
+            *) openssl pkey -in "${place:-$STATE/keys/$name.pem}" -pubout -out "$ETC/$name.pub.pem" ;;
+        esac
     done
 }
 

@@ -9,8 +9,9 @@ times. Without --key the *.pub files beside the records are taken, which proves 
 
 Per record: form, ES256 signature (RFC 7515), number and link to the record before it, terminal and chain, that lines add up
 and follow from amount, price and VAT, that the energy is what the register moved, the tariff's fingerprint, the signed reading
-(OCMF) and its registers, the receipt number, that what was captured was authorized. Per chain: gaps, duplicates, and a meter
-that never runs backwards between sessions. One line per record on stdout, a machine report with --report (- for stdout only).
+(OCMF) and its registers, the receipt number, that what was captured was authorized. Per chain: gaps, duplicates, a meter that
+never runs backwards between sessions, keys that hand over to new ones, credits that name a bill by its hash and never exceed it.
+One line per record on stdout, a machine report with --report (- for stdout only).
 Exit code 0: everything holds. 1: something does not. 2: nothing could be checked.
 """
 
@@ -289,7 +290,7 @@ def check_settlement(said: dict[str, Any], verdict: Verdict) -> None:
         verdict.problems.append("more moved than was authorized")
     if said["how"] == "voided" and said["amount_minor"]:
         verdict.problems.append("voided, and yet money moved")
-    if said["how"] not in ("captured", "voided", "manual", "refunded"):
+    if said["how"] not in ("captured", "voided", "manual", "refunded", "refused"):
         verdict.problems.append(f"how {said['how']!r} is unknown")
     money = Decimal(said["amount_minor"]).scaleb(-EXPONENT.get(said["currency"], 2))
     verdict.says = f"{said['how']} {money} {said['currency']}"
@@ -297,13 +298,33 @@ def check_settlement(said: dict[str, Any], verdict: Verdict) -> None:
 
 def check_credit(said: dict[str, Any], verdict: Verdict) -> None:
     check_lines(said["lines"], said["totals"], verdict.problems)
-    if said["totals"]["total_minor"] > 0:
+    if any(max(line["net_minor"], line["vat_minor"], line["gross_minor"]) > 0 for line in said["lines"]):
         verdict.problems.append("a credit asks for money")
     money = Decimal(said["totals"]["total_minor"]).scaleb(-EXPONENT.get(said["totals"]["currency"], 2))
     verdict.says = f"credits record {said['credits']['seq']}: {money} {said['totals']['currency']}"
 
 
+def check_checkpoint(said: dict[str, Any], verdict: Verdict) -> None:
+    numbers = [said["ledger"]["entries"], said["acknowledged_through"], said["open_holds"], *said["meter_registers_wh"].values()]
+    if any(type(one) is not int or one < 0 for one in numbers) or said["acknowledged_through"] >= said["seq"]:
+        verdict.problems.append("the checkpoint contradicts itself")
+    verdict.says = f"{numbers[0]} ledger entries, acknowledged up to record {numbers[1]}, {numbers[2]} open holds"
+
+
 # --- chains --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Bill:
+    """A session record, as its credits see it; `credited` is zero or above."""
+
+    sha256: str
+    session_id: str
+    receipt: str
+    currency: str
+    total: int
+    credits: int = 0
+    credited: int = 0
 
 
 @dataclass
@@ -313,6 +334,7 @@ class Chain:
     terminal: str
     chain_id: str
     keys: dict[str, Key]
+    ocmf_keys: dict[str, Key]
     first: int = 0
     seq: int = 0
     head: str = GENESIS
@@ -320,6 +342,8 @@ class Chain:
     registers: dict[str, tuple[int, int]] = field(default_factory=dict)
     receipts: dict[str, int] = field(default_factory=dict)
     captured: dict[str, int] = field(default_factory=dict)
+    bills: dict[int, Bill] = field(default_factory=dict)
+    ledger: tuple[int, int] = (0, 0)  # entries and record of the newest checkpoint
 
     def link(self, said: dict[str, Any], jws: str, key_id: str, verdict: Verdict) -> None:
         seq = said["seq"]
@@ -349,10 +373,26 @@ class Chain:
         if thumbprint(key) != self.key_id:
             verdict.problems.append("the new key is not the one it names")
         self.keys[self.key_id] = key  # signed by the old key: as good as that one
+        if "new_ocmf_key" in said:
+            ocmf_key = _jwk(said["new_ocmf_key"])
+            if thumbprint(ocmf_key) != said["new_ocmf_key_id"]:
+                verdict.problems.append("the new key of the readings is not the one it names")
+            self.ocmf_keys[str(said["new_ocmf_key_id"])] = ocmf_key
         verdict.says = f"new key {self.key_id}: {said['reason']}"
 
-    def history(self, said: dict[str, Any], verdict: Verdict) -> None:
+    def history(self, said: dict[str, Any], jws: str, verdict: Verdict) -> None:
         """What only several records together can show."""
+        if said["type"] == "session":
+            totals, receipt = said["totals"], said["receipt"]["number"]
+            sha256 = hashlib.sha256(jws.encode()).hexdigest()
+            self.bills[said["seq"]] = Bill(sha256, said["session_id"], receipt, totals["currency"], totals["total_minor"])
+        elif said["type"] == "credit":
+            self._credit(said, verdict)
+        elif said["type"] == "checkpoint":
+            entries = said["ledger"]["entries"]
+            if entries < self.ledger[0]:
+                verdict.problems.append(f"the ledger has fewer entries than at checkpoint {self.ledger[1]}: it was rolled back")
+            self.ledger = entries, said["seq"]
         if said["type"] == "session":
             serial, register = said["meter"]["serial"], said["register"]
             before, at = self.registers.get(serial, (register["start_wh"], said["seq"]))
@@ -371,6 +411,24 @@ class Chain:
             if hold in self.captured:
                 verdict.problems.append(f"authorization {hold} was captured by record {self.captured[hold]} already")
             self.captured[hold] = said["seq"]
+
+    def _credit(self, said: dict[str, Any], verdict: Verdict) -> None:
+        """It names a bill that is there, by its hash; all credits of a bill together never exceed it."""
+        named, totals = said["credits"], said["totals"]
+        bill = self.bills.get(named["seq"])
+        if bill is None:
+            if named["seq"] < self.first:
+                verdict.notes.append(f"record {named['seq']}, which it credits, is not in this export: not compared")
+            else:
+                verdict.problems.append(f"credits record {named['seq']}, which is no bill of this chain")
+            return
+        if (named["sha256"], said["session_id"], named["receipt"]) != (bill.sha256, bill.session_id, bill.receipt):
+            verdict.problems.append(f"record {named['seq']} is not the one that it credits")
+        if totals["currency"] != bill.currency or said["number"] != bill.credits + 1:
+            verdict.problems.append("its currency or its number does not follow from the bill and the credits before")
+        bill.credits, bill.credited = bill.credits + 1, bill.credited - totals["total_minor"]
+        if bill.credited > bill.total:
+            verdict.problems.append(f"with it {bill.credited} are credited of a bill of {bill.total}")
 
 
 def claim(jws: str) -> tuple[str, str, int]:
@@ -392,19 +450,21 @@ def verify(listed: list[tuple[str, str]], keys: dict[str, Key], ocmf_keys: dict[
         known.add(jws)
         terminal, chain_id, seq = claim(jws)
         verdict = Verdict(where if seq == 0 else f"{terminal}/{chain_id}/{seq}")
-        chain = chains.setdefault((terminal, chain_id), Chain(terminal, chain_id, dict(keys)))
+        chain = chains.setdefault((terminal, chain_id), Chain(terminal, chain_id, dict(keys), dict(ocmf_keys)))
         try:
             said, key_id = opened(jws, chain.keys)
             check_form(said)
             verdict.type = said["type"]
             chain.link(said, jws, key_id, verdict)
             if said["type"] == "session":
-                check_session(said, ocmf_keys, verdict)
+                check_session(said, chain.ocmf_keys, verdict)
             elif said["type"] == "settlement":
                 check_settlement(said, verdict)
             elif said["type"] == "credit":
                 check_credit(said, verdict)
-            chain.history(said, verdict)
+            elif said["type"] == "checkpoint":
+                check_checkpoint(said, verdict)
+            chain.history(said, jws, verdict)
         except Unfit as error:
             verdict.problems.append(str(error))
         except (KeyError, TypeError, AttributeError, IndexError, ValueError, InvalidOperation) as error:

@@ -58,6 +58,7 @@ class ConnectorSection(_Section, frozen=True, kw_only=True, forbid_unknown_field
     max_power_w: Annotated[int, Meta(ge=1000, le=10_000_000)]
     current: Literal["AC", "DC"] = "AC"  # on receipts
     tariff: Path | None = None  # OCPI 2.3.0 tariff file; none = not for sale
+    priority: Annotated[int, Meta(ge=0, le=9)] = 0  # with [grid]: who is served first when there is not enough; 9 before 0
 
 
 class MeterSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -129,6 +130,15 @@ class RelaySection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 EvseSection = OpenEvseSection | EvseWbSection | PhoenixCharxSection | PhoenixEmSection | RelaySection
+
+
+class GridSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[grid] One supply for all connectors: together they never draw more than `limit_a` per phase. Without it each may draw
+    its `max_current_a`. `split`: "equal" parts, or "priority": in order, the first as much as it can take."""
+
+    limit_a: Annotated[int, Meta(ge=6, le=10_000)]
+    split: Literal["equal", "priority"]
+    min_a: Annotated[int, Meta(ge=6, le=80)] = 6  # who would get less pauses until somebody leaves
 
 
 class ReaderSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -299,10 +309,17 @@ PrinterSection = EscposSection | TextPrinterSection
 
 
 class KeysSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """[keys] PEM files (PKCS#8, P-256): `record` signs the JWS chain, `ocmf` the terminal-made OCMF. Never the same key."""
+    """[keys] PEM files (PKCS#8, P-256) or PKCS#11 URIs (drivers/signers/pkcs11.py): `record` signs the JWS chain, `ocmf` the
+    terminal-made OCMF. Never the same key.
+
+    `previous_record`: the record key before this one; it hands the chain over by a key-change record and may then be left out.
+    `change_reason` stands in that record.
+    """
 
     record: Path
     ocmf: Path
+    previous_record: Path | None = None
+    change_reason: Annotated[str, Meta(max_length=200)] = ""
 
 
 class OfficeSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -312,6 +329,8 @@ class OfficeSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     public_key: Path
     token_file: Path
     ca_file: Path | None = None
+    client_cert: Path | None = None  # shown to the office where it asks for one; common name = [terminal] id
+    client_key: Path | None = None
     receipt_url: Name  # base of the receipt page; the address is receipt_url/r/CODE
     push_every_s: Seconds = 5
     deadline_s: Seconds = 30
@@ -327,6 +346,55 @@ class SyncSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Address and port; None = do not listen."""
         host, _, port = self.listen.rpartition(":")
         return (host.strip("[]"), int(port)) if self.listen else None
+
+
+Listen = Annotated[str, Meta(pattern=r"^([0-9.]{7,15}:[0-9]{1,5}|\[[0-9a-fA-F:]{2,39}\]:[0-9]{1,5})\Z")]
+
+
+class PullClientSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[[pull.client]] One who may pull: its token, and the name its acknowledgements are kept under."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}\Z")]
+    token_file: Path
+
+
+class PullSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[pull] Records for others to fetch. `client_ca`: they show a certificate of this authority, its common name is theirs."""
+
+    listen: Listen
+    cert: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
+    client: Annotated[tuple[PullClientSection, ...], Meta(max_length=16)] = ()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Address and port."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+class OcpiSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[ocpi] What CDRs say of the place, and whom they are sent to. `url`: the receiver's CDRs module; "" = nobody.
+
+    `country_code` and `party_id` replace those of the tariff. The default place is "not told" (`#NA`), and the CDR says so.
+    """
+
+    url: Annotated[str, Meta(max_length=200)] = ""
+    version: Literal["2.2.1", "2.3.0"] = "2.2.1"
+    token_file: Path | None = None
+    ca_file: Path | None = None
+    deadline_s: Annotated[int, Meta(ge=1, le=120)] = 30
+    country_code: Annotated[str, Meta(pattern=r"^(|[A-Z]{2})\Z")] = ""
+    party_id: Annotated[str, Meta(pattern=r"^(|[A-Z0-9]{3})\Z")] = ""
+    address: Annotated[str, Meta(min_length=1, max_length=45)] = "#NA"
+    city: Annotated[str, Meta(min_length=1, max_length=45)] = "#NA"
+    postal_code: Annotated[str, Meta(max_length=10)] = ""
+    latitude: Annotated[str, Meta(pattern=r"^-?[0-9]{1,2}\.[0-9]{5,7}\Z")] = "0.0000000"
+    longitude: Annotated[str, Meta(pattern=r"^-?[0-9]{1,3}\.[0-9]{5,7}\Z")] = "0.0000000"
+    connector_standard: Annotated[str, Meta(pattern=r"^[A-Z0-9_]{1,40}\Z")] = "IEC_62196_T2"
+    connector_format: Literal["SOCKET", "CABLE"] = "SOCKET"
+    connector_power_type: Literal["AC_1_PHASE", "AC_2_PHASE", "AC_2_PHASE_SPLIT", "AC_3_PHASE", "DC"] = "AC_3_PHASE"
 
 
 class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -345,6 +413,9 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     routing: RoutingSection = RoutingSection()
     offline: OfflineSection | None = None
     printer: PrinterSection | None = None
+    pull: PullSection | None = None
+    ocpi: OcpiSection = OcpiSection()
+    grid: GridSection | None = None
 
     @property
     def demo(self) -> bool:
@@ -385,6 +456,8 @@ def decode(raw: Any, into: type[T], path: Path) -> T:
     """msgspec.convert with our error form and paths made absolute against the file's folder."""
 
     def from_text(wanted: type, value: Any) -> Any:
+        if wanted is Path and isinstance(value, str) and value.startswith("pkcs11:"):
+            return Path(value)  # a key in a token: `drivers.signers.opening` knows it
         if wanted is Path and isinstance(value, str):
             return path.parent.absolute() / Path(value).expanduser()
         raise NotImplementedError(wanted)
@@ -435,6 +508,16 @@ def evse_places(section: EvseSection) -> dict[str, tuple[object, ...]]:
         case RelaySection():
             lines = (section.line, section.feedback_line, section.pilot_line)
             return {f"GPIO line {section.chip} {one}": ("gpio", section.chip, one) for one in lines if one is not None}
+
+
+def power_up_a(config: Config, connector: ConnectorSection) -> int:
+    """What a controller may give by itself after a power-up while nobody talks to it, A: EVSE-WB is set to 0 and read back, a relay
+    is open; the others may be released until they are heard."""
+    match config.evse[connector.evse]:
+        case EvseWbSection() | RelaySection():
+            return 0
+        case _:
+            return connector.max_current_a
 
 
 def evse_device(section: EvseSection) -> str:
@@ -506,6 +589,7 @@ def _check_relations(config: Config, path: Path) -> None:
             if len(set(lines)) != len(lines):
                 refuse(f"[evse.{name}]", "line, feedback_line and pilot_line must be different lines")
     _each_its_own(config, refuse)
+    _check_currents(config, refuse)
     if (found := config.sync.address) is not None:
         try:
             ipaddress.ip_address(found[0])
@@ -527,8 +611,61 @@ def _check_relations(config: Config, path: Path) -> None:
     _check_printer(config.printer, refuse)
     if not config.demo and not config.office.url.startswith("https://"):
         refuse("[office] url", "must begin with https:// outside demo mode")
+    if bool(config.office.client_cert) != bool(config.office.client_key):
+        refuse("[office] client_cert", "client_cert and client_key belong together")
+    _check_carried(config, refuse)
     if config.keys.record == config.keys.ocmf:
         refuse("[keys] ocmf", "must be another key than [keys] record")
+    if config.keys.previous_record is not None and not config.keys.change_reason.strip():
+        refuse("[keys] change_reason", "previous_record hands over to record: say why; it stands in the key-change record")
+
+
+def _check_carried(config: Config, refuse: Callable[[str, str], None]) -> None:
+    """Who pulls must be known and cannot be listened to; who gets CDRs must be who it is."""
+    if (pull := config.pull) is not None:
+        host, port = pull.address
+        try:
+            loopback = ipaddress.ip_address(host).is_loopback
+        except ValueError as error:
+            refuse("[pull] listen", str(error))
+        if not 1 <= port <= 65535:
+            refuse("[pull] listen", f"{port} is not a port")
+        if pull.listen == config.sync.listen:
+            refuse("[pull] listen", "is [sync] listen too: each needs its own port")
+        if bool(pull.cert) != bool(pull.key):
+            refuse("[pull] cert", "cert and key belong together")
+        if pull.cert is None and not loopback:
+            refuse("[pull] cert", "is needed: without TLS it listens on loopback only")
+        if pull.client_ca is not None and pull.cert is None:
+            refuse("[pull] client_ca", "certificates of clients need TLS: give cert and key")
+        if pull.client_ca is None and not pull.client:
+            refuse("[pull]", "nobody could pull: give client_ca or a [[pull.client]]")
+        names = [one.name for one in pull.client]
+        if len(set(names)) != len(names):
+            refuse("[[pull.client]] name", "two clients have the same name")
+    ocpi = config.ocpi
+    if bool(ocpi.country_code) != bool(ocpi.party_id):
+        refuse("[ocpi] party_id", "country_code and party_id belong together")
+    if ocpi.url and not config.demo and not ocpi.url.startswith("https://"):
+        refuse("[ocpi] url", "must begin with https:// outside demo mode")
+    if ocpi.url and ocpi.token_file is None:
+        refuse("[ocpi] token_file", "is needed: the receiver wants to know who sends")
+
+
+def _check_currents(config: Config, refuse: Callable[[str, str], None]) -> None:
+    """A relay gives all or nothing, so that must fit its connector; everybody alone must fit the site's supply."""
+    grid = config.grid
+    for one in config.connector:
+        evse, where = config.evse[one.evse], f"[[connector]] number {one.number}"
+        least_a = evse.current_a if isinstance(evse, RelaySection) else 6
+        if least_a > one.max_current_a:
+            refuse(where, f"max_current_a is {one.max_current_a}, but its relay gives {least_a} A (current_a)")
+        if grid is None:
+            continue
+        if max(least_a, grid.min_a) > grid.limit_a:
+            refuse("[grid] limit_a", f"is below the {max(least_a, grid.min_a)} A that connector {one.number} needs at least")
+        if grid.min_a > one.max_current_a:
+            refuse("[grid] min_a", f"is above max_current_a of connector {one.number}: it could never charge")
 
 
 def _check_printer(printer: PrinterSection | None, refuse: Callable[[str, str], None]) -> None:

@@ -30,7 +30,7 @@ _LINE, _SHADE = HexColor("#b0b0b0"), HexColor("#f0f0f0")
 @dataclass(frozen=True, slots=True)
 class Grid:
     """A table: heads, rows of the same length, and how many of the last columns are figures (set flush right). `strong`: so
-    many last rows are totals. `widths` in mm, () = shared out evenly."""
+    many last rows are totals. `widths` in mm, () = shared out evenly. A line feed in a cell begins a new line of it."""
 
     heads: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
@@ -104,7 +104,8 @@ def _table(grid: Grid, style: ParagraphStyle, bold: str) -> Table:
 
     def cell(column: int, value: str, strong: bool) -> Paragraph:
         face = right if column >= first_figure else style
-        return Paragraph(f'<font name="{bold}">{escape(value)}</font>' if strong else escape(value), face)
+        text = escape(value).replace("\n", "<br/>")
+        return Paragraph(f'<font name="{bold}">{text}</font>' if strong else text, face)
 
     cells = [[cell(column, head, True) for column, head in enumerate(grid.heads)]]
     cells += [[cell(column, value, at >= first_strong) for column, value in enumerate(row)] for at, row in enumerate(grid.rows)]

@@ -58,6 +58,7 @@ class NotForSaleReason(enum.Enum):
     GATEWAY = "gateway"
     DISK = "disk"
     LOCKED = "locked"
+    SERVICE = "service"  # service personnel are testing it
 
 
 class OutOfServiceReason(enum.Enum):
@@ -98,6 +99,7 @@ class ChargePhase(enum.Enum):
     STARTING = "starting"
     CHARGING = "charging"
     CAR_PAUSED = "car_paused"  # the car does not ask for energy
+    WITHHELD = "withheld"  # the charger gives none for now: too little for all, or limited by order; it goes on by itself
     METER_LOST = "meter_lost"  # figures are the last known ones
     STOPPING = "stopping"
 
@@ -114,6 +116,7 @@ class StopWords(enum.Enum):
     FAULT = "fault"
     POWER_CUT = "power_cut"
     REMOTE = "remote"
+    TEST_ENDED = "test_ended"
 
 
 class MoneyWords(enum.Enum):

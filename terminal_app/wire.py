@@ -143,8 +143,100 @@ class Seen(msgspec.Struct, frozen=True, tag="seen"):
     payments: tuple[dict[str, Any], ...]
 
 
-ToCoreFromSync = NextBatch | Acknowledge | SyncTrouble | CommandsAfter | Deliver | Look
-ToSyncFromCore = Batch | Taken | CommandsThrough | Seen
+class RecordsAfter(msgspec.Struct, frozen=True, tag="records_after"):
+    """Records for somebody who pulls: those after `after`, at most `limit`, oldest first; and how far `client` said it has them."""
+
+    client: str
+    after: int
+    limit: int
+    protocol: int = SYNC_PROTOCOL
+
+
+class PulledRecord(msgspec.Struct, frozen=True):
+    """A sealed record and the SHA-256 (hex) of its compact JWS."""
+
+    seq: int
+    jws: str
+    sha256: str
+
+
+class RecordPage(msgspec.Struct, frozen=True, tag="record_page"):
+    """Answer to RecordsAfter. `head_*`: newest record of the chain; `acknowledged_*`: the puller's own cursor (0 and 64 zeros)."""
+
+    terminal: str
+    chain_id: str
+    items: tuple[PulledRecord, ...]
+    head_seq: int
+    head_sha256: str
+    acknowledged_seq: int
+    acknowledged_sha256: str
+
+
+class PullerHas(msgspec.Struct, frozen=True, tag="puller_has"):
+    """`client` says it has everything through this record. Answered by Taken: an error if it names another record than ours."""
+
+    client: str
+    through_seq: int
+    head_sha256: str
+    protocol: int = SYNC_PROTOCOL
+
+
+class CdrsBetween(msgspec.Struct, frozen=True, tag="cdrs_between"):
+    """Records that are CDRs, published from `from_ms` (incl.) to `to_ms` (excl.; 0 = no end), in the order of publication."""
+
+    from_ms: int
+    to_ms: int
+    offset: int
+    limit: int
+    protocol: int = SYNC_PROTOCOL
+
+
+class NextCdr(msgspec.Struct, frozen=True, tag="next_cdr"):
+    """Which CDR shall the OCPI receiver get next? Answered by a CdrPage with one row or none."""
+
+    protocol: int = SYNC_PROTOCOL
+
+
+class CdrRow(msgspec.Struct, frozen=True):
+    """A session or credit record and when its CDR was published (strictly rising). Of a credit: `bill_jws` is the session it
+    credits, `before` the session's earlier credits, and `part` 1 the corrected CDR of what is left (0: the credit CDR itself)."""
+
+    seq: int
+    published_utc_ms: int
+    jws: str
+    bill_jws: str = ""
+    before: tuple[str, ...] = ()
+    part: int = 0
+
+
+class CdrPage(msgspec.Struct, frozen=True, tag="cdr_page"):
+    """Answer to CdrsBetween and NextCdr. `total`: all that match; `ocmf_keys`: key id -> DER SPKI in base64."""
+
+    total: int
+    rows: tuple[CdrRow, ...]
+    ocmf_keys: dict[str, str]
+
+
+class CdrEnded(msgspec.Struct, frozen=True, tag="cdr_ended"):
+    """What became of the CDR that NextCdr named: `rejected` empty = delivered, and readable at `location`."""
+
+    record_seq: int
+    status: int
+    location: str = ""
+    rejected: str = ""
+    part: int = 0
+    protocol: int = SYNC_PROTOCOL
+
+
+class CdrTrouble(msgspec.Struct, frozen=True, tag="cdr_trouble"):
+    """How the OCPI receiver is: "" = fine, else one sentence. Raises and clears a fault of its own, as SyncTrouble does."""
+
+    trouble: str
+
+
+Pulling = RecordsAfter | PullerHas | CdrsBetween | NextCdr | CdrEnded
+ToCoreFromSync = NextBatch | Acknowledge | SyncTrouble | CommandsAfter | Deliver | Look | Pulling | CdrTrouble
+ToSyncFromCore = Batch | Taken | CommandsThrough | Seen | RecordPage | CdrPage
 
 # --- endpoint ------------------------------------------------------------------------------------------------------
 

@@ -24,8 +24,10 @@ from terminal_app.billing.acknowledgement import Ack, make_ack, seal_ack
 from terminal_app.billing.receipt import receipt_code
 from terminal_app.billing.record import GENESIS, thumbprint
 from terminal_app.engine.engine import Engine, Outside
+from terminal_app.errors import ConfigError
 from terminal_app.ledger.store import CommitProbe, Ledger
-from terminal_app.run.core import Keys, read_standing
+from terminal_app.run.core import read_standing
+from terminal_app.run.keys import open_keys
 from terminal_app.screens import Button
 from terminal_app.session import actions, events
 from terminal_app.session.facts import OfficeAcknowledged
@@ -139,8 +141,7 @@ class Paper:
         """`probe` may end it at a commit; `ms` is how late it is already."""
         self.path, self._closed = path, False
         self.config = config.load(path)
-        keys = self.config.keys
-        self.keys = Keys(keyfile.KeyFileSigner(keys.record), keyfile.KeyFileSigner(keys.ocmf))
+        self.keys = open_keys(self.config, path)
         self.ledger = Ledger(self.config.terminal.state_dir, probe)
         self.clock = PaperClock()
         self.clock.ms = ms
@@ -156,7 +157,11 @@ class Paper:
             lambda: (f"00000000-0000-4000-8000-{next(numbers):012d}", receipt_code(os.urandom(20))),
             Outside(self.pending.append, lambda number, wish: None, lambda wish: None, lambda screen: None),
         )
-        self.engine.start(resumed_after_crash=False)
+        try:
+            self.engine.start(resumed_after_crash=False)
+        except ConfigError:
+            self.ledger.close()
+            raise
         self.evse(Pilot.A)
         self.engine.turn(events.MeterReported(1, self.reading()))
 
@@ -192,8 +197,10 @@ class Paper:
                 return events.RegisterRead(connector, session_id, purpose, self.reading(), self.reading(), identity)
             case actions.SignOcmf(session_id=session_id, payload=payload):
                 return events.OcmfSigned(session_id, self.keys.ocmf.sign(payload))
-            case actions.SignRecord(record_seq=seq, signing_input=signing_input):
-                return events.RecordSigned(seq, self.keys.records.sign(signing_input))
+            case actions.SignRecord(record_seq=seq, signing_input=signing_input, key_id=key_id):
+                old = self.keys.previous
+                signer = old if old is not None and old.key_id == key_id else self.keys.records
+                return events.RecordSigned(seq, signer.sign(signing_input))
             case actions.SignReceipt(record_seq=seq, signing_input=signing_input):
                 return events.ReceiptSigned(seq, self.keys.records.sign(signing_input))
         return None

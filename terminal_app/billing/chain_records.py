@@ -6,19 +6,22 @@ checkpoint  what the terminal knew of itself at a moment: head, counters, digest
 Building one moves no money: the refund of a credit is a money step of its own, with its own settlement record.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
+from terminal_app import units
 from terminal_app.billing.record import GENESIS, Moment, RecordHead, RecordLine, head_of
 from terminal_app.billing.signature import jwk_of, thumbprint
+from terminal_app.billing.tariff import decimal_text
 
 __all__ = [
     "Checkpoint",
     "CreditBill",
     "KeyChange",
     "checkpoint_payload",
+    "credit_lines",
     "credit_of",
     "credit_payload",
     "key_change_payload",
@@ -45,12 +48,17 @@ class CreditBill(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeyChange(msgspec.Struct, frozen=True, kw_only=True):
-    """`new_spki`: DER of the new P-256 key. `emergency`: the old key is lost; the owner's offline key signs instead."""
+    """`new_spki`: DER of the P-256 key that signs from here on (the old one again if only the other key changes).
+
+    `new_ocmf_spki`: DER of the key that signs readings from here on; empty = unchanged. `emergency`: the old key is lost; the
+    owner's offline key signs instead.
+    """
 
     new_spki: bytes
     reason: str
     actor: str
     emergency: bool = False
+    new_ocmf_spki: bytes = b""
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,9 +75,67 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 def credit_of(session: dict[str, Any]) -> tuple[RecordLine, ...]:
     """The lines that take a whole session record back: same quantities and prices, money negated."""
-    return tuple(
-        RecordLine(**(line | {name: -line[name] for name in ("net_minor", "vat_minor", "gross_minor")}))
-        for line in session["lines"]
+    return tuple(_turned(RecordLine(**line)) for line in session["lines"])
+
+
+def credit_lines(
+    billed: Sequence[RecordLine], credited: Sequence[RecordLine], amount_minor: int, currency: str
+) -> tuple[RecordLine, ...]:
+    """The lines that take `amount_minor` (above 0) of a bill back, of which `credited` (zero or below) were taken back before.
+
+    All at once: the bill's own lines turned round. A part is spread over the VAT rates in proportion to what is left of each,
+    VAT in proportion too, so that after any number of parts nothing is below zero and the last one leaves exactly nothing.
+    ValueError if so much is not left.
+    """
+    plain = all(min(line.net_minor, line.vat_minor, line.gross_minor) >= 0 for line in billed)
+    if plain and not credited and amount_minor == sum(line.gross_minor for line in billed):
+        return tuple(_turned(line) for line in billed)
+    left = _left(billed, credited)
+    total = sum(gross for gross, _ in left.values())
+    if not 0 < amount_minor <= total:
+        raise ValueError(f"{amount_minor} cannot be credited: {total} of the bill are left")
+    shares = {rate: amount_minor * gross // total for rate, (gross, _) in left.items()}
+    missing = amount_minor - sum(shares.values())
+    for rate in sorted(left, key=lambda one: -(amount_minor * left[one][0] % total))[:missing]:
+        shares[rate] += 1
+    return tuple(_part(rate, share, *left[rate], currency) for rate, share in shares.items() if share)
+
+
+def _turned(line: RecordLine) -> RecordLine:
+    money = {name: -getattr(line, name) for name in ("net_minor", "vat_minor", "gross_minor")}
+    return msgspec.structs.replace(line, **money)
+
+
+def _left(billed: Sequence[RecordLine], credited: Sequence[RecordLine]) -> dict[str, tuple[int, int]]:
+    """VAT rate -> gross and VAT not taken back yet. A bill with a rate below zero (a price limit) is one sum without a rate."""
+    odd = any(min(gross, vat, gross - vat) < 0 for gross, vat in _by_rate(billed, False).values())
+    return _by_rate((*billed, *credited), odd)
+
+
+def _by_rate(lines: Iterable[RecordLine], as_one: bool) -> dict[str, tuple[int, int]]:
+    found: dict[str, tuple[int, int]] = {}
+    for line in lines:
+        rate = "" if as_one else line.vat_percent
+        gross, vat = found.get(rate, (0, 0))
+        found[rate] = (gross + line.gross_minor, vat + line.vat_minor)
+    return found
+
+
+def _part(rate: str, share_minor: int, gross_minor: int, vat_minor: int, currency: str) -> RecordLine:
+    """A share of what is left of one VAT rate."""
+    vat = (2 * share_minor * vat_minor + gross_minor) // (2 * gross_minor)  # HALF_UP of share x vat / gross, in integers
+    return RecordLine(
+        kind="credit",
+        amount=1,
+        unit="1",
+        quantity="1",
+        price=decimal_text(units.major(share_minor, currency), 0, 15),
+        per="session",
+        vat_percent=rate,
+        net_minor=vat - share_minor,
+        vat_minor=-vat,
+        gross_minor=-share_minor,
+        element=-1,
     )
 
 
@@ -110,13 +176,16 @@ def key_change_payload(head: RecordHead, change: KeyChange) -> dict[str, Any]:
     """The key-change record, to be signed with the OLD key (RFC 7517 JWK, RFC 7638 id of the new one). SignatureInvalid."""
     if not change.reason:
         raise ValueError("a key change needs a reason")
-    return head_of(head, "key-change") | {
+    found = head_of(head, "key-change") | {
         "new_key": jwk_of(change.new_spki),
         "new_key_id": thumbprint(change.new_spki),
         "reason": change.reason,
         "actor": change.actor,
         "emergency": change.emergency,
     }
+    if change.new_ocmf_spki:
+        found |= {"new_ocmf_key": jwk_of(change.new_ocmf_spki), "new_ocmf_key_id": thumbprint(change.new_ocmf_spki)}
+    return found
 
 
 def checkpoint_payload(head: RecordHead, point: Checkpoint) -> dict[str, Any]:

@@ -81,6 +81,7 @@ class ReceiptDocument(msgspec.Struct, frozen=True, kw_only=True):
     current: str = ""
     interrupted_from_utc_ms: int = 0  # newest reading before the interruption, 0 = not told
     interrupted_until_utc_ms: int = 0
+    test: bool = False  # by service personnel: nothing was sold
     no_charge: str = ""  # of a hold that paid for nothing: why (a value of `screens.StopWords`); there is no measurement then
 
     @property
@@ -170,6 +171,7 @@ def receipt_of(session: dict[str, Any], settlement: dict[str, Any] | None = None
         current=session.get("outlet", {}).get("current", ""),
         interrupted_from_utc_ms=session["stop"].get("from", {}).get("utc_ms", 0),
         interrupted_until_utc_ms=session["stop"].get("until", {}).get("utc_ms", 0),
+        test=session.get("test") is True,
     )
 
 

@@ -12,7 +12,8 @@ from terminal_app.billing.receipt import ReceiptDocument
 __all__ = ["ENGLISH", "GERMAN", "NO_CHARGE", "STOPS", "TEMPLATES", "Template", "in_language", "missing", "template_for"]
 
 ENGLISH = {
-    "receipt": "Receipt", "demo": "DEMO - no real charge, no real money", "seller_vat_id": "VAT no.", "number": "Receipt no.",
+    "receipt": "Receipt", "demo": "DEMO - no real charge, no real money", "seller_vat_id": "VAT no.",
+    "test": "TEST by service personnel - nothing was sold", "number": "Receipt no.",
     "station": "Station", "evse": "Charge point", "connector": "Connector", "begin": "Start", "end": "End",
     "clock": "The clock was not synchronised.", "duration": "Charging time", "parking": "Parked after charging",
     "meter": "Meter", "register_begin": "Register at start", "register_end": "Register at end", "energy": "Energy",
@@ -31,7 +32,8 @@ ENGLISH = {
     "scan": "This receipt and everything to check it",
 }  # fmt: skip
 GERMAN = {
-    "receipt": "Beleg", "demo": "DEMO - keine echte Ladung, kein echtes Geld", "seller_vat_id": "USt-IdNr.", "number": "Beleg-Nr.",
+    "receipt": "Beleg", "demo": "DEMO - keine echte Ladung, kein echtes Geld", "seller_vat_id": "USt-IdNr.",
+    "test": "PRÜFUNG (TEST) durch Servicepersonal - nichts wurde verkauft", "number": "Beleg-Nr.",
     "station": "Station", "evse": "Ladepunkt", "connector": "Anschluss", "begin": "Beginn", "end": "Ende",
     "clock": "Die Uhr war nicht synchronisiert.", "duration": "Ladezeit", "parking": "Standzeit nach dem Laden",
     "meter": "Zähler", "register_begin": "Zählerstand Beginn", "register_end": "Zählerstand Ende", "energy": "Energie",
@@ -53,10 +55,11 @@ GERMAN = {
 }  # fmt: skip
 STOPS = {
     "en": {"touch": "driver", "same_card": "driver's card", "unplugged": "unplugging", "hold_limit": "limit of the hold",
-           "car_finished": "car", "not_plugged": "no car", "fault": "fault", "power_cut": "power cut", "remote": "operator"},
+           "car_finished": "car", "not_plugged": "no car", "fault": "fault", "power_cut": "power cut", "remote": "operator",
+           "test_ended": "end of the test"},
     "de": {"touch": "Fahrer", "same_card": "Karte des Fahrers", "unplugged": "Ausstecken", "hold_limit": "Grenze der Reservierung",
            "car_finished": "Fahrzeug", "not_plugged": "kein Fahrzeug", "fault": "Störung", "power_cut": "Stromausfall",
-           "remote": "Betreiber"},
+           "remote": "Betreiber", "test_ended": "Ende der Prüfung"},
 }  # fmt: skip
 NO_CHARGE = {  # why a hold paid for nothing
     "en": {"touch": "cancelled", "same_card": "cancelled with the card", "unplugged": "the car was unplugged",

@@ -60,6 +60,8 @@ def _parts(one: ReceiptDocument, template: Template) -> Iterator[Part]:
 def sender(one: ReceiptDocument, template: Template) -> Iterator[str]:
     if one.demo:
         yield f"*** {template.words['demo']} ***"
+    if one.test:
+        yield f"*** {template.words['test']} ***"
     yield from filter(None, (one.seller, one.seller_address))
     if one.seller_vat_id:
         yield f"{template.words['seller_vat_id']} {one.seller_vat_id}"

@@ -7,6 +7,7 @@ Times are UTC ms with the clock's state (S synchronised, I informative, U unknow
 Prices and quantities are decimal texts. The whole format: `record_format`. Frozen examples of every version: tests/vectors.
 """
 
+import base64
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,33 +15,49 @@ from typing import Any
 
 import msgspec
 
+from terminal_app.billing import canonical
 from terminal_app.billing.cost import ChargingPeriod, Cost, CostLine
 from terminal_app.billing.no_charge import NoCharge, card_payload, no_charge_payload
-from terminal_app.billing.signature import PublicKey, jwk_of, jws_key_id, jws_open, jws_seal, jws_signing_input, thumbprint
+from terminal_app.billing.signature import (
+    MAX_JWS_BYTES,
+    PublicKey,
+    jwk_of,
+    jws_key_id,
+    jws_open,
+    jws_seal,
+    jws_signing_input,
+    spki_of,
+    thumbprint,
+)
 from terminal_app.billing.tariff import decimal_text
 from terminal_app.errors import SignatureInvalid
 from terminal_app.screens import PriceKind
-from terminal_app.values import CardFacts, MeterIdentity
+from terminal_app.values import CardFacts, MeterIdentity, Stamp
 
 __all__ = [
     "GENESIS",
     "RECORD_TYPES",
     "RECORD_VERSION",
     "ChainHead",
+    "KeyChange",
     "Moment",
     "Payment",
     "RecordHead",
     "RecordLine",
     "SessionBill",
     "SettlementBill",
+    "claims_of",
     "head_of",
     "jwk_of",
+    "key_change_of",
+    "moment",
     "open_record",
     "record_lines",
     "seal",
     "session_payload",
     "settlement_payload",
     "sha256_of",
+    "signer_of",
     "signing_input",
     "thumbprint",
     "verify_chain",
@@ -58,6 +75,10 @@ class Moment(msgspec.Struct, frozen=True):
 
     utc_ms: int
     clock: str
+
+
+def moment(stamp: Stamp) -> Moment:
+    return Moment(stamp.utc_ms, stamp.clock.value)
 
 
 class RecordHead(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,6 +180,8 @@ class SessionBill(msgspec.Struct, frozen=True, kw_only=True):
     current: str = ""  # "AC" or "DC"
     interrupted_from: Moment | None = None  # newest reading before an interruption, and when it was noticed
     interrupted_until: Moment | None = None
+    test: bool = False  # by service personnel: never a sale
+    limits: tuple[tuple[int, int, str], ...] = ()  # changes of the current: UTC ms, A in force from then on (0 = paused), source
 
 
 class SettlementBill(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,39 +234,51 @@ def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
     for name, total in (("net_minor", bill.net_minor), ("vat_minor", bill.vat_minor), ("gross_minor", bill.total_minor)):
         if sum(getattr(line, name) for line in bill.lines) != total:
             raise ValueError(f"session {bill.session_id}: the lines do not add up to the total ({name})")
-    return head_of(head, "session") | {
-        "session_id": bill.session_id,
-        "authorization_reference": bill.payment.hold_id if bill.payment else "",
-        "connector": bill.connector,
-        "evse_id": bill.evse_id,
-        **({"outlet": {"max_power_w": bill.max_power_w, "current": bill.current}} if bill.max_power_w else {}),
-        "seller": {"name": bill.operator, "address": bill.operator_address, "vat_id": bill.vat_id},
-        "site": {"station": bill.station, "country": bill.country, "time_zone": bill.time_zone},
-        "begin": msgspec.to_builtins(bill.begin),
-        "end": msgspec.to_builtins(bill.end),
-        "charging_ms": bill.charging_ms,
-        "parking_ms": bill.parking_ms,
-        "meter": msgspec.to_builtins(bill.meter),
-        "register": {"start_wh": bill.start_wh, "stop_wh": bill.stop_wh, "stop_source": bill.stop_source},
-        "energy_wh": bill.energy_wh,
-        "tariff": {"id": bill.tariff_id, "fingerprint": bill.tariff_fingerprint, "json": bill.tariff},
-        "periods": [_period(one) for one in bill.periods],
-        "lines": [msgspec.to_builtins(line) for line in bill.lines],
-        "totals": {
-            "currency": bill.currency,
-            "net_minor": bill.net_minor,
-            "vat_minor": bill.vat_minor,
-            "total_minor": bill.total_minor,
-        },
-        "payment": None if bill.payment is None else _payment(bill.payment),
-        "stop": {"reason": bill.stop_reason, "interrupted": bill.interrupted, **_interruption(bill)},
-        "receipt": {"number": bill.receipt_number, "code": bill.receipt_code},
-        "ocmf": {
-            "record": bill.ocmf,
-            "sha256": hashlib.sha256(bill.ocmf.encode()).hexdigest() if bill.ocmf else "",
-            "key": bill.ocmf_key,
-        },
-    }
+    return (
+        head_of(head, "session")
+        | _only_if_so(bill)
+        | {
+            "session_id": bill.session_id,
+            "authorization_reference": bill.payment.hold_id if bill.payment else "",
+            "connector": bill.connector,
+            "evse_id": bill.evse_id,
+            **({"outlet": {"max_power_w": bill.max_power_w, "current": bill.current}} if bill.max_power_w else {}),
+            "seller": {"name": bill.operator, "address": bill.operator_address, "vat_id": bill.vat_id},
+            "site": {"station": bill.station, "country": bill.country, "time_zone": bill.time_zone},
+            "begin": msgspec.to_builtins(bill.begin),
+            "end": msgspec.to_builtins(bill.end),
+            "charging_ms": bill.charging_ms,
+            "parking_ms": bill.parking_ms,
+            "meter": msgspec.to_builtins(bill.meter),
+            "register": {"start_wh": bill.start_wh, "stop_wh": bill.stop_wh, "stop_source": bill.stop_source},
+            "energy_wh": bill.energy_wh,
+            "tariff": {"id": bill.tariff_id, "fingerprint": bill.tariff_fingerprint, "json": bill.tariff},
+            "periods": [_period(one) for one in bill.periods],
+            "lines": [msgspec.to_builtins(line) for line in bill.lines],
+            "totals": {
+                "currency": bill.currency,
+                "net_minor": bill.net_minor,
+                "vat_minor": bill.vat_minor,
+                "total_minor": bill.total_minor,
+            },
+            "payment": None if bill.payment is None else _payment(bill.payment),
+            "stop": {"reason": bill.stop_reason, "interrupted": bill.interrupted, **_interruption(bill)},
+            "receipt": {"number": bill.receipt_number, "code": bill.receipt_code},
+            "ocmf": {
+                "record": bill.ocmf,
+                "sha256": hashlib.sha256(bill.ocmf.encode()).hexdigest() if bill.ocmf else "",
+                "key": bill.ocmf_key,
+            },
+        }
+    )
+
+
+def _only_if_so(bill: SessionBill) -> dict[str, Any]:
+    """What few records say: absent means no test, and no change of the current."""
+    found: dict[str, Any] = {"test": True} if bill.test else {}
+    if bill.limits:
+        found["limits"] = [{"utc_ms": utc_ms, "limit_a": limit_a, "source": source} for utc_ms, limit_a, source in bill.limits]
+    return found
 
 
 def _interruption(bill: SessionBill) -> dict[str, Any]:
@@ -302,6 +337,18 @@ def signing_input(payload: dict[str, Any], key_id: str) -> bytes:
     return jws_signing_input(RECORD_TYP, payload, key_id)
 
 
+def signer_of(signing_bytes: str) -> str:
+    """The id of the key that must sign these bytes."""
+    return jws_key_id(f"{signing_bytes}.")
+
+
+def claims_of(signing_bytes: bytes) -> dict[str, Any]:
+    """The payload that will be signed. For our own bytes, as signing_input made them."""
+    body = signing_bytes.split(b".")[1]
+    found: dict[str, Any] = canonical.parse(base64.urlsafe_b64decode(body + b"=" * (-len(body) % 4)), MAX_JWS_BYTES)
+    return found
+
+
 def seal(signing_bytes: bytes, raw_signature: bytes) -> str:
     """The compact JWS. From here on only this string counts."""
     return jws_seal(signing_bytes, raw_signature)
@@ -341,20 +388,56 @@ def verify_chain(
 ) -> ChainHead:
     """Verify records (seq, jws) following `start`; `key_of` gives the public key of a key id, None if unknown.
 
-    The key may only change by a `key-change` record signed with the old key. SignatureInvalid names the first bad entry.
+    The key may only change by a `key-change` record signed with the old key; from there on the key it names is known, too.
+    SignatureInvalid names the first bad entry.
     """
-    head = start
+    head, learned = start, dict[str, PublicKey]()
+
+    def known(key_id: str) -> PublicKey | None:
+        return learned.get(key_id) or key_of(key_id)
+
     for seq, jws in records:
         try:
-            payload = _linked(head, seq, jws, key_of, (terminal, chain_id))
+            payload = _linked(head, seq, jws, known, (terminal, chain_id))
+            change = key_change_of(payload)
         except SignatureInvalid as error:
             raise SignatureInvalid(f"record {seq}: {error}") from error
         terminal, chain_id = payload["terminal"], payload["chain_id"]
         key_id = jws_key_id(jws)
-        if payload["type"] == "key-change":
-            key_id = str(payload.get("new_key_id", ""))
+        if change is not None:
+            key_id, learned[change.key_id] = change.key_id, change.spki
         head = ChainHead(seq, sha256_of(jws), key_id)
     return head
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """What a verified key-change record announces, as DER SPKI; `ocmf_key_id` empty: the key of the readings stays."""
+
+    key_id: str
+    spki: bytes
+    ocmf_key_id: str = ""
+    ocmf_spki: bytes = b""
+
+
+def key_change_of(payload: dict[str, Any]) -> KeyChange | None:
+    """The new keys of a key-change record, each with the name it must have; None for other records. SignatureInvalid."""
+    if payload["type"] != "key-change":
+        return None
+    key_id, spki = _announced(payload, "new_key")
+    if "new_ocmf_key" not in payload:
+        return KeyChange(key_id, spki)
+    return KeyChange(key_id, spki, *_announced(payload, "new_ocmf_key"))
+
+
+def _announced(payload: dict[str, Any], name: str) -> tuple[str, bytes]:
+    jwk, key_id = payload.get(name), payload.get(f"{name}_id")
+    if not isinstance(jwk, dict) or not isinstance(key_id, str):
+        raise SignatureInvalid(f"the key change has no {name}")
+    spki = spki_of(jwk)
+    if thumbprint(spki) != key_id:
+        raise SignatureInvalid(f"{name} is not the key it names")
+    return key_id, spki
 
 
 def _linked(

@@ -44,37 +44,44 @@ session: a finished charge, priced
                             being noticed
     receipt                 number (own series, gapless), code (unguessable, for the receipt page)
     ocmf                    record (verbatim), sha256, key (thumbprint of the OCMF key)
+    test                    true: a test by service personnel, never a sale (only in such records)
+    limits                  changes of the current within the charge (only if there were any): utc_ms, limit_a in force from then
+                            on (A; 0 = the charger paused), source ("service", "office": ordered; "grid": shared supply)
 
 settlement: the end of a hold
     session_id, authorization_reference, gateway
-    how                     captured, voided, manual (a person must look), refunded
+    how                     captured, voided, manual (a person must look), refunded, refused (a refund: the capture stands)
     amount_minor            what really moved
     authorized_minor, currency, trace, detail
     ended                   moment
     receipt                 number ("" unless it has one of its own). Of a hold that paid for nothing: number, code, seller,
                             site, connector, evse_id, asked_utc_ms, released (moment), reason, card
 
-credit: takes a bill back, whole or in part
+credit: takes a bill back, whole or in part; follows the settlement record (refunded) of the money that went back
     session_id, authorization_reference
-    credits                 seq, sha256, receipt of the record it credits
-    number                  counts the credits of a session from 1
-    reason, actor
-    lines, totals           as in session, zero or negative
-    receipt                 number, its own
+    credits                 seq, sha256, receipt of the session record it credits
+    number                  counts the credits of a bill from 1; all of them together never exceed it
+    reason, actor           as ordered
+    lines, totals           as in session, zero or negative. At once and whole: the bill's own lines. A part: one line of kind
+                            "credit" per VAT rate, in proportion to what is left of each, VAT too; after the last part the sums
+                            of net, VAT and gross are exactly those of the bill
+    receipt                 number, its own, of the same gapless series as the bills
 
-key-change: signed with the old key; the next record is signed with the new one
-    new_key                 JWK (RFC 7517)
+key-change: signed with the old key; the next record is signed with the new one, and no later one with the old
+    new_key                 JWK (RFC 7517); the old one again if only the key of the readings changes
     new_key_id              its RFC 7638 thumbprint
+    new_ocmf_key            JWK of the key that signs terminal-made readings from here on; absent: unchanged
+    new_ocmf_key_id         its thumbprint, as `ocmf` of later session records names it
     reason, actor
-    emergency               true: the old key was lost, the owner's offline key signed
+    emergency               true: the old key was lost, the owner's offline key signed; not believed without the owner's own word
 
-checkpoint: what the terminal knew of itself
+checkpoint: what the terminal knew of itself; after a key change, and once on a day on which a record was sealed
     at                      moment
-    ledger                  entries, sha256 (head of the ledger's own chain)
+    ledger                  entries, sha256 (head of the ledger's own chain); fewer than at an earlier checkpoint: rolled back
     acknowledged_through    last record the office had countersigned
     open_holds              how many were not settled
-    meter_registers_wh      meter serial -> last register
-    digests                 name -> SHA-256 of software, configuration, profiles, tariffs
+    meter_registers_wh      meter serial -> newest register
+    digests                 name -> SHA-256: software (its files), configuration, "tariff of connector N", "meter profile NAME"
 
 Versions
     A changed meaning gets a new v; readers refuse what they do not know. Frozen records of every version: tests/vectors.

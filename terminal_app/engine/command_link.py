@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from terminal_app.billing.command import Command, open_command
-from terminal_app.engine import money_orders, operations
+from terminal_app.engine import evse_orders, money_orders, operations
 from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
 from terminal_app.errors import ChargeError, LedgerBroken
@@ -28,6 +28,7 @@ log = logging.getLogger("charge.command_link")
 ACTS: dict[str, Callable[[Engine, operations.Arguments, str], Any]] = {
     "session.stop": operations.session_stop,
     "cards.deny": operations.cards_deny,
+    "evse.limit": evse_orders.evse_limit,
     "session.start": money_orders.session_start,
     "payment.refund": money_orders.payment_refund,
     "payment.release": money_orders.payment_release,
@@ -35,7 +36,7 @@ ACTS: dict[str, Callable[[Engine, operations.Arguments, str], Any]] = {
 }
 """What the office may order; the arguments are the command's with its `reason`. ValueError says why it was not done."""
 
-WITHOUT_CLOCK = frozenset({"session.stop", "cards.deny", "relay.notification"})
+WITHOUT_CLOCK = frozenset({"session.stop", "evse.limit", "cards.deny", "relay.notification"})
 """Acts that neither move money nor start energy: done also while nobody knows whether the command has expired."""
 
 LONGEST_SKEW_MS = 5 * 60_000  # a command issued further ahead of our clock: it is ours that is wrong

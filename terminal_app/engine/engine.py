@@ -6,7 +6,7 @@ nothing is handed out, all contactors are wished open, and the process ends (its
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -19,14 +19,18 @@ from terminal_app.ledger.reading import Point
 from terminal_app.ledger.store import Ledger
 from terminal_app.ports import Clock
 from terminal_app.screens import Screen
-from terminal_app.session import events, machine, presenter
+from terminal_app.session import chain_care, events, machine, presenter
 from terminal_app.session.actions import Action, EvseWish, PrintReceipt, ReaderWish
 from terminal_app.session.facts import (
+    CdrDelivered,
+    CdrOrderedAgain,
+    CdrRejected,
     CommandAnswered,
     CommandTaken,
     DenyListSet,
     Fact,
     OfficeAcknowledged,
+    PullerAcknowledged,
     ServiceAct,
     SliceKept,
     SliceRefused,
@@ -43,7 +47,10 @@ log = logging.getLogger("charge.engine")
 TICK_MS = 1000
 INTERRUPTED = "interrupted; look at the terminal"
 SliceFact = SliceKept | SliceRefused | SliceTaken | SliceSettled | SliceReturning | SliceReturned
-OutsideFact = TerminalBooted | OfficeAcknowledged | ServiceAct | CommandTaken | CommandAnswered | DenyListSet | SliceFact
+CarriedFact = PullerAcknowledged | CdrDelivered | CdrRejected | CdrOrderedAgain
+OutsideFact = (
+    TerminalBooted | OfficeAcknowledged | ServiceAct | CommandTaken | CommandAnswered | DenyListSet | SliceFact | CarriedFact
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,10 @@ class Standing:
     out_of_service: bool = False
     incrementing: frozenset[str] = frozenset()  # gateways that can raise a live hold
     without_refund: frozenset[str] = frozenset()  # gateways that give nothing back: such an order is refused at once
+    previous_key_id: str = ""  # the record key before this one, while it is still there
+    previous_spki: bytes = b""
+    change_reason: str = ""
+    digests: Mapping[str, str] = field(default_factory=dict)  # name -> SHA-256, for checkpoints
 
 
 class Engine:
@@ -108,12 +119,16 @@ class Engine:
         """Replay the verified ledger, commit the start, resolve what a crash left open. LedgerBroken."""
         self._replay()
         self._leave_out_connectors_that_are_gone()
+        self._refuse_keys_that_do_not_fit()
         booted = TerminalBooted(
             software=self.standing.software,
             config_sha256=self.standing.config_sha256,
             tariffs={str(number): tariff.fingerprint for number, tariff in self.standing.tariffs.items()},
             resumed_after_crash=resumed_after_crash,
             hold_minor=self.standing.config.policy.hold_minor,
+            ocmf_key_id=self.standing.ocmf_key_id,
+            record_keys=self._record_keys(),
+            ocmf_keys={self.standing.ocmf_key_id: self.standing.ocmf_spki.hex()},
         )
         self.commit_outside_a_turn(booted)
         for command_id in self.state.chain.commands_open:  # never again by itself
@@ -146,6 +161,18 @@ class Engine:
             raise ConfigError("terminal.toml", "[[connector]] number", reason)
         live = {number: one for number, one in self.state.live.items() if number in configured}
         self.state = msgspec.structs.replace(self.state, live=live)
+
+    def _record_keys(self) -> dict[str, str]:
+        one = self.standing
+        old = {one.previous_key_id: one.previous_spki.hex()} if one.previous_key_id else {}
+        return {one.record_key_id: one.record_spki.hex()} | old
+
+    def _refuse_keys_that_do_not_fit(self) -> None:
+        """The chain goes on only with the key it is under, or one to which that key hands over. ConfigError."""
+        one = self.standing
+        keys = {"record": one.record_key_id, "ocmf": one.ocmf_key_id, "previous_record": one.previous_key_id}
+        if found := chain_care.trouble(self.state, keys, one.change_reason):
+            raise ConfigError("terminal.toml", f"[keys] {found[0]}", found[1])
 
     def commit_outside_a_turn(self, *facts: OutsideFact) -> None:
         """For facts no machine decides: start, acknowledgement, service act, command, deny list, slices. One commit.
@@ -192,6 +219,12 @@ class Engine:
             screen_no=self._screen_no,
             out_of_service=self.out_of_service,
             incrementing=standing.incrementing,
+            previous_key_id=standing.previous_key_id,
+            previous_spki=standing.previous_spki,
+            change_reason=standing.change_reason,
+            ledger_entries=self.ledger.head[0],
+            ledger_sha256=self.ledger.head[1],
+            digests=standing.digests,
         )
 
     def _commit(self, facts: Sequence[Fact], at: Stamp, sealed_jws: str) -> None:

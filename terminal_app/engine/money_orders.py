@@ -12,8 +12,8 @@ import msgspec
 from terminal_app.config import AccountPageSection, AccountSection
 from terminal_app.engine.engine import Engine
 from terminal_app.session import events, orders, sale, settlement
-from terminal_app.session.facts import ServiceAct
-from terminal_app.session.past import Past, past_of
+from terminal_app.session.facts import SealedBill, ServiceAct
+from terminal_app.session.past import Past, past_of, sealed_bill
 from terminal_app.session.state import Phase
 
 Arguments = Mapping[str, Any]
@@ -54,7 +54,8 @@ def _settlement_order(engine: Engine, arguments: Arguments, actor: str, act: str
         if past is not None and past.undecided is not None:
             again = act == orders.RETRY or past.undecided_kind == "void"
             step = past.undecided if again else None
-            event = msgspec.structs.replace(event, past=past.hold, step=step, kind=past.undecided_kind)
+            bill = _bill(engine, past) if past.undecided_kind == "refund" else None
+            event = msgspec.structs.replace(event, past=past.hold, step=step, kind=past.undecided_kind, bill=bill)
         if why := orders.refusal(engine.state, event):
             raise ValueError(f"hold {hold_id}: {why}")
         engine.commit_outside_a_turn(ServiceAct(actor, f"payment.{act}", hold_id, reason))
@@ -80,7 +81,7 @@ def payment_refund(engine: Engine, arguments: Arguments, actor: str) -> dict[str
         if gateway in engine.standing.without_refund:
             raise ValueError(f"hold {hold_id}: gateway {gateway} takes no refunds from this terminal: give it back there")
         left = past.hold.captured_minor - past.hold.refunded_minor
-        event = events.RefundOrdered(past.hold, left if amount is None else amount, actor, reason)
+        event = events.RefundOrdered(past.hold, left if amount is None else amount, actor, reason, _bill(engine, past))
         if why := orders.refund_refusal(engine.state, event):
             raise ValueError(f"hold {hold_id}: {why}")
         engine.commit_outside_a_turn(ServiceAct(actor, "payment.refund", hold_id, f"{event.amount_minor}: {reason}"))
@@ -167,6 +168,16 @@ class Story:
     def past(self) -> Past | None:
         newer = self._engine.ledger.about(self._hold_id, MONEY_KINDS, self._through)
         return past_of(self._hold_id, (one.fact for one in (*self._entries, *newer)))
+
+
+def _bill(engine: Engine, past: Past) -> SealedBill | None:
+    """The sealed bill that a hold paid, and what of it was credited. Quick: the ledger finds a session by its id."""
+    session_id = past.hold.session_id
+    sealed = next((one for one in engine.ledger.records(subject=session_id, limit=1) if one.type == "session"), None)
+    if sealed is None:
+        return None
+    entries = engine.ledger.entries(session_id=session_id, kinds=("bill_frozen", "credit_intended"))
+    return sealed_bill((one.fact for one in entries), sealed.seq, sealed.sha256)
 
 
 def _reason(arguments: Arguments) -> str:

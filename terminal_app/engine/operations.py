@@ -13,15 +13,15 @@ from typing import Any
 
 import msgspec
 
-from terminal_app.engine import money_orders
+from terminal_app.engine import cdr_orders, evse_orders, money_orders
 from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
 from terminal_app.engine.receipt_orders import receipt_print
 from terminal_app.ledger.entry import GENESIS
 from terminal_app.ports import PaymentGateway
-from terminal_app.session import events, sale
+from terminal_app.session import events, grid, limits, sale
 from terminal_app.session.facts import DenyListSet, ServiceAct, StopReason
-from terminal_app.session.state import State
+from terminal_app.session.state import Limits, State
 
 Arguments = Mapping[str, Any]
 MAX_PAGE = 1000
@@ -43,6 +43,9 @@ def status(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
         "chain_id": engine.ledger.chain_id,
         "out_of_service": out.value if out else "",
         "connectors": [_connector(engine, state, number) for number in state.live],
+        "grid": None
+        if standing.config.grid is None
+        else {"limit_a": standing.config.grid.limit_a, "shared_out_a": grid.drawn_most_a(state)},
         "faults": [msgspec.to_builtins(fault) for fault in state.faults.values()],
         "open_holds": len(state.settlements),
         "manual_holds": sorted(state.manual),
@@ -74,6 +77,9 @@ def _connector(engine: Engine, state: State, number: int) -> dict[str, Any]:
         "relay": live.evse.relay if live.evse else None,
         "evse_age_ms": max(0, terms.now.mono_ms - live.evse.stamp.mono_ms) if live.evse else None,
         "limit_a": live.evse.limit_a if live.evse else None,
+        "test": session.test if session else False,
+        "in_force_a": limits.in_force_a(state, terms.config, number) if session else limits.allowed_a(state, terms.config, number),
+        "ordered_a": state.limits.get(number, Limits()).ordered_a,
         "meter_wh": live.meter.energy_wh if live.meter else None,
         "power_w": live.meter.power_w if live.meter else None,
         "meter_serial": live.meter.serial if live.meter else "",
@@ -231,8 +237,13 @@ def operations(engine: Engine, gateways: Mapping[str, PaymentGateway] | None = N
         "payment.refund": money_orders.payment_refund,
         "session.stop": session_stop,
         "receipt.print": receipt_print,
+        "evse.test": evse_orders.evse_test,
+        "evse.test.stop": evse_orders.evse_test_stop,
+        "evse.limit": evse_orders.evse_limit,
         "ledger.head": ledger_head,
         "entries.read": entries_read,
         "records.read": records_read,
+        "cdrs.show": cdr_orders.cdrs_show,
+        "cdrs.again": cdr_orders.cdrs_again,
     }
     return {name: partial(function, engine) for name, function in table.items()} | {"gateway.check": GatewayCheck(gateways or {})}

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from terminal_app.billing.acknowledgement import Ack, open_ack
 from terminal_app.billing.record import GENESIS
 from terminal_app.engine import money_orders, operations
 from terminal_app.engine.command_link import CommandLink, told_args
+from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
+from terminal_app.engine.pull_link import PullLink
 from terminal_app.errors import ChargeError, SignatureInvalid, WireError
 from terminal_app.ledger.entry import Entry
 from terminal_app.session import events
@@ -22,6 +24,7 @@ from terminal_app.wire import (
     SYNC_PROTOCOL,
     Acknowledge,
     Batch,
+    CdrTrouble,
     CommandsAfter,
     Deliver,
     Endpoint,
@@ -29,6 +32,7 @@ from terminal_app.wire import (
     Listener,
     Look,
     NextBatch,
+    Pulling,
     RecordRow,
     Seen,
     SyncTrouble,
@@ -55,6 +59,7 @@ class SyncLink:
     ) -> None:
         self._engine, self._commands, self._office_spki = engine, commands, office_spki
         self._acknowledging = threading.Lock()
+        self._pull = PullLink(engine)
         self._listener = Listener(path, ToCoreFromSync, self._serve, allowed_uids)
 
     def _serve(self, endpoint: Endpoint[Any]) -> None:
@@ -65,10 +70,12 @@ class SyncLink:
             CommandsAfter: self._commands.after,
             Deliver: self._commands.deliver,
             Look: self.look,
+            CdrTrouble: self.cdr_trouble,
+            **self._pull.answers,
         }
         while True:
             message = endpoint.receive(None)
-            if isinstance(message, NextBatch | CommandsAfter | Look) and message.protocol != SYNC_PROTOCOL:
+            if isinstance(message, NextBatch | CommandsAfter | Look | Pulling) and message.protocol != SYNC_PROTOCOL:
                 raise WireError(f"sync speaks protocol {message.protocol}, we {SYNC_PROTOCOL}")
             endpoint.send(answers[type(message)](message))
 
@@ -125,6 +132,18 @@ class SyncLink:
                 return Taken(f"acknowledgement refused: {error}")
             return Taken()
 
+    @property
+    def operations(self) -> dict[str, Operation]:
+        """What the control socket may bring in place of sync."""
+        return {"office.acknowledge": self._acknowledged_by_hand}
+
+    def _acknowledged_by_hand(self, arguments: Mapping[str, Any], actor: str) -> dict[str, Any]:
+        """A countersigned acknowledgement that came by hand, as the records went. ValueError if it is not believed."""
+        taken = self.acknowledge(Acknowledge(str(arguments["jws"])))
+        if taken.error:
+            raise ValueError(taken.error)
+        return {"acknowledged": self._engine.state.chain.acknowledged_through}
+
     def _news(self, ack: Ack, facts_before: int) -> bool:
         """Whether it covers public facts that were not covered; a sign of life alone is not worth a commit."""
         if ack.facts_through < facts_before:
@@ -150,8 +169,15 @@ class SyncLink:
 
     def trouble(self, message: SyncTrouble) -> Taken:
         """The link to the office as a fault: raised and cleared, never blocking a sale."""
-        fault = Fault(Device.OFFICE, 0, "unreachable", message.trouble[:200])
-        self._engine.inbox.post(events.FaultSeen(fault, bool(message.trouble)), droppable=True)
+        return self._told("unreachable", message.trouble)
+
+    def cdr_trouble(self, message: CdrTrouble) -> Taken:
+        """Likewise the OCPI receiver."""
+        return self._told("ocpi_unreachable", message.trouble)
+
+    def _told(self, kind: str, trouble: str) -> Taken:
+        fault = Fault(Device.OFFICE, 0, kind, trouble[:200])
+        self._engine.inbox.post(events.FaultSeen(fault, bool(trouble)), droppable=True)
         return Taken()
 
     def look(self, message: Look) -> Seen:

@@ -152,6 +152,14 @@ class LedgerReader:
         sql = f"SELECT seq, type, subject, jws, sha256 FROM records WHERE {where} ORDER BY seq {order} LIMIT ?"
         return [StoredRecord(*row) for row in self._all(sql, (*values, limit))]
 
+    def sealed(self, after: int, types: Sequence[str], limit: int = -1) -> list[tuple[int, str, int]]:
+        """Records of some types after `after`, oldest first: number, type, UTC ms of the commit that sealed it. LedgerBroken."""
+        sql = (
+            "SELECT records.seq, records.type, entries.utc_ms FROM records JOIN entries ON entries.seq = records.entry_seq "
+            f"WHERE records.seq > ? AND records.type IN ({', '.join('?' * len(types))}) ORDER BY records.seq LIMIT ?"
+        )
+        return [(int(seq), str(kind), int(utc_ms)) for seq, kind, utc_ms in self._all(sql, (after, *types, limit))]
+
     def public_entries(self, after: int, limit: int) -> list[Entry]:
         """Public entries after `after`, oldest first."""
         sql = f"SELECT {COLUMNS} FROM entries WHERE seq > ? AND public = 1 ORDER BY seq LIMIT ?"

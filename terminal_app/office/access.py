@@ -1,4 +1,5 @@
-"""Who may do what: terminals by bearer token, operators by token (bearer or basic), receipts by their unguessable code.
+"""Who may do what: terminals by bearer token or certificate, operators by token (bearer or basic), receipts by their unguessable
+code.
 
 Only SHA-256 hashes of tokens are stored; tokens carry 256 random bits, so a plain hash cannot be reversed by guessing.
 """
@@ -57,15 +58,20 @@ class Access:
         return bool(self._notify_hash) and hmac.compare_digest(given, self._notify_hash)
 
     def is_terminal(self, request: Request, terminal: str) -> bool:
-        """True if the bearer token belongs to this very terminal. Reads the database (blocking)."""
+        """True if certificate or bearer token belong to this very terminal; who shows a certificate is who it names, whatever
+        token comes with it. Reads the database (blocking)."""
         with self._database.read() as db:
             table = store.terminals
             known = db.execute(sa.select(table.c.token_sha256).where(table.c.terminal == terminal)).scalar()
+        if certified := _certified(request):
+            return known is not None and certified == terminal
         given = hash_of(_bearer(request))
         return hmac.compare_digest(given, known or hash_of(secrets.token_hex())) and known is not None
 
     def terminal_of(self, request: Request) -> str:
-        """The terminal whose bearer token this is; "" if there is none. Reads the database (blocking)."""
+        """The terminal whose certificate or bearer token this is; "" if there is none. Reads the database (blocking)."""
+        if certified := _certified(request):
+            return certified if self.is_terminal(request, certified) else ""
         token = _bearer(request)
         if not token:
             return ""
@@ -79,6 +85,11 @@ class Access:
             return True
         given = hash_of(_bearer(request) or _basic_password(request))
         return bool(self._operator_hash) and hmac.compare_digest(given, self._operator_hash)
+
+
+def _certified(request: Request) -> str:
+    """The common name of the certificate that our own TLS verified (`--client-ca`); "" = none was shown."""
+    return str(request.scope.get("state", {}).get("certified", ""))
 
 
 def _bearer(request: Request) -> str:

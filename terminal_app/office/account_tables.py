@@ -9,7 +9,7 @@ Books (a line's sign: + is owed to the book's owner): customer, hold and slice p
 
 import sqlalchemy as sa
 
-from terminal_app.office.metadata import Big, metadata
+from terminal_app.office.metadata import Big, append_only, metadata
 
 accounts = sa.Table(
     "accounts",
@@ -104,14 +104,4 @@ entries = sa.Table(
 )
 
 for _table in (postings, entries):
-    for _act in ("UPDATE", "DELETE"):
-        _name = f"{_table.name}_no_{_act.lower()}"
-        _head = f"CREATE TRIGGER {_name} BEFORE {_act} ON {_table.name}"
-        _raise = "BEGIN RAISE EXCEPTION 'entries never change'; END"
-        for _dialect, _text in (
-            ("sqlite", f"{_head} BEGIN SELECT RAISE(ABORT, 'entries never change'); END"),
-            ("postgresql", f"CREATE OR REPLACE FUNCTION {_name}() RETURNS trigger AS $$ {_raise} $$ LANGUAGE plpgsql"),
-            ("postgresql", f"{_head} FOR EACH ROW EXECUTE FUNCTION {_name}()"),
-        ):
-            _rule = sa.DDL(_text)  # type: ignore[no-untyped-call]
-            sa.event.listen(_table, "after_create", _rule.execute_if(dialect=_dialect))
+    append_only(_table, "entries never change")

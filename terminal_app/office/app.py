@@ -21,8 +21,12 @@ from terminal_app.office.checkout_api import CheckoutApi
 from terminal_app.office.checkouts import Checkouts
 from terminal_app.office.command_api import CommandApi
 from terminal_app.office.commands import Commands
+from terminal_app.office.document_pages import DocumentPages
 from terminal_app.office.ingest import Collector
+from terminal_app.office.invoice_pages import InvoicePages
+from terminal_app.office.invoices import Invoices
 from terminal_app.office.notifications import PER_MINUTE, Notifications, Pace
+from terminal_app.office.operator_leaves import OperatorLeaves
 from terminal_app.office.pages import Pages
 from terminal_app.office.pay_pages import PayPages
 from terminal_app.office.payment_pages import PaymentPages
@@ -38,8 +42,8 @@ SETTLE_EVERY_S = 5.0
 @dataclass(frozen=True, slots=True)
 class Office:
     """What an office is made of. `operator_token` empty outside demo: the operator's pages are closed; `notify_token`
-    empty: gateways' notifications are. `leaving`: the server
-    was told to stop, whoever waits is answered."""
+    empty: gateways' notifications are. `time_zone`: of the operator's months and days; `invoice_series` begins invoice
+    numbers. `leaving`: the server was told to stop, whoever waits is answered."""
 
     database: Store
     key: OfficeKey
@@ -47,6 +51,8 @@ class Office:
     operator_token: str
     demo: bool
     notify_token: str = ""
+    time_zone: str = "UTC"
+    invoice_series: str = "INV"
     leaving: Callable[[], bool] = lambda: False
 
 
@@ -66,19 +72,25 @@ def build(office: Office) -> Starlette:
     by_phone += ShortPages(office.database, office.demo).routes
     by_phone += ChargePages(office.database, charges, office.demo).routes
     machines = [*api.routes, *accounts.routes, *downlink.routes, *notifications.routes]
-    return Starlette(routes=[*machines, *by_phone, *payments.routes, *pages.routes], lifespan=partial(_settling, charges))
+    invoices = Invoices(office.database, office.time_zone, office.invoice_series)
+    leaves = OperatorLeaves(access, office.demo, office.time_zone)
+    documents = InvoicePages(office.database, invoices, leaves, office.demo).routes
+    documents += DocumentPages(office.database, office.key, leaves).routes
+    routes = [*machines, *by_phone, *documents, *payments.routes, *pages.routes]
+    return Starlette(routes=routes, lifespan=partial(_settling, (charges.settle, invoices.follow_credits)))
 
 
 @contextlib.asynccontextmanager
-async def _settling(charges: Charges, app: Starlette) -> AsyncIterator[None]:
-    """While the office serves: what became of starts by phone is looked at every few seconds."""
+async def _settling(acts: tuple[Callable[[], object], ...], app: Starlette) -> AsyncIterator[None]:
+    """While the office serves, every few seconds: what became of starts by phone; credit notes for credits that arrived."""
 
     async def keep_looking() -> None:
         while True:
-            try:
-                await run_in_threadpool(charges.settle)
-            except sa.exc.SQLAlchemyError as problem:
-                log.error("starts by phone were not looked at: %s", type(problem).__name__)
+            for act in acts:
+                try:
+                    await run_in_threadpool(act)
+                except sa.exc.SQLAlchemyError as problem:
+                    log.error("%s was not done: %s", getattr(act, "__qualname__", "an act"), type(problem).__name__)
             await asyncio.sleep(SETTLE_EVERY_S)
 
     task = asyncio.create_task(keep_looking())

@@ -47,6 +47,13 @@ class StopArgs(_Args, frozen=True, kw_only=True, forbid_unknown_fields=True):
     session_id: Annotated[str, Meta(pattern=r"^[!-~]{0,64}\Z")] = ""
 
 
+class LimitArgs(_Args, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`limit_a` None: the limit is lifted. Below 6 A the charge pauses."""
+
+    connector: Connector
+    limit_a: Annotated[int, Meta(ge=0, le=1000)] | None = None
+
+
 class StartArgs(msgspec.Struct, frozen=True, kw_only=True):
     """Further arguments are the terminal's to judge."""
 
@@ -78,6 +85,7 @@ class RelayArgs(_Args, frozen=True, kw_only=True, forbid_unknown_fields=True):
 ACTS: dict[str, type[msgspec.Struct]] = {
     "session.stop": StopArgs,
     "session.start": StartArgs,
+    "evse.limit": LimitArgs,
     "payment.refund": RefundArgs,
     "payment.release": HoldArgs,
     "payment.retry": HoldArgs,

@@ -52,6 +52,27 @@ def index_record(db: Connection, terminal: str, chain_id: str, seq: int, payload
         if code := payload.get("receipt", {}).get("code", ""):
             receipt = {"hold_id": row["hold_id"], "receipt_number": payload["receipt"]["number"], "receipt_code": code}
             put(db, hold_receipts, key, receipt)
+    elif payload["type"] == "credit":
+        put(db, store.credits, key, _credit_row(payload))
+    elif payload["type"] == "checkpoint":
+        put(db, store.checkpoints, key, _checkpoint_row(payload))
+
+
+def _credit_row(payload: dict[str, Any]) -> dict[str, Any]:
+    totals = payload["totals"]
+    return {
+        "session_id": payload["session_id"],
+        "hold_id": payload["authorization_reference"],
+        "credited_seq": payload["credits"]["seq"],
+        "number": payload["number"],
+        "receipt_number": payload["receipt"]["number"],
+        "net_minor": totals["net_minor"],
+        "vat_minor": totals["vat_minor"],
+        "total_minor": totals["total_minor"],
+        "currency": totals["currency"],
+        "reason": payload["reason"],
+        "utc_ms": payload["created"]["utc_ms"],
+    }
 
 
 def _session_row(payload: dict[str, Any]) -> dict[str, Any]:
@@ -74,6 +95,19 @@ def _session_row(payload: dict[str, Any]) -> dict[str, Any]:
         "stop_reason": payload["stop"]["reason"],
         "receipt_number": payload["receipt"]["number"],
         "receipt_code": payload["receipt"]["code"],
+        "test": payload.get("test") is True,
+    }
+
+
+def _checkpoint_row(payload: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "utc_ms": payload["at"]["utc_ms"],
+        "ledger_entries": payload["ledger"]["entries"],
+        "ledger_sha256": payload["ledger"]["sha256"],
+        "acknowledged_through": payload["acknowledged_through"],
+        "open_holds": payload["open_holds"],
+        "registers": json.dumps(payload["meter_registers_wh"], sort_keys=True),
+        "digests": json.dumps(payload["digests"], sort_keys=True),
     }
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from terminal_app.billing.acknowledgement import Ack, make_ack, seal_ack
 from terminal_app.billing.record import GENESIS, sha256_of
-from terminal_app.office import cross_checks, derived, store
+from terminal_app.office import chain_checks, cross_checks, derived, store
 from terminal_app.office.signing import OfficeKey
 from terminal_app.office.verify import Expected, Verdict, judge
 
@@ -114,12 +114,12 @@ class Collector:
         """Judge a terminal's quarantined records again, after a key was registered. Returns (healed, still quarantined)."""
         table, healed, left = store.records, 0, 0
         with self._database.write() as db:
-            keys = _keys(db, terminal)
+            keys = chain_checks.keys_of(db, terminal)
             where = (table.c.terminal == terminal) & (table.c.quarantine != "")
             for row in db.execute(sa.select(table).where(where).order_by(table.c.chain_id, table.c.seq)).mappings().all():
                 record, chain_id = SentRecord(row["seq"], row["jws"]), row["chain_id"]
                 prev = _sha_before(db, terminal, chain_id, record.seq)
-                verdict = self._judge(terminal, chain_id, record, keys, prev)
+                verdict = self._judge(db, terminal, chain_id, record, keys, prev)
                 healed, left = healed + (not verdict.reason), left + bool(verdict.reason)
                 columns = _columns(record, verdict) | {"stored_utc_ms": row["stored_utc_ms"]}
                 db.execute(table.update().where(_where(table, terminal, chain_id, record.seq)).values(**columns))
@@ -131,7 +131,7 @@ class Collector:
         if db.execute(locked).first() is None:
             raise BatchRefused(f"terminal {batch.terminal} is not known here")
         chain = _chain(db, batch)
-        keys = _keys(db, batch.terminal)
+        keys = chain_checks.keys_of(db, batch.terminal)
         through, head = int(chain["through_seq"]), str(chain["through_sha256"])
         for record in batch.records:
             if record.seq <= through:
@@ -164,16 +164,33 @@ class Collector:
         db.execute(store.terminals.update().where(mine).values(seen_utc_ms=now, chain_id=batch.chain_id))
         return Stored(through, head, facts_through, _quarantined(db, batch))
 
-    def _judge(self, terminal: str, chain_id: str, record: SentRecord, keys: "_Keys", prev: str) -> Verdict:
-        expected = Expected(terminal, chain_id, record.seq, prev, keys.record, keys.ocmf, self._demo)
-        return judge(record.jws, expected)
+    def _judge(
+        self, db: Connection, terminal: str, chain_id: str, record: SentRecord, keys: chain_checks.Keys, prev: str
+    ) -> Verdict:
+        """Also learns the keys of a key change, for what follows it in the same batch is signed by them."""
+        expected = Expected(
+            terminal=terminal,
+            chain_id=chain_id,
+            seq=record.seq,
+            prev=prev,
+            record_keys=keys.record,
+            ocmf_keys=keys.ocmf,
+            demo=self._demo,
+            signers=keys.signers(chain_id, record.seq),
+            billed=lambda number: chain_checks.billed(db, terminal, chain_id, number, record.seq),
+        )
+        verdict = judge(record.jws, expected)
+        if verdict.change is not None and verdict.payload is not None:
+            reason = str(verdict.payload["reason"])
+            chain_checks.learn(db, terminal, chain_id, record.seq, verdict.change, reason, keys)
+        return verdict
 
-    def _first_time(self, db: Connection, batch: SentBatch, record: SentRecord, keys: "_Keys", prev: str) -> None:
-        verdict = self._judge(batch.terminal, batch.chain_id, record, keys, prev)
+    def _first_time(self, db: Connection, batch: SentBatch, record: SentRecord, keys: chain_checks.Keys, prev: str) -> None:
+        verdict = self._judge(db, batch.terminal, batch.chain_id, record, keys, prev)
         db.execute(store.records.insert().values(**_identity(batch, record), **_columns(record, verdict)))
         _index(db, batch.terminal, batch.chain_id, record, verdict)
 
-    def _again(self, db: Connection, batch: SentBatch, record: SentRecord, keys: "_Keys") -> None:
+    def _again(self, db: Connection, batch: SentBatch, record: SentRecord, keys: chain_checks.Keys) -> None:
         """Same bytes: nothing to do, unless what kept them in quarantine is healed (a key registered since). Other bytes:
         kept beside the first; only a record in quarantine gives way to one that verifies, for the first was damaged."""
         where = _where(store.records, batch.terminal, batch.chain_id, record.seq)
@@ -182,7 +199,7 @@ class Collector:
         if known["sha256"] == sha256 and not known["quarantine"]:
             return
         prev = _sha_before(db, batch.terminal, batch.chain_id, record.seq)
-        verdict = self._judge(batch.terminal, batch.chain_id, record, keys, prev)
+        verdict = self._judge(db, batch.terminal, batch.chain_id, record, keys, prev)
         if known["quarantine"] and not verdict.reason:
             if known["sha256"] != sha256:
                 _keep_conflict(db, batch, record.seq, known["jws"], known["quarantine"])
@@ -195,12 +212,6 @@ class Collector:
         sha256 = sha256_of(record.jws)
         _keep_conflict(db, batch, record.seq, record.jws, verdict.reason or f"another record {record.seq} is stored already")
         store.alarm(db, batch.terminal, batch.chain_id, "conflict", f"record {record.seq} came with other bytes: {sha256}")
-
-
-@dataclass(frozen=True, slots=True)
-class _Keys:
-    record: dict[str, bytes]
-    ocmf: dict[str, bytes]
 
 
 def _check_order(batch: SentBatch) -> None:
@@ -225,13 +236,6 @@ def _chain(db: Connection, batch: SentBatch) -> RowMapping:
     claim = {"claimed_seq": batch.head_seq, "claimed_sha256": batch.head_sha256, "seen_utc_ms": store.now_ms()}
     db.execute(store.chains.insert().values(terminal=batch.terminal, chain_id=batch.chain_id, **new, **claim))
     return db.execute(sa.select(store.chains).where(where)).mappings().one()
-
-
-def _keys(db: Connection, terminal: str) -> _Keys:
-    found = _Keys({}, {})
-    for row in db.execute(sa.select(store.keys).where(store.keys.c.terminal == terminal)).mappings():
-        (found.record if row["purpose"] == "record" else found.ocmf)[row["key_id"]] = row["spki_pem"].encode()
-    return found
 
 
 def _identity(batch: SentBatch, record: SentRecord) -> dict[str, object]:
@@ -274,6 +278,8 @@ def _index(db: Connection, terminal: str, chain_id: str, record: SentRecord, ver
             derived.index_record(db, terminal, chain_id, record.seq, verdict.payload)
             if verdict.payload["type"] in ("session", "settlement"):
                 cross_checks.settled_as_billed(db, terminal, chain_id, verdict.payload)
+            if verdict.payload["type"] == "checkpoint" and not verdict.reason:
+                chain_checks.stands(db, terminal, chain_id, verdict.payload)
             if verdict.page:
                 cross_checks.measured_in_turn(db, terminal, chain_id, record.seq, verdict.page)
     except (KeyError, TypeError, AttributeError, sa.exc.StatementError):

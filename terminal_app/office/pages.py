@@ -19,8 +19,9 @@ from terminal_app import units
 from terminal_app.billing.receipt import ReceiptDocument
 from terminal_app.billing.signature import jwk_of, spki_of
 from terminal_app.errors import TariffRefused
-from terminal_app.office import queries, store
+from terminal_app.office import chain_checks, queries, store
 from terminal_app.office.access import Access
+from terminal_app.office.document_words import DOCUMENT_WORDS
 from terminal_app.office.receipts import CODE, Found, Receipts
 from terminal_app.office.words import WORDS, language_of
 from terminal_app.paper_receipt import receipt_pdf
@@ -52,6 +53,7 @@ class Pages:
         )
         self._templates.filters |= {"money": money, "kwh": kwh_text, "clock": clock_text, "ago": ago}
         self._templates.filters |= {"hms": duration_text, "local": local, "kw": kw_text}
+        self._templates.globals["invoice_words"] = DOCUMENT_WORDS
         self.routes = [
             Route("/", self.overview),
             Route("/r/{code}", self.receipt),
@@ -78,6 +80,11 @@ class Pages:
                 "quarantine": queries.quarantine(db),
                 "alarms": queries.alarms(db),
                 "totals": queries.totals(db),
+                "checkpoints": {
+                    one["terminal"]: point
+                    for one in queries.terminals(db)
+                    if (point := chain_checks.newest_checkpoint(db, one["terminal"])) is not None
+                },
             }
         return self._page("overview.html", 200, None, now_ms=store.now_ms(), **shown)
 
@@ -91,6 +98,9 @@ class Pages:
         document = _document(found)
         if document is None:
             return self._page("review.html", 200, request)
+        row = found.row
+        with self._database.read() as db:
+            credits = queries.credits_of(db, row["terminal"], row["chain_id"], row["seq"])
         return self._page(
             "receipt.html",
             200,
@@ -99,6 +109,7 @@ class Pages:
             refunded_minor=found.refunded_minor,
             refresh=found.waits_for_money,
             under_review=bool(found.row["quarantine"]),
+            credits=credits,
             url=f"{self._public_url}/r/{code}",
             code=code,
             sha256=found.row["sha256"],

@@ -19,8 +19,8 @@ def _rows(db: Connection, question: sa.Select[Any]) -> Rows:
 
 
 def sessions(db: Connection, limit: int, receipt_code: str = "") -> Rows:
-    """Newest first, each with the settlement that ended its hold (how "" = still under way), what was given back of it, and the
-    verdict on its record.
+    """Newest first, each with the settlement that ended its hold (how "" = still under way), what was given back of it and what
+    of its bill was credited (zero or above), and the verdict on its record.
 
     A hold may be settled more than once: left to a person and captured after all. A refund, given or refused, ends nothing.
     """
@@ -35,6 +35,10 @@ def sessions(db: Connection, limit: int, receipt_code: str = "") -> Rows:
     b = store.settlements.alias()
     back = (b.c.terminal == s.c.terminal) & (b.c.chain_id == s.c.chain_id) & (b.c.hold_id == s.c.hold_id) & (b.c.how == "refunded")
     given_back = sa.select(sa.func.coalesce(sa.func.sum(b.c.amount_minor), 0)).where(back).correlate(s).scalar_subquery()
+    c = store.credits
+    of = (c.c.terminal == s.c.terminal) & (c.c.chain_id == s.c.chain_id) & (c.c.credited_seq == s.c.seq)
+    total = sa.select(-sa.func.coalesce(sa.func.sum(c.c.total_minor), 0)).select_from(_accepted(c))
+    credited = total.where(of).correlate(s).scalar_subquery()
     same = (r.c.terminal == s.c.terminal) & (r.c.chain_id == s.c.chain_id) & (r.c.seq == s.c.seq)
     settled = (m.c.terminal == s.c.terminal) & (m.c.chain_id == s.c.chain_id) & (m.c.seq == last) & (s.c.hold_id != "")
     question = (
@@ -47,6 +51,7 @@ def sessions(db: Connection, limit: int, receipt_code: str = "") -> Rows:
             m.c.amount_minor.label("settled_minor"),
             m.c.seq.label("settlement_seq"),
             given_back.label("refunded_minor"),
+            credited.label("credited_minor"),
         )
         .select_from(s.join(r, same).outerjoin(m, settled))
         .order_by(s.c.end_utc_ms.desc(), s.c.seq.desc())
@@ -79,6 +84,13 @@ def record(db: Connection, terminal: str, seq: int, chain_id: str = "") -> dict[
     chain = sa.literal(chain_id) if chain_id else sa.select(t.c.chain_id).where(t.c.terminal == terminal).scalar_subquery()
     found = _rows(db, sa.select(r).where((r.c.terminal == terminal) & (r.c.seq == seq) & (r.c.chain_id == chain)))
     return found[0] if found else None
+
+
+def credits_of(db: Connection, terminal: str, chain_id: str, session_seq: int) -> Rows:
+    """The accepted credits of a session's record, oldest first; money is zero or below."""
+    c = store.credits
+    mine = (c.c.terminal == terminal) & (c.c.chain_id == chain_id) & (c.c.credited_seq == session_seq)
+    return _rows(db, sa.select(c).select_from(_accepted(c)).where(mine).order_by(c.c.seq))
 
 
 def settlement_of(db: Connection, session: dict[str, Any]) -> dict[str, Any] | None:
@@ -125,7 +137,7 @@ def alarms(db: Connection) -> Rows:
 
 
 def totals(db: Connection) -> Rows:
-    """Per currency: sessions, energy, billed, captured. Only accepted records count."""
+    """Per currency: sessions, energy, billed, captured. Only accepted records count, and no tests."""
     s, m = store.sessions, store.settlements
     taken = sa.select(m.c.currency, sa.func.sum(m.c.amount_minor).label("captured")).select_from(_accepted(m))
     captured = taken.where(m.c.how == "captured").group_by(m.c.currency).subquery()
@@ -135,7 +147,7 @@ def totals(db: Connection) -> Rows:
         sa.func.sum(s.c.energy_wh).label("energy_wh"),
         sa.func.sum(s.c.total_minor).label("billed_minor"),
     )
-    sums = billed.select_from(_accepted(s)).group_by(s.c.currency).subquery()
+    sums = billed.select_from(_accepted(s)).where(~s.c.test).group_by(s.c.currency).subquery()
     question = sa.select(sums, sa.func.coalesce(captured.c.captured, 0).label("captured_minor"))
     return _rows(db, question.select_from(sums.outerjoin(captured, captured.c.currency == sums.c.currency)))
 

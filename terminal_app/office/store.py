@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
-from terminal_app.office import account_tables, command_tables, payment_tables, phone_tables, receipt_tables
+from terminal_app.office import account_tables, command_tables, document_tables, payment_tables, phone_tables, receipt_tables
 from terminal_app.office.metadata import Big, metadata
 
 __all__ = ["NoTables", "Store", "alarm", "metadata", "now_ms"]
-__all__ += ["account_tables", "command_tables", "payment_tables", "phone_tables", "receipt_tables"]
+__all__ += ["account_tables", "command_tables", "document_tables", "payment_tables", "phone_tables", "receipt_tables"]
 
 terminals = sa.Table(
     "terminals",
@@ -131,6 +131,7 @@ sessions = sa.Table(
     sa.Column("stop_reason", sa.String(32), nullable=False),
     sa.Column("receipt_number", sa.String(64), nullable=False),
     sa.Column("receipt_code", sa.String(64), nullable=False, index=True),
+    sa.Column("test", sa.Boolean, nullable=False),  # of service personnel: never a sale
 )
 settlements = sa.Table(
     "settlements",
@@ -144,6 +145,49 @@ settlements = sa.Table(
     sa.Column("amount_minor", Big, nullable=False),
     sa.Column("currency", sa.String(3), nullable=False),
     sa.Column("ended_utc_ms", Big, nullable=False),
+)
+credits = sa.Table(
+    "credits",
+    metadata,
+    sa.Column("terminal", sa.String(36), primary_key=True),
+    sa.Column("chain_id", sa.String(64), primary_key=True),
+    sa.Column("seq", Big, primary_key=True),
+    sa.Column("session_id", sa.String(64), nullable=False, index=True),
+    sa.Column("hold_id", sa.String(64), nullable=False),
+    sa.Column("credited_seq", Big, nullable=False, index=True),
+    sa.Column("number", Big, nullable=False),  # counts the credits of one bill from 1
+    sa.Column("receipt_number", sa.String(64), nullable=False),
+    sa.Column("net_minor", Big, nullable=False),  # money: zero or below, as in the record
+    sa.Column("vat_minor", Big, nullable=False),
+    sa.Column("total_minor", Big, nullable=False),
+    sa.Column("currency", sa.String(3), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("utc_ms", Big, nullable=False),
+)
+key_changes = sa.Table(
+    "key_changes",
+    metadata,
+    sa.Column("terminal", sa.String(36), primary_key=True),
+    sa.Column("chain_id", sa.String(64), primary_key=True),
+    sa.Column("seq", Big, primary_key=True),
+    sa.Column("key_id", sa.String(64), nullable=False),  # signs what comes after `seq`
+    sa.Column("ocmf_key_id", sa.String(64), nullable=False),  # "" = unchanged
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("learned_utc_ms", Big, nullable=False),
+)
+checkpoints = sa.Table(
+    "checkpoints",
+    metadata,
+    sa.Column("terminal", sa.String(36), primary_key=True),
+    sa.Column("chain_id", sa.String(64), primary_key=True),
+    sa.Column("seq", Big, primary_key=True),
+    sa.Column("utc_ms", Big, nullable=False),
+    sa.Column("ledger_entries", Big, nullable=False),
+    sa.Column("ledger_sha256", sa.String(64), nullable=False),
+    sa.Column("acknowledged_through", Big, nullable=False),
+    sa.Column("open_holds", Big, nullable=False),
+    sa.Column("registers", sa.Text, nullable=False),  # JSON: meter serial -> Wh
+    sa.Column("digests", sa.Text, nullable=False),  # JSON: name -> SHA-256
 )
 ocmf_pages = sa.Table(
     "ocmf_pages",
@@ -222,6 +266,13 @@ class Store:
     def read(self) -> Iterator[Connection]:
         """A consistent view that never waits for a writer."""
         with self.engine.connect().execution_options(reading=True) as db:
+            yield db
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """As `read`, and all questions of the block see one and the same moment, whatever is written meanwhile."""
+        level = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        with self.engine.connect().execution_options(reading=True, **level) as db:
             yield db
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 The same code that made the bill on the charger (terminal_app.billing) recomputes it here, from the record alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,15 +11,36 @@ import msgspec
 
 from terminal_app.billing import ocmf
 from terminal_app.billing.cost import UNMEASURED, ChargingPeriod, Flow, cost_of
-from terminal_app.billing.record import open_record, record_lines, sha256_of
+from terminal_app.billing.record import KeyChange, key_change_of, open_record, record_lines, sha256_of
 from terminal_app.billing.signature import jws_key_id
 from terminal_app.billing.tariff import parse_tariff
 from terminal_app.errors import SignatureInvalid, TariffRefused
 
 
 @dataclass(frozen=True, slots=True)
+class Billed:
+    """A stored session record, as its credits see it: `credits` of it came before, over `credited_minor` (zero or above)."""
+
+    sha256: str
+    session_id: str
+    receipt_number: str
+    currency: str
+    total_minor: int
+    credits: int
+    credited_minor: int
+
+
+def nothing_billed(seq: int) -> Billed | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
 class Expected:
-    """What the record must fit to. `prev` is the SHA-256 of the stored record before it. Keys: key id -> SPKI PEM."""
+    """What the record must fit to. `prev` is the SHA-256 of the stored record before it. Keys: key id -> SPKI (PEM or DER).
+
+    `signers`: the keys that may sign here since the last key change; empty = any that is registered. `billed` finds the bill
+    that a credit names by its number.
+    """
 
     terminal: str
     chain_id: str
@@ -28,6 +49,8 @@ class Expected:
     record_keys: Mapping[str, bytes]
     ocmf_keys: Mapping[str, bytes]
     demo: bool
+    signers: frozenset[str] = frozenset()
+    billed: Callable[[int], Billed | None] = nothing_billed
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +69,26 @@ class Verdict:
     reason: str
     payload: dict[str, Any] | None = field(default=None)
     page: Page | None = field(default=None)
+    change: KeyChange | None = field(default=None)  # of an accepted key-change record
 
 
 def judge(jws: str, expected: Expected) -> Verdict:
     """Never raises for anything a record may contain."""
     try:
-        key = expected.record_keys.get(jws_key_id(jws))
+        key_id = jws_key_id(jws)
+        key = expected.record_keys.get(key_id)
         if key is None:
             return Verdict("signed by a key that is not registered for this terminal")
+        if expected.signers and key_id not in expected.signers:
+            return Verdict(f"signed by key {key_id}, whose time in this chain is over: a key change came before")
         payload = open_record(jws, key)
     except SignatureInvalid as error:
         return Verdict(str(error))
     try:
         reason = _identity(payload, expected) or _content(payload, expected)
-        return Verdict(reason, payload, _page(payload, expected) if not reason else None)
+        if reason:
+            return Verdict(reason, payload)
+        return Verdict("", payload, _page(payload, expected), key_change_of(payload))
     except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         return Verdict(f"malformed: {type(error).__name__}: {error}", None)
     except (SignatureInvalid, TariffRefused) as error:
@@ -82,7 +111,12 @@ def _content(payload: dict[str, Any], expected: Expected) -> str:
         return _money(payload) or _measurement(payload, expected)
     if payload["type"] == "settlement":
         return _settlement(payload)
-    return ""
+    if payload["type"] == "credit":
+        return _credit(payload, expected.billed(payload["credits"]["seq"]))
+    if payload["type"] == "key-change":
+        key_change_of(payload)
+        return "an emergency key change counts only by the operator's own hand" if payload["emergency"] is not False else ""
+    return _checkpoint(payload)
 
 
 def _money(session: dict[str, Any]) -> str:
@@ -101,6 +135,8 @@ def _money(session: dict[str, Any]) -> str:
     if recomputed != (totals["currency"], totals["net_minor"], totals["vat_minor"], totals["total_minor"]):
         return f"recomputed total {cost.total_minor} {cost.currency}, billed {totals['total_minor']} {totals['currency']}"
     payment = session["payment"]
+    if session.get("test") is True and (payment is not None or cost.total_minor):
+        return "a test of service personnel that somebody paid for"
     if payment is None:
         return "" if cost.total_minor == 0 else "a total without a payment"
     if payment["capture_minor"] > payment["authorized_minor"]:
@@ -143,6 +179,35 @@ def _page(payload: dict[str, Any], expected: Expected) -> Page | None:
 def _settlement(settlement: dict[str, Any]) -> str:
     if not 0 <= settlement["amount_minor"] <= settlement["authorized_minor"]:
         return f"settles {settlement['amount_minor']}, authorized were {settlement['authorized_minor']}"
+    return ""
+
+
+def _credit(credit: dict[str, Any], billed: Billed | None) -> str:
+    """It takes back a part or all of a bill that is there, never more than all."""
+    named, totals, lines = credit["credits"], credit["totals"], credit["lines"]
+    if billed is None:
+        return f"credits record {named['seq']}, which is no bill that is stored here"
+    if (named["sha256"], credit["session_id"]) != (billed.sha256, billed.session_id):
+        return f"credits another record {named['seq']} than the stored one"
+    for name, total in (("net_minor", "net_minor"), ("vat_minor", "vat_minor"), ("gross_minor", "total_minor")):
+        if sum(line[name] for line in lines) != totals[total] or any(line[name] > 0 for line in lines):
+            return f"its lines ask for money, or do not add up to {total}"
+    if any(line["net_minor"] + line["vat_minor"] != line["gross_minor"] for line in lines):
+        return "net and VAT of a line do not make its gross"
+    if totals["currency"] != billed.currency or named["receipt"] != billed.receipt_number:
+        return "it names another currency or receipt than the bill"
+    if credit["number"] != billed.credits + 1:
+        return f"calls itself credit {credit['number']} of its bill, {billed.credits} came before"
+    if billed.credited_minor - totals["total_minor"] > billed.total_minor:
+        return f"with it {billed.credited_minor - totals['total_minor']} are credited, billed were {billed.total_minor}"
+    return ""
+
+
+def _checkpoint(point: dict[str, Any]) -> str:
+    numbers = [point["ledger"]["entries"], point["acknowledged_through"], point["open_holds"]]
+    numbers += point["meter_registers_wh"].values()
+    if any(type(one) is not int or one < 0 for one in numbers) or point["acknowledged_through"] >= point["seq"]:
+        return "the checkpoint contradicts itself"
     return ""
 
 

@@ -17,6 +17,7 @@ _ENGLISH = {
     "captured": "Paid: {0} taken",
     "rest_released": "{0} of the reserved amount released",
     "given_back": "{0} of it given back",
+    "credited": "{0} credited under receipt {1}",
     "released": "Nothing was taken. The reserved {0} are released.",
     "free": "Free of charge",
     "settling": "Payment is being completed. Reserved: {0}",
@@ -80,6 +81,8 @@ _ENGLISH = {
     "let_go": "Let go at",
     "max_power": "Maximum power",
     "bank_reference": "On the bank statement",
+    "stop_test_ended": "test ended",
+    "test": "TEST by service personnel: nothing was sold",
 }
 _GERMAN = {
     "demo": "DEMO: simuliertes Geld, simulierte Energie",
@@ -97,6 +100,7 @@ _GERMAN = {
     "captured": "Bezahlt: {0} abgebucht",
     "rest_released": "{0} des reservierten Betrags freigegeben",
     "given_back": "{0} davon zurückgezahlt",
+    "credited": "{0} gutgeschrieben unter Beleg {1}",
     "released": "Es wurde nichts abgebucht. Die reservierten {0} sind freigegeben.",
     "free": "Kostenlos",
     "settling": "Die Zahlung wird abgeschlossen. Reserviert: {0}",
@@ -160,6 +164,8 @@ _GERMAN = {
     "let_go": "Freigegeben um",
     "max_power": "Höchste Leistung",
     "bank_reference": "Auf dem Kontoauszug",
+    "stop_test_ended": "Prüfung beendet",
+    "test": "TEST durch Servicepersonal: nichts wurde verkauft",
 }
 WORDS = MappingProxyType({"en": _ENGLISH, "de": _GERMAN})
 

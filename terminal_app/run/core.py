@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -23,7 +23,6 @@ from drivers.cards.pcsc_reader import PcscReader
 from drivers.evse.open import open_control
 from drivers.meters.modbus_meter import ModbusMeter
 from drivers.printers.open import open_printer
-from drivers.signers.keyfile import KeyFileSigner
 from drivers.system import SystemClock, disk_space
 from terminal_app import __version__, config
 from terminal_app.billing.receipt import CODE_BYTES, receipt_code
@@ -37,13 +36,14 @@ from terminal_app.engine.pocket import LedgerPocket, PocketCare
 from terminal_app.engine.snapshots import Snapshots
 from terminal_app.engine.sync_link import SyncLink
 from terminal_app.engine.ui_link import UiLink
-from terminal_app.errors import ConfigError, DeviceUnavailable, LedgerBroken, LedgerBusy, TariffRefused
+from terminal_app.errors import ConfigError, LedgerBroken, LedgerBusy, TariffRefused
 from terminal_app.ledger.store import CommitProbe, Ledger
 from terminal_app.payments.offline import Offline
 from terminal_app.ports import ChargeControl, Clock, Increment
 from terminal_app.run import access
 from terminal_app.run.closed import run_closed
 from terminal_app.run.gateways import build
+from terminal_app.run.keys import Keys, digests_of, open_keys
 from terminal_app.run.starts import Starts
 from terminal_app.run.watchdog import ServiceManager
 from terminal_app.session import actions
@@ -86,7 +86,7 @@ def run(path: Path) -> int:
     """Build everything, run until a signal."""
     settings = config.load(path)
     manager, stopped = ServiceManager(), threading.Event()
-    keys = Keys(signer(settings.keys.record, path, "record"), signer(settings.keys.ocmf, path, "ocmf"))
+    keys = open_keys(settings, path)
     settings.terminal.runtime_dir.mkdir(parents=True, exist_ok=True)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopped.set())
@@ -106,6 +106,9 @@ def run(path: Path) -> int:
         core = Core(standing, keys, ledger, ui, path, clock)
         try:
             core.engine.start(resumed_after_crash=starts.crashed_before)
+        except ConfigError:
+            starts.ended_well()  # a configuration that does not fit this ledger is no crash
+            raise
         except LedgerBroken as error:
             starts.ended_well()
             return run_closed(settings, ui, core.evses, manager, stopped, str(error))
@@ -125,14 +128,6 @@ def open_ledger(settings: config.Config, stopped: threading.Event) -> Ledger:
         except LedgerBusy:
             stopped.wait(1.0)
     return Ledger(settings.terminal.state_dir, crash_probe(settings))
-
-
-@dataclass(frozen=True)
-class Keys:
-    """The two signers: billing records, terminal-made OCMF."""
-
-    records: KeyFileSigner
-    ocmf: KeyFileSigner
 
 
 class Core:
@@ -169,7 +164,7 @@ class Core:
         policy = settings.policy
         longest_watch_s = policy.checkout_window_s + SETTLE_DEADLINE_S
         self._checkout = CheckoutWorker(gateways, policy.authorize_deadline_s, longest_watch_s, clock, inbox)
-        self._signer = SignerWorker(keys.records, keys.ocmf, inbox)
+        self._signer = SignerWorker(keys.records, keys.ocmf, inbox, keys.previous)
         self._printer = PrinterWorker(open_printer(settings.printer), inbox) if settings.printer is not None else None
         self._health = HealthWorker(lambda: disk_space(settings.terminal.state_dir).free_bytes, inbox)
         self._workers: list[Worker] = [
@@ -196,7 +191,8 @@ class Core:
         acts = acts_of(self.engine) | {"relay.notification": Notifications(self.engine, self._gateways)}
         commands = CommandLink(self.engine, office, acts)
         sync = SyncLink(runtime / "sync.sock", self.engine, commands, office, access.users(access.SYNC_USER))
-        control = Answering(runtime / "control.sock", operations(self.engine, self._gateways), access.members(access.CONTROL_GROUP))
+        orders = operations(self.engine, self._gateways) | sync.operations
+        control = Answering(runtime / "control.sock", orders, access.members(access.CONTROL_GROUP))
         broken: list[BaseException] = []
         turning = threading.Thread(target=self._turn, args=(broken,), name="engine", daemon=True)
         turning.start()
@@ -274,9 +270,10 @@ def chance() -> tuple[str, str]:
 
 def read_standing(settings: config.Config, path: Path, keys: Keys, out_of_service: bool) -> Standing:
     """What stays the same while the process lives. ConfigError names a tariff that cannot be read."""
+    tariffs, old = tariffs_of(settings, path), keys.previous
     return Standing(
         config=settings,
-        tariffs=tariffs_of(settings, path),
+        tariffs=tariffs,
         record_key_id=keys.records.key_id,
         record_spki=keys.records.public_key_spki(),
         ocmf_spki=keys.ocmf.public_key_spki(),
@@ -284,6 +281,10 @@ def read_standing(settings: config.Config, path: Path, keys: Keys, out_of_servic
         software=__version__,
         config_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         out_of_service=out_of_service,
+        previous_key_id=old.key_id if old else "",
+        previous_spki=old.public_key_spki() if old else b"",
+        change_reason=settings.keys.change_reason.strip(),
+        digests=digests_of(settings, path, {number: tariff.fingerprint for number, tariff in tariffs.items()}),
     )
 
 
@@ -308,15 +309,6 @@ def tariffs_of(settings: config.Config, path: Path) -> dict[int, Tariff]:
             raise ConfigError(path.name, "[policy] hold_minor", reason)
         found[one.number] = tariff
     return found
-
-
-def signer(key: Path, path: Path, name: str) -> KeyFileSigner:
-    try:
-        return KeyFileSigner(key)
-    except DeviceUnavailable as error:
-        raise ConfigError(path.name, f"[keys] {name}", error.reason) from error
-    except ConfigError as error:  # it names the key file only
-        raise ConfigError(path.name, f"[keys] {name}", str(error)) from error
 
 
 def meter(settings: config.Config, name: str, clock: Clock, path: Path) -> ModbusMeter:

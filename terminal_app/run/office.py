@@ -14,12 +14,14 @@ import sqlalchemy as sa
 from terminal_app.billing.record import thumbprint
 from terminal_app.billing.signature import jwk_of
 from terminal_app.errors import ConfigError, SignatureInvalid
-from terminal_app.office import queries, signing, store
+from terminal_app.office import queries, session_table, signing, store
 from terminal_app.office.access import hash_of, token_file
 from terminal_app.office.ingest import Collector
 from terminal_app.run.office_accounts import account
 from terminal_app.run.office_commands import command, commands_
-from terminal_app.run.office_database import DATABASE, FILE, open_store
+from terminal_app.run.office_database import DATABASE, FILE, TIME_ZONE, open_store
+from terminal_app.run.office_documents import closing, invoice, statement
+from terminal_app.run.office_import import import_
 from terminal_app.run.office_payments import payments
 
 
@@ -32,6 +34,10 @@ office.add_command(account)
 office.add_command(payments)
 office.add_command(command)
 office.add_command(commands_)
+office.add_command(statement)
+office.add_command(invoice)
+office.add_command(closing)
+office.add_command(import_)
 
 
 @office.command()
@@ -81,6 +87,37 @@ def add(url: str, terminal_id: str, record_key: Path, ocmf_key: Path, token_file
 @terminal.command()
 @DATABASE
 @click.argument("terminal_id")
+@click.option("--record-key", type=FILE, help="public key of the terminal's records (PEM)")
+@click.option("--ocmf-key", type=FILE, help="public key of its measurements (PEM), the terminal's or a meter's own")
+@click.option("--why", required=True, help="stands among the alarms: a key that no record has announced needs a reason")
+def key(url: str, terminal_id: str, record_key: Path | None, ocmf_key: Path | None, why: str) -> None:
+    """Register one more key of a terminal by hand.
+
+    An ordinary new key announces itself by a key-change record. This is for meters, and for an emergency: the old key is lost
+    or may be in wrong hands. A record key that is registered after a key change may sign beside the announced one.
+    """
+    database, now, told = open_store(url), store.now_ms(), list[str]()
+    with database.write() as db:
+        if db.execute(sa.select(store.terminals.c.terminal).where(store.terminals.c.terminal == terminal_id)).first() is None:
+            raise click.ClickException(f"terminal {terminal_id} is not known here; register it: charge-office terminal add")
+        for purpose, file in (("record", record_key), ("ocmf", ocmf_key)):
+            if file is None:
+                continue
+            key_id, pem = _public_key(file)
+            if queries.key(db, terminal_id, key_id, purpose) is None:
+                row = {"terminal": terminal_id, "key_id": key_id, "purpose": purpose, "spki_pem": pem, "added_utc_ms": now}
+                db.execute(store.keys.insert().values(**row))
+                store.alarm(db, terminal_id, "", "key-by-hand", f"{purpose} key {key_id} was registered by hand: {why}")
+            told.append(f"{purpose} key {key_id}")
+    database.close()
+    if not told:
+        raise click.UsageError("--record-key or --ocmf-key: name at least one")
+    click.echo(f"terminal {terminal_id}: {', '.join(told)}")
+
+
+@terminal.command()
+@DATABASE
+@click.argument("terminal_id")
 @click.option("--key", "key_file", type=FILE, required=True, help="office key, as `init` made it")
 @click.option("--demo", is_flag=True, help="take demo records")
 def recheck(url: str, terminal_id: str, key_file: Path, demo: bool) -> None:
@@ -96,9 +133,12 @@ def recheck(url: str, terminal_id: str, key_file: Path, demo: bool) -> None:
 @click.option("--public-url", required=True, help="how drivers reach this office")
 @click.option("--operator-token-file", type=FILE, help="password of the operator's pages; made if absent")
 @click.option("--notify-token-file", type=FILE, help="password that gateways send with notifications (basic); made if absent")
+@TIME_ZONE
+@click.option("--invoice-series", default="INV", show_default=True, help="invoice numbers begin with it, then the year")
 @click.option("--demo", is_flag=True, help="take demo records, open the operator's pages to everybody; loopback only")
 @click.option("--tls-cert", type=FILE, help="certificate chain (PEM); else a TLS proxy stands in front")
 @click.option("--tls-key", type=FILE, help="its key (PEM)")
+@click.option("--client-ca", type=FILE, help="authority (PEM) of terminals' certificates; common name = terminal id")
 def serve(
     url: str,
     listen: str,
@@ -106,13 +146,15 @@ def serve(
     public_url: str,
     operator_token_file: Path | None,
     notify_token_file: Path | None,
+    time_zone: str,
+    invoice_series: str,
     demo: bool,
     tls_cert: Path | None,
     tls_key: Path | None,
+    client_ca: Path | None,
 ) -> None:
     """Collect, verify, countersign and show, until SIGTERM."""
-    import uvicorn
-
+    from terminal_app.http_server import Tls, server
     from terminal_app.office.app import Office, build
 
     host, port = _address(listen)
@@ -122,40 +164,55 @@ def serve(
         raise click.UsageError("--public-url: must begin with https:// (or use --demo)")
     if bool(tls_cert) != bool(tls_key):
         raise click.UsageError("--tls-cert and --tls-key belong together")
+    if client_ca and not tls_cert:
+        raise click.UsageError("--client-ca: certificates of terminals need --tls-cert and --tls-key")
+    if not re.fullmatch(r"[A-Z0-9]{1,8}", invoice_series):
+        raise click.UsageError("--invoice-series: 1 to 8 capital letters and digits")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     token = _token(operator_token_file) if operator_token_file else ""
     notify_token = _token(notify_token_file) if notify_token_file else ""
     key, database = _key(key_file), open_store(url)
-    config = uvicorn.Config(
-        build(Office(database, key, public_url, token, demo, notify_token, leaving=lambda: server.should_exit)),
-        host=host,
-        port=port,
-        ssl_certfile=str(tls_cert) if tls_cert else None,
-        ssl_keyfile=str(tls_key) if tls_key else None,
-        access_log=False,  # addresses of receipt pages are secrets
-        server_header=False,
-        log_config=None,
-        limit_concurrency=1024,  # each terminal keeps two connections: one pushes, one waits for commands
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=10,
-        h11_max_incomplete_event_size=32 * 1024,
+    serving = server(
+        build(
+            Office(
+                database,
+                key,
+                public_url,
+                token,
+                demo,
+                notify_token,
+                time_zone,
+                invoice_series,
+                leaving=lambda: serving.should_exit,
+            )
+        ),
+        (host, port),
+        tls=Tls(tls_cert, tls_key, client_ca, asked_only=True) if tls_cert and tls_key else None,
+        at_once=1024,  # each terminal keeps two connections: one pushes, one waits for commands
     )
-    server = uvicorn.Server(config)
     try:
-        server.run()
+        serving.run()
     finally:
         database.close()
 
 
 @office.command()
 @DATABASE
-@click.option("--limit", default=100, show_default=True)
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 100_000))
 @click.option("--json", "as_json", is_flag=True)
-def sessions(url: str, limit: int, as_json: bool) -> None:
+@click.option("--csv", "as_csv", is_flag=True, help="as a table for spreadsheets, from the sealed records; times of each site")
+def sessions(url: str, limit: int, as_json: bool, as_csv: bool) -> None:
     """Newest sessions and what became of their money."""
     with open_store(url).read() as db:
+        if as_csv:
+            click.echo(session_table.csv_of(db, limit), nl=False)
+            return
         rows = queries.sessions(db, limit)
-    _show(rows, as_json, ("terminal", "seq", "receipt_number", "energy_wh", "total_minor", "currency", "settled", "quarantine"))
+    _show(
+        rows,
+        as_json,
+        ("terminal", "seq", "receipt_number", "energy_wh", "total_minor", "currency", "settled", "test", "quarantine"),
+    )
 
 
 @office.command()

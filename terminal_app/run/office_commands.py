@@ -26,11 +26,12 @@ COLUMNS = ("terminal", "number", "act", "args", "actor", "reason", "issued", "st
 @click.option("--key", "key_file", type=FILE, required=True, help="office key, as `init` made it")
 @click.argument("act")
 @click.argument("terminal")
-@click.option("--connector", type=click.IntRange(1, 8), help="for session.stop and session.start")
+@click.option("--connector", type=click.IntRange(1, 8), help="for session.stop, session.start and evse.limit")
 @click.option("--hold", default="", help="hold id, for payment.refund, payment.release and payment.retry")
 @click.option("--amount", default="", help="for payment.refund: how much, e.g. 12.50")
 @click.option("--cards", type=FILE, help="for cards.deny: a file with the whole list, one card token a line")
 @click.option("--version", type=click.IntRange(1), help="for cards.deny: number of the list")
+@click.option("--limit", "limit_a", type=click.IntRange(0, 1000), help="for evse.limit: amperes; without it the limit is lifted")
 @click.option("--ttl", "ttl_s", default=600, show_default=True, help="seconds in which the terminal must have it")
 @click.option("--by", "actor", required=True, help="your name")
 @click.option("--why", "reason", required=True, help="reason, kept in the terminal's ledger")
@@ -44,6 +45,7 @@ def command(
     amount: str,
     cards: Path | None,
     version: int | None,
+    limit_a: int | None,
     ttl_s: int,
     actor: str,
     reason: str,
@@ -53,7 +55,7 @@ def command(
     database = open_store(url)
     try:
         key = signing.load(key_file)
-        args: dict[str, Any] = {"connector": connector, "hold_id": hold, "version": version}
+        args: dict[str, Any] = {"connector": connector, "hold_id": hold, "version": version, "limit_a": limit_a}
         args["amount_minor"] = _minor(database, terminal, hold, amount) if amount else None
         args["tokens"] = cards.read_text("ascii").split() if cards else None
         given = {name: value for name, value in args.items() if value not in (None, "")}

@@ -6,6 +6,7 @@ import click
 import sqlalchemy as sa
 
 from terminal_app.office import store
+from terminal_app.office.local_time import zone
 
 DATABASE = click.option(
     "--db",
@@ -15,6 +16,16 @@ DATABASE = click.option(
     envvar="CHARGE_OFFICE_DB",
     show_envvar=True,
     help="sqlite:///FILE or postgresql+psycopg://...",
+)
+TIME_ZONE = click.option(
+    "--timezone",
+    "time_zone",
+    default="UTC",
+    show_default=True,
+    envvar="CHARGE_OFFICE_TIMEZONE",
+    show_envvar=True,
+    callback=lambda _context, _option, value: _zone(value),
+    help="of the operator's months and days, like Europe/Berlin",
 )
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -27,6 +38,14 @@ def open_store(url: str, create: bool = False) -> store.Store:
         raise click.ClickException(f"--db {_without_password(url)}: {error}") from error
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise click.ClickException(f"--db {_without_password(url)}: cannot be opened: {type(error).__name__}") from error
+
+
+def _zone(name: str) -> str:
+    try:
+        zone(name)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return name
 
 
 def _without_password(url: str) -> str:

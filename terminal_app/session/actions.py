@@ -84,6 +84,7 @@ class SignRecord(msgspec.Struct, frozen=True):
 
     record_seq: int
     signing_input: bytes
+    key_id: str = ""  # of the key that must sign; "" = the present one
 
 
 class SignReceipt(msgspec.Struct, frozen=True):

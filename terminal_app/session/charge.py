@@ -6,13 +6,13 @@ CHARGING only, and that is committed.
 """
 
 from terminal_app.billing.cost import next_boundary
-from terminal_app.session import checkout, events, freeze, gate, start
+from terminal_app.session import checkout, events, freeze, gate, limits, start, technician
 from terminal_app.session import facts as f
 from terminal_app.session.bill import cost_until, frozen_tariff, margin_minor
 from terminal_app.session.hold import intend_increment
 from terminal_app.session.state import Phase, Session
 from terminal_app.session.turn import Ignored, Impossible, Step, Turn, apply_rule
-from terminal_app.values import ClockState, MeterValue, Pilot
+from terminal_app.values import ClockState, EvseStatus, MeterValue, Pilot
 
 GRANT_MS = 20_000
 RAISE_AHEAD = 12  # a hold is raised when so many times the stopping margin (about a minute at full power) is left
@@ -54,6 +54,9 @@ def _charging_evse(turn: Turn, connector: int, event: events.Event) -> None:
     assert isinstance(event, events.EvseReported)
     session = start.session_on(turn, connector)
     status, live, now = event.status, turn.live(connector), turn.terms.now.mono_ms
+    if limits.withheld(turn.state, turn.terms.config, connector):
+        _withheld_evse(turn, connector, event)
+        return
     gone_by_ms = max(0, now - live.counted_mono_ms)
     charging, parking = live.charging_ms, live.parking_ms
     if status.relay:
@@ -66,20 +69,45 @@ def _charging_evse(turn: Turn, connector: int, event: events.Event) -> None:
         charging_ms=charging,
         parking_ms=parking,
         counted_mono_ms=now,
-        granted=live.granted or status.authorized,
+        granted=live.granted or (status.authorized and status.stamp.mono_ms > live.grant_since_mono_ms),
         car_idle_since_mono_ms=idle_since,
     )
+    if _ended_by_car_or_fault(turn, connector, status):
+        return
+    since_ms = max(session.started.mono_ms if session.started else now, live.grant_since_mono_ms)
+    if live.granted and not status.authorized:
+        stop(turn, connector, f.StopReason.FAULT, "the charge controller was restarted", interrupted=True)
+    elif not (live.granted or status.authorized) and now - since_ms > GRANT_MS:
+        stop(turn, connector, f.StopReason.FAULT, "the charge controller did not release the car")
+    elif not status.relay and charging == 0 and now - idle_since > turn.terms.config.policy.car_start_window_s * 1000:
+        stop(turn, connector, f.StopReason.CAR_FINISHED, "the car never asked for energy")
+
+
+def _withheld_evse(turn: Turn, connector: int, event: events.EvseReported) -> None:
+    """The charger itself gives no energy for now: what flows until the contactor is open counts, waiting never does, and neither
+    the car nor the controller is blamed for it."""
+    live, now = turn.live(connector), turn.terms.now.mono_ms
+    flowing_ms = max(0, now - live.counted_mono_ms) if event.status.relay else 0
+    turn.note_live(
+        connector,
+        charging_ms=live.charging_ms + flowing_ms,
+        counted_mono_ms=now,
+        granted=False,
+        grant_since_mono_ms=now,
+        car_idle_since_mono_ms=0,
+    )
+    _ended_by_car_or_fault(turn, connector, event.status)
+
+
+def _ended_by_car_or_fault(turn: Turn, connector: int, status: EvseStatus) -> bool:
     if status.pilot is Pilot.A:
         stop(turn, connector, f.StopReason.UNPLUGGED)
     elif status.fault or status.pilot in BROKEN:
         why = f"charge controller: {status.fault or status.pilot.value}"
         stop(turn, connector, f.StopReason.FAULT, why, interrupted=True)
-    elif live.granted and not status.authorized:
-        stop(turn, connector, f.StopReason.FAULT, "the charge controller was restarted", interrupted=True)
-    elif not (live.granted or status.authorized) and session.started and now - session.started.mono_ms > GRANT_MS:
-        stop(turn, connector, f.StopReason.FAULT, "the charge controller did not release the car")
-    elif not status.relay and charging == 0 and now - idle_since > turn.terms.config.policy.car_start_window_s * 1000:
-        stop(turn, connector, f.StopReason.CAR_FINISHED, "the car never asked for energy")
+    else:
+        return False
+    return True
 
 
 def _charging_meter(turn: Turn, connector: int, event: events.Event) -> None:
@@ -165,6 +193,8 @@ def _charging_ticked(turn: Turn, connector: int, event: events.Event) -> None:
         stop(turn, connector, f.StopReason.FAULT, f"charge controller lost for {longest_ms // 1000} s", interrupted=True)
     elif _hold_expires(turn, connector):
         stop(turn, connector, f.StopReason.HOLD_LIMIT, "the hold is about to expire")
+    elif technician.over(turn, connector):
+        stop(turn, connector, f.StopReason.TEST_ENDED)
 
 
 def _charging_commanded(turn: Turn, connector: int, event: events.Event) -> None:
@@ -202,6 +232,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.NONE, E.OcmfSigned): _OVER,
     (P.NONE, E.StopCommanded): _NO_CHARGE,
     (P.NONE, E.StartCommanded): start.commanded,
+    (P.NONE, E.TestCommanded): technician.commanded,
     (P.AUTHORIZING, E.Booted): start.authorizing_booted,
     (P.AUTHORIZING, E.Ticked): start.authorizing_ticked,
     (P.AUTHORIZING, E.AuthorizationAnswered): start.authorization_answered,
@@ -213,6 +244,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.AUTHORIZING, E.OcmfSigned): _OVER,
     (P.AUTHORIZING, E.StopCommanded): Ignored("the bank's answer decides; then it can be cancelled"),
     (P.AUTHORIZING, E.StartCommanded): _BUSY,
+    (P.AUTHORIZING, E.TestCommanded): _BUSY,
     (P.CHECKOUT, E.Booted): checkout.booted,
     (P.CHECKOUT, E.Ticked): checkout.ticked,
     (P.CHECKOUT, E.CheckoutAnswered): checkout.opened,
@@ -224,6 +256,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.CHECKOUT, E.OcmfSigned): _OVER,
     (P.CHECKOUT, E.StopCommanded): checkout.cancelled,
     (P.CHECKOUT, E.StartCommanded): _BUSY,
+    (P.CHECKOUT, E.TestCommanded): _BUSY,
     (P.AUTHORIZED, E.Booted): start.authorized_booted,
     (P.AUTHORIZED, E.Ticked): start.authorized_ticked,
     (P.AUTHORIZED, E.AuthorizationAnswered): _NOT_ASKED,
@@ -235,6 +268,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.AUTHORIZED, E.OcmfSigned): _OVER,
     (P.AUTHORIZED, E.StopCommanded): start.abort_commanded,
     (P.AUTHORIZED, E.StartCommanded): _BUSY,
+    (P.AUTHORIZED, E.TestCommanded): _BUSY,
     (P.STARTING, E.Booted): _VOLATILE,
     (P.STARTING, E.Ticked): start.starting_ticked,
     (P.STARTING, E.AuthorizationAnswered): _NOT_ASKED,
@@ -246,6 +280,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.STARTING, E.OcmfSigned): _OVER,
     (P.STARTING, E.StopCommanded): start.abort_commanded,
     (P.STARTING, E.StartCommanded): _BUSY,
+    (P.STARTING, E.TestCommanded): _BUSY,
     (P.CHARGING, E.Booted): _charging_booted,
     (P.CHARGING, E.Ticked): _charging_ticked,
     (P.CHARGING, E.AuthorizationAnswered): _NOT_ASKED,
@@ -257,6 +292,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.CHARGING, E.OcmfSigned): _OVER,
     (P.CHARGING, E.StopCommanded): _charging_commanded,
     (P.CHARGING, E.StartCommanded): _BUSY,
+    (P.CHARGING, E.TestCommanded): _BUSY,
     (P.STOPPING, E.Booted): Ignored("ticks ask for the stop register again"),
     (P.STOPPING, E.Ticked): _ask_stop_when_open,
     (P.STOPPING, E.AuthorizationAnswered): _NOT_ASKED,
@@ -268,6 +304,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.STOPPING, E.OcmfSigned): Ignored("signed for an attempt that is being repeated"),
     (P.STOPPING, E.StopCommanded): _DECIDED,
     (P.STOPPING, E.StartCommanded): _BUSY,
+    (P.STOPPING, E.TestCommanded): _BUSY,
     (P.SIGNING, E.Booted): _VOLATILE,
     (P.SIGNING, E.Ticked): freeze.sign_again_if_late,
     (P.SIGNING, E.AuthorizationAnswered): _NOT_ASKED,
@@ -279,6 +316,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.SIGNING, E.OcmfSigned): freeze.ocmf_signed,
     (P.SIGNING, E.StopCommanded): _DECIDED,
     (P.SIGNING, E.StartCommanded): _BUSY,
+    (P.SIGNING, E.TestCommanded): _BUSY,
     (P.SEALING, E.Booted): Ignored("the seal line asks the signer again"),
     (P.SEALING, E.Ticked): Ignored("the seal line asks the signer again"),
     (P.SEALING, E.AuthorizationAnswered): _NOT_ASKED,
@@ -290,6 +328,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.SEALING, E.OcmfSigned): Ignored("the bill is frozen already; a signature asked twice came twice"),
     (P.SEALING, E.StopCommanded): _DECIDED,
     (P.SEALING, E.StartCommanded): _BUSY,
+    (P.SEALING, E.TestCommanded): _BUSY,
 }
 HANDLED: tuple[type[events.Event], ...] = (
     E.Booted,
@@ -303,4 +342,5 @@ HANDLED: tuple[type[events.Event], ...] = (
     E.OcmfSigned,
     E.StopCommanded,
     E.StartCommanded,
+    E.TestCommanded,
 )

@@ -3,7 +3,7 @@
 import msgspec
 
 from terminal_app.screens import Button, DeclineWords
-from terminal_app.session.facts import PastHold, StopReason
+from terminal_app.session.facts import PastHold, SealedBill, StopReason
 from terminal_app.values import (
     Checkout,
     Declined,
@@ -176,6 +176,26 @@ class StartCommanded(msgspec.Struct, frozen=True):
     actor: str
 
 
+class TestCommanded(msgspec.Struct, frozen=True):
+    """Technician: charge for `seconds`, with at most `limit_a` (0 = as the connector allows), as a marked test nobody pays for."""
+
+    connector: int
+    seconds: int
+    limit_a: int
+    actor: str
+    why: str
+
+
+class LimitOrdered(msgspec.Struct, frozen=True):
+    """Technician or office: limit the current of a connector, or lift that limit (None)."""
+
+    connector: int
+    limit_a: int | None
+    source: str  # "service" | "office"
+    actor: str
+    reason: str
+
+
 class SettlementOrdered(msgspec.Struct, frozen=True):
     """A person: try the next step of a hold at once (`retry`), or release it. `past`: it had become manual."""
 
@@ -186,6 +206,7 @@ class SettlementOrdered(msgspec.Struct, frozen=True):
     past: PastHold | None = None
     step: MoneyStep | None = None  # of `past`: the step to repeat verbatim, or None: a new release
     kind: str = ""  # what `step` is: "capture" | "void" | "refund"
+    bill: SealedBill | None = None  # of a refund: what is credited by it
 
 
 class RefundOrdered(msgspec.Struct, frozen=True):
@@ -195,6 +216,7 @@ class RefundOrdered(msgspec.Struct, frozen=True):
     amount_minor: int
     actor: str
     reason: str
+    bill: SealedBill | None = None  # what is credited by it
 
 
 class SessionFailed(msgspec.Struct, frozen=True):
@@ -229,6 +251,8 @@ Event = (
     | FaultSeen
     | StopCommanded
     | StartCommanded
+    | TestCommanded
+    | LimitOrdered
     | SettlementOrdered
     | RefundOrdered
     | SessionFailed
@@ -257,6 +281,8 @@ EVENTS: tuple[type[Event], ...] = (
     FaultSeen,
     StopCommanded,
     StartCommanded,
+    TestCommanded,
+    LimitOrdered,
     SettlementOrdered,
     RefundOrdered,
     SessionFailed,

@@ -6,11 +6,23 @@ Replay folds the ledger through this function only; so an upgrade of the rules c
 from collections.abc import Callable
 from typing import Any
 
+from terminal_app.billing.record import claims_of, signer_of
 from terminal_app.session import evolve_money, pocket
 from terminal_app.session import facts as f
-from terminal_app.session.folding import fresh_live, replace, session_of, with_register, with_session, with_settlement
+from terminal_app.session.folding import (
+    fresh_live,
+    limited,
+    replace,
+    session_of,
+    with_limits,
+    with_register,
+    with_session,
+    with_settlement,
+)
 from terminal_app.session.state import (
+    Chain,
     Finished,
+    Limits,
     Live,
     Phase,
     Seal,
@@ -22,6 +34,8 @@ from terminal_app.session.state import (
     without,
 )
 from terminal_app.values import CardFacts, Stamp
+
+CDRS_REJECTED_KEPT = 100
 
 
 def evolve(state: State, fact: f.Fact, at: Stamp) -> State:
@@ -45,6 +59,9 @@ def _opened(state: State, fact: f.SessionOpened, at: Stamp) -> State:
         opened=at,
         plug_deadline_mono_ms=fact.plug_deadline_mono_ms,
         origin=fact.origin,
+        test=fact.test,
+        test_s=fact.test_s,
+        test_limit_a=fact.test_limit_a,
     )
     state = replace(
         state,
@@ -96,6 +113,8 @@ def _stop_intended(state: State, fact: f.StopIntended, at: Stamp) -> State:
         charging_ms=fact.charging_ms,
         parking_ms=fact.parking_ms,
     )
+    if session.connector in state.limits:  # its share of the site's supply goes back as soon as its contactor is known to be open
+        state = with_limits(state, session.connector, grid_a=0, in_force_a=None, since_mono_ms=at.mono_ms, lowered_mono_ms=0)
     return amended_live(
         state, session.connector, asked_read="", read_failures=0, read_again_mono_ms=0, stopping_since_mono_ms=at.mono_ms
     )
@@ -130,10 +149,16 @@ def _seal_intended(state: State, fact: f.SealIntended, at: Stamp) -> State:
 
 
 def _sealed(state: State, fact: f.Sealed, at: Stamp) -> State:
-    chain = replace(state.chain, next_record_seq=fact.record_seq + 1, head_sha256=fact.sha256)
-    state = replace(state, seal=None, chain=chain)
+    assert state.seal is not None
+    chain, signed = state.chain, state.seal.signing_input
+    chain = replace(chain, next_record_seq=fact.record_seq + 1, head_sha256=fact.sha256, key_id=signer_of(signed))
+    state = replace(state, seal=None, chain=_noted(chain, fact, signed, at))
     if fact.record_type == "settlement":
         return replace(state, settlements=without(state.settlements, fact.subject))
+    if fact.record_type == "credit":
+        return replace(state, credits=tuple(one for one in state.credits if one.session_id != fact.subject))
+    if fact.record_type != "session":
+        return state
     session = session_of(state, fact.subject)
     assert session is not None
     hold = state.settlements.get(session.hold_id)
@@ -145,11 +170,39 @@ def _sealed(state: State, fact: f.Sealed, at: Stamp) -> State:
         settled=hold.how if hold else None,
         offline=hold.offline if hold else False,
     )
+    if session.test:  # nobody waits for a receipt
+        return replace(state, sessions=without(state.sessions, session.connector))
     return replace(
         state,
         sessions=without(state.sessions, session.connector),
         finished=with_item(state.finished, session.connector, done),
     )
+
+
+def _limit_set(state: State, fact: f.LimitSet, at: Stamp) -> State:
+    before = state.limits.get(fact.connector, Limits())
+    state = with_limits(limited(state, fact), fact.connector, in_force_a=fact.in_force_a)
+    if fact.source == "grid":
+        lowered = at.mono_ms if (fact.limit_a or 0) < before.grid_a else before.lowered_mono_ms
+        state = with_limits(state, fact.connector, since_mono_ms=at.mono_ms, lowered_mono_ms=lowered)
+    session = session_of(state, fact.session_id) if fact.session_id else None
+    if session is not None:
+        change = f.LimitChange(at.utc_ms, fact.in_force_a, fact.source)
+        state = with_session(state, session, limits=(*session.limits, change))
+    if 0 in (before.in_force_a, fact.in_force_a):  # withheld, or no longer: the controller has to be seen authorized anew
+        state = amended_live(state, fact.connector, granted=False, grant_since_mono_ms=at.mono_ms)
+    return state
+
+
+def _noted(chain: Chain, fact: f.Sealed, signed: str, at: Stamp) -> Chain:
+    """What records about the chain itself say to those that follow."""
+    if fact.record_type == "checkpoint":
+        return replace(chain, checkpoint=at, checkpoint_seq=fact.record_seq, checkpoint_due=False)
+    if fact.record_type == "key-change":
+        said = claims_of(signed.encode())
+        readings = str(said.get("new_ocmf_key_id", chain.ocmf_key_id))
+        return replace(chain, key_id=str(said["new_key_id"]), ocmf_key_id=readings, checkpoint_due=True)
+    return chain
 
 
 def _fault_raised(state: State, fact: f.FaultRaised, at: Stamp) -> State:
@@ -178,6 +231,32 @@ def _command_taken(state: State, fact: f.CommandTaken, at: Stamp) -> State:
 def _command_answered(state: State, fact: f.CommandAnswered, at: Stamp) -> State:
     left = tuple(one for one in state.chain.commands_open if one != fact.command_id)
     return replace(state, chain=replace(state.chain, commands_open=left))
+
+
+def _carried(state: State, fact: Any, at: Stamp) -> State:
+    carried = state.chain.carried
+    match fact:
+        case f.PullerAcknowledged():
+            pullers = with_item(carried.pullers, fact.client, (fact.through_seq, fact.head_sha256))
+            carried = replace(carried, pullers=pullers)
+        case f.CdrOrderedAgain(record_seq=seq, part=part):
+            rejected, again = _left(carried.cdrs_rejected, (seq, part)), _left(carried.cdrs_again, (seq, part))
+            carried = replace(carried, cdrs_rejected=rejected, cdrs_again=(*again, (seq, part)))
+        case f.CdrDelivered(record_seq=seq, part=part) | f.CdrRejected(record_seq=seq, part=part):
+            rejected = _left(carried.cdrs_rejected, (seq, part))
+            if isinstance(fact, f.CdrRejected):
+                rejected = (*rejected, (seq, part))[-CDRS_REJECTED_KEPT:]
+            carried = replace(
+                carried,
+                cdrs_through=max(carried.cdrs_through, (seq, part)),
+                cdrs_rejected=rejected,
+                cdrs_again=_left(carried.cdrs_again, (seq, part)),
+            )
+    return replace(state, chain=replace(state.chain, carried=carried))
+
+
+def _left(cdrs: tuple[tuple[int, int], ...], gone: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    return tuple(one for one in cdrs if one != gone)
 
 
 def _slice_fact(state: State, fact: Any, at: Stamp) -> State:
@@ -210,10 +289,14 @@ def _booted(state: State, fact: f.TerminalBooted, at: Stamp) -> State:
     state = replace(
         state, faults={}, finished={}, live=fresh, seal=None if state.seal is None else replace(state.seal, asked=False)
     )
+    for connector in state.limits:
+        state = with_limits(state, connector, since_mono_ms=0, lowered_mono_ms=0)
     for hold_id in state.settlements:
         # whatever is asked again may have been asked before: it goes out as a repetition
         state = with_settlement(state, hold_id, answer_due=False, in_flight=False, next_try_mono_ms=0, first_try_mono_ms=0, tries=1)
-    return state
+    chain = state.chain
+    first = {"checkpoint": chain.checkpoint or at, "ocmf_key_id": chain.ocmf_key_id or fact.ocmf_key_id}
+    return replace(state, chain=replace(chain, **first))
 
 
 def card_text(card: CardFacts | None) -> str:
@@ -242,5 +325,7 @@ _STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
     f.CommandAnswered: _command_answered,
     **dict.fromkeys(f.SLICES, _slice_fact),
     f.DenyListSet: _denied,
+    **dict.fromkeys(f.CARRIED, _carried),
+    f.LimitSet: _limit_set,
     **evolve_money.STEPS,
 }

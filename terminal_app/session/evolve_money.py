@@ -160,8 +160,13 @@ def _reopened(state: State, fact: f.SettlementReopened, at: Stamp) -> State:
 
 def _refund_intended(state: State, fact: f.RefundIntended, at: Stamp) -> State:
     why = f"{fact.actor}: {fact.reason}"
-    state = _from_the_past(state, fact.past, phase=SettlementPhase.REFUNDING, step=fact.step, step_reason=why)
+    state = _from_the_past(state, fact.past, phase=SettlementPhase.REFUNDING, step=fact.step, step_reason=why, refund=fact)
     return replace(state, chain=replace(state.chain, next_serial=max(state.chain.next_serial, fact.step.serial + 1)))
+
+
+def _credit_intended(state: State, fact: f.CreditIntended, at: Stamp) -> State:
+    chain = replace(state.chain, next_receipt=state.chain.next_receipt + 1)
+    return replace(state, credits=(*state.credits, fact), chain=chain)
 
 
 def _from_the_past(state: State, past: f.PastHold, **changes: Any) -> State:
@@ -229,5 +234,6 @@ STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
     f.VoidIntended: _step_intended,
     f.HoldEnded: _hold_ended,
     f.RefundIntended: _refund_intended,
+    f.CreditIntended: _credit_intended,
     f.SettlementReopened: _reopened,
 }

@@ -27,6 +27,7 @@ class StopReason(enum.Enum):
     FAULT = "fault"
     POWER_CUT = "power_cut"
     REMOTE = "remote"
+    TEST_ENDED = "test_ended"  # the time of a technician's test is over, or the technician ended it
 
 
 class Terminated(enum.Enum):
@@ -48,12 +49,23 @@ class Mark(msgspec.Struct, frozen=True):
     parking_ms: int
 
 
+class LimitChange(msgspec.Struct, frozen=True):
+    """A change of the current within a charge, as its record tells it: what was in force from then on, 0 = paused."""
+
+    utc_ms: int
+    limit_a: int
+    source: str
+
+
 class TerminalBooted(msgspec.Struct, frozen=True, tag="terminal_booted"):
     software: str
     config_sha256: str
     tariffs: dict[str, str]  # connector number -> tariff fingerprint
     resumed_after_crash: bool
     hold_minor: int = 0  # the operator's hold
+    ocmf_key_id: str = ""  # key of the terminal-made readings
+    record_keys: dict[str, str] = {}  # key id -> DER SPKI, hex: whoever has the ledger can verify all of it
+    ocmf_keys: dict[str, str] = {}
 
 
 class SessionOpened(msgspec.Struct, frozen=True, tag="session_opened"):
@@ -66,7 +78,10 @@ class SessionOpened(msgspec.Struct, frozen=True, tag="session_opened"):
     free: bool
     language: str
     plug_deadline_mono_ms: int
-    origin: str = "screen"  # "screen", or "app": started from the driver's phone
+    origin: str = "screen"  # "screen", "app": started from the driver's phone, or "service": a technician's test
+    test: bool = False  # by service personnel: no driver, nothing to pay, whatever the tariff says
+    test_s: int = 0  # how long a test charges at most
+    test_limit_a: int = 0  # and with how much current at most; 0 = as the connector allows
 
 
 class AuthorizationIntended(msgspec.Struct, frozen=True, tag="authorization_intended"):
@@ -264,11 +279,36 @@ class PastHold(msgspec.Struct, frozen=True):
     capture_before_utc_ms: int | None = None
 
 
+class SealedBill(msgspec.Struct, frozen=True):
+    """A sealed bill, as the ledger tells it: what a credit takes back. `credits` came before, over the lines `credited`."""
+
+    record_seq: int
+    sha256: str
+    receipt_number: str
+    lines: tuple[RecordLine, ...]
+    credits: int = 0
+    credited: tuple[RecordLine, ...] = ()
+
+
 class RefundIntended(msgspec.Struct, frozen=True, tag="refund_intended"):
-    """A person gives back a part or all of what was captured; never above it (I11)."""
+    """A person gives back a part or all of what was captured; never above it (I11). `bill`: the one a credit follows to."""
 
     past: PastHold
     step: MoneyStep
+    actor: str
+    reason: str
+    bill: SealedBill | None = None
+
+
+class CreditIntended(msgspec.Struct, frozen=True, tag="credit_intended"):
+    """Money went back: so much of the bill is taken back, under a receipt number of its own. Its record follows."""
+
+    session_id: str
+    hold_id: str
+    bill: SealedBill
+    lines: tuple[RecordLine, ...]  # zero or below
+    currency: str
+    receipt_number: str
     actor: str
     reason: str
 
@@ -287,7 +327,7 @@ class SealIntended(msgspec.Struct, frozen=True, tag="seal_intended"):
     record_seq: int
     prev_sha256: str
     record_type: str
-    subject: str  # session_id or hold_id
+    subject: str  # session_id, hold_id or, of key changes and checkpoints, what they are about
     signing_input: str
 
 
@@ -412,6 +452,59 @@ class DenyListSet(msgspec.Struct, frozen=True, tag="deny_list_set"):
     tokens: tuple[str, ...]
 
 
+class PullerAcknowledged(msgspec.Struct, frozen=True, tag="puller_acknowledged"):
+    """Somebody who pulls records says how far it has them; the hash was compared with ours. Deletes and covers nothing: only the
+    office's countersigned watermark does. It may go back: who restored an older copy pulls again from there."""
+
+    client: str
+    through_seq: int
+    head_sha256: str
+
+
+class CdrDelivered(msgspec.Struct, frozen=True, tag="cdr_delivered"):
+    """The OCPI receiver has the CDR of this record: 2xx, 1000 and a Location, or read back and found to be the same.
+
+    `part` 1: the corrected CDR of a credit record, which follows its credit CDR if a part of the bill is left.
+    """
+
+    record_seq: int
+    location: str
+    status: int  # the HTTP status of the answer that settled it
+    part: int = 0
+
+
+class CdrRejected(msgspec.Struct, frozen=True, tag="cdr_rejected"):
+    """The OCPI receiver will not have the CDR of this record. The next ones go on; a person may order it again."""
+
+    record_seq: int
+    status: int
+    why: str
+    part: int = 0
+
+
+class CdrOrderedAgain(msgspec.Struct, frozen=True, tag="cdr_ordered_again"):
+    """A person lets the CDR of this record be sent again, rejected or delivered as it was."""
+
+    record_seq: int
+    actor: str
+    reason: str
+    part: int = 0
+
+
+class LimitSet(msgspec.Struct, frozen=True, tag="limit_set"):
+    """The current of a connector was limited, or a limit lifted (None). `in_force_a` is what counts after it; 0 = paused, because
+    less than the least that can be given is left. `source`: "service", "office" (people: their newest order counts), or "grid", the
+    share of the site's supply. `session_id` names the charge it changes; "" = none was running.
+    """
+
+    connector: int
+    limit_a: int | None
+    source: str
+    reason: str
+    in_force_a: int
+    session_id: str = ""
+
+
 Fact = (
     TerminalBooted
     | SessionOpened
@@ -436,6 +529,7 @@ Fact = (
     | VoidIntended
     | HoldEnded
     | RefundIntended
+    | CreditIntended
     | SettlementReopened
     | SealIntended
     | Sealed
@@ -453,10 +547,16 @@ Fact = (
     | SliceReturning
     | SliceReturned
     | DenyListSet
+    | PullerAcknowledged
+    | CdrDelivered
+    | CdrRejected
+    | CdrOrderedAgain
+    | LimitSet
 )
 
 SLICES = (SliceIntended, SliceKept, SliceRefused, SliceTaken, SliceSettled, SliceReturning, SliceReturned)
-PRIVATE = (SealIntended, Sealed, OfficeAcknowledged, *SLICES, DenyListSet)
+CARRIED = (PullerAcknowledged, CdrDelivered, CdrRejected, CdrOrderedAgain)
+PRIVATE = (SealIntended, Sealed, OfficeAcknowledged, *SLICES, DenyListSet, PullerAcknowledged, CdrDelivered)
 """Facts the office need not see: it gets the records themselves, and has slices and deny lists in books of its own; these
 name cards by their token. All others travel (DESIGN section 12.4)."""
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from terminal_app.session.state import Session, State, amended_live, with_item
+from terminal_app.session.facts import LimitSet
+from terminal_app.session.state import Limits, Session, State, amended_live, with_item
 from terminal_app.values import MeterValue
 
 replace = msgspec.structs.replace
@@ -27,6 +28,19 @@ def with_register(state: State, connector: int, value: MeterValue) -> State:
     return replace(state, registers=with_item(state.registers, connector, value)) if value.serial else state
 
 
+def with_limits(state: State, connector: int, **changes: Any) -> State:
+    return replace(state, limits=with_item(state.limits, connector, replace(state.limits.get(connector, Limits()), **changes)))
+
+
+def limited(state: State, fact: LimitSet) -> State:
+    """The state with a limit as the fact says it; times and what is in force are its caller's."""
+    if fact.source == "grid":
+        before = state.limits.get(fact.connector, Limits())
+        share = fact.limit_a or 0
+        return with_limits(state, fact.connector, grid_a=share, counted_a=max(before.counted_a, share))
+    return with_limits(state, fact.connector, ordered_a=fact.limit_a, ordered_by=fact.source)
+
+
 def fresh_live(state: State, connector: int) -> State:
     """Session counters back to zero; telemetry stays."""
     return amended_live(
@@ -44,6 +58,7 @@ def fresh_live(state: State, connector: int) -> State:
         checkout_ends="",
         checkout_ends_mono_ms=0,
         granted=False,
+        grant_since_mono_ms=0,
         stopping_since_mono_ms=0,
         ocmf_payload=b"",
     )

@@ -15,7 +15,6 @@ from terminal_app.errors import SignatureInvalid
 from terminal_app.session import actions, events, gate, settlement
 from terminal_app.session import facts as f
 from terminal_app.session.bill import cost_until, frozen_tariff
-from terminal_app.session.hold import receipt_number
 from terminal_app.session.state import Phase, Session
 from terminal_app.session.turn import Turn
 from terminal_app.values import ClockState, Device, Fault, MeterValue
@@ -154,7 +153,7 @@ def _freeze(turn: Turn, connector: int, ocmf_text: str) -> None:
             shortfall_minor=cost.total_minor - capture if hold else 0,
             ocmf=ocmf_text,
             pagination=chain.next_pagination,
-            receipt_number=receipt_number(turn),
+            receipt_number=turn.receipt_number(),
             receipt_code=terms.receipt_code,
             ended=terms.now,
             stop_source=session.stop_source,

@@ -49,12 +49,6 @@ def new_step(turn: Turn, hold_id: str, operation: str, amount_minor: int) -> Mon
     )
 
 
-def receipt_number(turn: Turn) -> str:
-    """The next number of the terminal's one series: bills and holds that paid for nothing share it."""
-    terms = turn.terms
-    return f"{terms.config.terminal.id}-{terms.chain_id[:4]}-{turn.state.chain.next_receipt:06d}"
-
-
 def receipt_code_for(turn: Turn, hold_id: str) -> str:
     """A code of its own for a hold's receipt: one turn may release several holds, and has one fresh code."""
     return receipt_code(hashlib.sha256(f"{turn.terms.receipt_code}/{hold_id}".encode()).digest())

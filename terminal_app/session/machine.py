@@ -1,10 +1,11 @@
 """How the machines are coupled: `decide` lets each that is concerned react, in a fixed order, within one turn. PURE.
 
 1. telemetry is noted  2. the session machine(s)  3. the settlements  4. the kiosk  5. follow-ons, the same way
-6. the seal line is filled  7. the reader is armed for what is now on the glass.
+6. limits of the current are noted, the site's is shared out  7. the seal line is filled  8. the reader is armed for what is
+now on the glass.
 """
 
-from terminal_app.session import arming, charge, events, kiosk, orders, receipts, sealing, settlement
+from terminal_app.session import arming, charge, events, grid, kiosk, limits, orders, receipts, sealing, settlement
 from terminal_app.session import facts as f
 from terminal_app.session.actions import Authorize, EvseWish, ReaderWish
 from terminal_app.session.evolve import evolve
@@ -21,6 +22,8 @@ def decide(state: State, event: events.Event, terms: Terms) -> Turn:
     _react(turn, event)
     while turn.follow_ons:
         _react(turn, turn.follow_ons.popleft())
+    limits.recall(turn)
+    grid.balance(turn)
     kiosk.send_waiting_card(turn)
     sealing.fill(turn)
     arming.arm(turn)
@@ -52,6 +55,8 @@ def _react(turn: Turn, event: events.Event) -> None:
         sealing.decide(turn, event)
     if kind in receipts.HANDLED:
         receipts.decide(turn, event)
+    if kind in limits.HANDLED:
+        limits.decide(turn, event)
     if isinstance(event, events.RefundOrdered):
         orders.refund(turn, event)
     elif isinstance(event, events.SettlementOrdered) and event.past is not None:
@@ -64,6 +69,7 @@ def _note_telemetry(turn: Turn, event: events.Event) -> None:
     match event:
         case events.EvseReported(connector=connector, status=status):
             turn.note_live(connector, evse=status)
+            grid.heard(turn, connector, status)
             welded = turn.state.faults.get(fault_key(Fault(Device.EVSE, connector, "welded")))
             if welded is not None and not status.relay:
                 turn.commit(f.FaultCleared(welded))
@@ -99,7 +105,11 @@ def _connectors(state: State, event: events.Event) -> tuple[int, ...]:
             return tuple(one.connector for one in state.sessions.values() if one.session_id == session_id)
         case events.EvseReported(connector=connector) | events.MeterReported(connector=connector):
             return (connector,)
-        case events.StopCommanded(connector=connector) | events.StartCommanded(connector=connector):
+        case (
+            events.StopCommanded(connector=connector)
+            | events.StartCommanded(connector=connector)
+            | events.TestCommanded(connector=connector)
+        ):
             return (connector,) if connector in state.live else ()
     return ()
 
@@ -122,14 +132,15 @@ def _holds(state: State, event: events.Event) -> tuple[str, ...]:
 
 
 def evse_wishes(state: State, terms: Terms) -> dict[int, EvseWish]:
-    """Which contactors may close: exactly those of sessions in CHARGING, which is committed before (I6)."""
-    return {
-        one.number: EvseWish(
-            authorized=(session := state.sessions.get(one.number)) is not None and session.phase is Phase.CHARGING,
-            limit_a=one.max_current_a,
-        )
-        for one in terms.config.connector
-    }
+    """Which contactors may close: exactly those of sessions in CHARGING, which is committed before (I6), unless the charger
+    withholds; and with how much current."""
+    return {one.number: _evse_wish(state, terms, one.number, one.max_current_a) for one in terms.config.connector}
+
+
+def _evse_wish(state: State, terms: Terms, connector: int, max_a: int) -> EvseWish:
+    session, allowed_a = state.sessions.get(connector), limits.in_force_a(state, terms.config, connector)
+    charging = session is not None and session.phase is Phase.CHARGING
+    return EvseWish(authorized=charging and allowed_a > 0, limit_a=allowed_a or max_a)
 
 
 def reader_wish(state: State) -> ReaderWish | None:

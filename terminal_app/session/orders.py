@@ -55,7 +55,7 @@ def ordered(turn: Turn, event: events.SettlementOrdered) -> None:
     why = f"{event.act} by {event.actor}: {event.reason}"
     if event.step is not None and event.kind == "refund":
         assert 0 < event.step.amount_minor <= past.undecided_minor
-        turn.commit(f.RefundIntended(past, event.step, event.actor, event.reason))
+        turn.commit(f.RefundIntended(past, event.step, event.actor, event.reason, event.bill))
         turn.note_settlement(event.hold_id, tries=1)  # it was sent before: what goes out is a repetition
         return
     turn.commit(f.SettlementReopened(past, event.actor, event.reason))
@@ -75,6 +75,8 @@ def refund_refusal(state: State, event: events.RefundOrdered) -> str:
     past = event.past
     if past.hold.hold_id in state.settlements:
         return "another step of it is under way; try again when its record is sealed"
+    if any(one.hold_id == past.hold.hold_id for one in state.credits):
+        return "the credit of an earlier refund is being recorded; try again in a minute"
     if past.undecided_minor:
         return "an earlier refund has no certain end; `retry` that one first"
     left = past.captured_minor - past.refunded_minor
@@ -94,4 +96,4 @@ def refund(turn: Turn, event: events.RefundOrdered) -> None:
     assert not refund_refusal(turn.state, event), past.hold.hold_id
     operation = f"refund/{turn.state.chain.next_serial}"
     step = hold.new_step(turn, past.hold.hold_id, operation, event.amount_minor)
-    turn.commit(f.RefundIntended(past, step, event.actor, event.reason))
+    turn.commit(f.RefundIntended(past, step, event.actor, event.reason, event.bill))

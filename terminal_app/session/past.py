@@ -1,4 +1,4 @@
-"""What the ledger tells about a hold whose record is sealed: a fold over its facts. PURE."""
+"""What the ledger tells about a hold or bill whose record is sealed: a fold over its facts. PURE."""
 
 from collections.abc import Iterable
 
@@ -83,6 +83,18 @@ def _after(past: Past, hold_id: str, fact: f.Fact) -> Past:
         case f.HoldEnded():
             return _ended(past, fact)
     return past
+
+
+def sealed_bill(facts: Iterable[f.Fact], record_seq: int, sha256: str) -> f.SealedBill | None:
+    """A session's bill after its facts, with the number and hash of its record; None if nothing was billed."""
+    found: f.SealedBill | None = None
+    for fact in facts:
+        if isinstance(fact, f.BillFrozen):
+            found = f.SealedBill(record_seq, sha256, fact.receipt_number, fact.lines)
+        elif isinstance(fact, f.CreditIntended) and found is not None:
+            credited = (*found.credited, *fact.lines)
+            found = msgspec.structs.replace(found, credits=found.credits + 1, credited=credited)
+    return found
 
 
 def _ended(past: Past, fact: f.HoldEnded) -> Past:

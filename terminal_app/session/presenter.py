@@ -5,7 +5,7 @@ import msgspec
 from terminal_app import screens as s
 from terminal_app.billing.tariff import price_lines, vat_percent_text
 from terminal_app.config import PolicySection
-from terminal_app.session import checkout, receipts, sale
+from terminal_app.session import checkout, limits, receipts, sale
 from terminal_app.session.bill import cost_until, frozen_tariff
 from terminal_app.session.evolve import card_text
 from terminal_app.session.facts import Terminated
@@ -101,7 +101,8 @@ def view_of(state: State, terms: Terms) -> s.View:
         return s.ReadingCard(connector)
     if kiosk.phase is KioskPhase.OVERVIEW and (state.sessions or sale.out_of_service(state, terms) is None):
         return s.Overview(tuple(_tile(state, terms, one.number) for one in terms.config.connector))
-    if session := state.sessions.get(connector):
+    session = state.sessions.get(connector)
+    if session is not None and not session.test:
         return _of_session(state, terms, session, label)
     if done := state.finished.get(connector):
         return _receipt(state, terms, done, label)
@@ -228,6 +229,8 @@ def _phase(state: State, terms: Terms, session: Session) -> s.ChargePhase:
         return s.ChargePhase.STOPPING
     if terms.now.mono_ms - live.meter_seen_mono_ms > METER_LOST_AFTER_MS:
         return s.ChargePhase.METER_LOST
+    if limits.withheld(state, terms.config, session.connector):
+        return s.ChargePhase.WITHHELD
     if live.evse is not None and live.granted and not live.evse.relay:
         return s.ChargePhase.CAR_PAUSED
     return s.ChargePhase.CHARGING if live.granted else s.ChargePhase.STARTING

@@ -29,6 +29,8 @@ def out_of_service(state: State, terms: Terms) -> OutOfServiceReason | None:
 
 def not_for_sale(state: State, terms: Terms, connector: int) -> NotForSaleReason | None:
     """Why this connector is not sold; None if it is. No tariff is not for sale; an explicit zero tariff is free."""
+    if (session := state.sessions.get(connector)) is not None and session.test:
+        return NotForSaleReason.SERVICE
     if connector not in terms.tariffs:
         return NotForSaleReason.NO_TARIFF
     for fault in state.faults.values():

@@ -4,15 +4,15 @@ A record is intended with its exact bytes (number, predecessor, content) in the 
 signs; `Sealed` and the outbox row are the next commit. After a crash the same bytes are signed, for nothing was published.
 """
 
-from terminal_app.billing import record
+from terminal_app.billing import chain_records, record
 from terminal_app.billing.no_charge import NoCharge
 from terminal_app.errors import SignatureInvalid
-from terminal_app.session import actions, events, receipts
+from terminal_app.session import actions, chain_care, events, receipts
 from terminal_app.session import facts as f
 from terminal_app.session.bill import frozen_tariff, periods_of
-from terminal_app.session.state import Phase, Session, Settlement, SettlementPhase
+from terminal_app.session.state import Phase, Seal, Session, Settlement, SettlementPhase
 from terminal_app.session.turn import Turn
-from terminal_app.values import Device, Fault, Stamp
+from terminal_app.values import Device, Fault
 
 SIGN_AGAIN_MS = 10_000
 HANDLED: tuple[type[events.Event], ...] = (events.RecordSigned, events.Ticked, events.Booted)
@@ -27,7 +27,7 @@ def decide(turn: Turn, event: events.Event) -> None:
         if event.record_seq == seal.record_seq:
             jws = record.seal(seal.signing_input.encode(), event.signature)
             try:
-                sealed = record.open_record(jws, turn.terms.record_spki)
+                sealed = record.open_record(jws, _spki(turn, seal))
             except SignatureInvalid as error:  # never sealed: what is chained can not be mended
                 turn.then(events.FaultSeen(Fault(Device.SIGNER, 0, "record", str(error)), True))
                 turn.note_seal(asked_mono_ms=turn.terms.now.mono_ms)
@@ -44,10 +44,13 @@ def decide(turn: Turn, event: events.Event) -> None:
 
 
 def fill(turn: Turn) -> None:
-    """If the line is free, intend the next record: bills first, then ends of holds."""
+    """If the line is free, intend the next record: a new key first, then bills, ends of holds, credits; a checkpoint last."""
     if turn.state.seal is not None:
         if not turn.state.seal.asked:
             _ask(turn)
+        return
+    if chain_care.key_change_is_due(turn):
+        _intend(turn, "key-change", turn.terms.record_key_id, chain_care.key_change(turn, _head(turn)))
         return
     for session in turn.state.sessions.values():
         if session.phase is Phase.SEALING:
@@ -57,6 +60,18 @@ def fill(turn: Turn) -> None:
         if settlement.phase is SettlementPhase.ENDED and not _still_sealing(turn, settlement):
             _intend(turn, "settlement", settlement.hold.hold_id, _settlement_payload(turn, settlement))
             return
+    for credit in turn.state.credits:
+        if credit.hold_id not in turn.state.settlements:  # the record of its refund comes before
+            _intend(turn, "credit", credit.session_id, _credit_payload(turn, credit))
+            return
+    if chain_care.checkpoint_is_due(turn):
+        _intend(turn, "checkpoint", turn.terms.chain_id, chain_care.checkpoint(turn, _head(turn)))
+
+
+def _spki(turn: Turn, seal: Seal) -> bytes:
+    """The key that must have signed: the one its header names. A start without that key is refused (`chain_care.trouble`)."""
+    terms = turn.terms
+    return terms.previous_spki if record.signer_of(seal.signing_input) == terms.previous_key_id else terms.record_spki
 
 
 def _still_sealing(turn: Turn, settlement: Settlement) -> bool:
@@ -66,13 +81,14 @@ def _still_sealing(turn: Turn, settlement: Settlement) -> bool:
 
 def _intend(turn: Turn, record_type: str, subject: str, payload: dict[str, object]) -> None:
     chain = turn.state.chain
+    key_id = chain.key_id if record_type == "key-change" and chain.key_id else turn.terms.record_key_id
     turn.commit(
         f.SealIntended(
             record_seq=chain.next_record_seq,
             prev_sha256=chain.head_sha256 or record.GENESIS,
             record_type=record_type,
             subject=subject,
-            signing_input=record.signing_input(payload, turn.terms.record_key_id).decode("ascii"),
+            signing_input=record.signing_input(payload, key_id).decode("ascii"),
         )
     )
     _ask(turn)
@@ -82,7 +98,7 @@ def _ask(turn: Turn) -> None:
     seal = turn.state.seal
     assert seal is not None
     turn.note_seal(asked=True, asked_mono_ms=turn.terms.now.mono_ms)
-    turn.do(actions.SignRecord(seal.record_seq, seal.signing_input.encode()))
+    turn.do(actions.SignRecord(seal.record_seq, seal.signing_input.encode(), record.signer_of(seal.signing_input)))
 
 
 def _head(turn: Turn) -> record.RecordHead:
@@ -92,14 +108,10 @@ def _head(turn: Turn) -> record.RecordHead:
         chain_id=terms.chain_id,
         seq=chain.next_record_seq,
         prev=chain.head_sha256 or record.GENESIS,
-        created=moment(terms.now),
+        created=record.moment(terms.now),
         software=terms.software,
         demo=terms.config.demo,
     )
-
-
-def moment(stamp: Stamp) -> record.Moment:
-    return record.Moment(stamp.utc_ms, stamp.clock.value)
 
 
 def _session_payload(turn: Turn, session: Session) -> dict[str, object]:
@@ -132,8 +144,8 @@ def _session_payload(turn: Turn, session: Session) -> dict[str, object]:
             station=terminal.station,
             country=terminal.country,
             time_zone=terminal.time_zone,
-            begin=moment(session.start.stamp),
-            end=moment(bill.stop.stamp),
+            begin=record.moment(session.start.stamp),
+            end=record.moment(bill.stop.stamp),
             charging_ms=bill.charging_ms,
             parking_ms=bill.parking_ms,
             meter=session.identity,
@@ -159,8 +171,10 @@ def _session_payload(turn: Turn, session: Session) -> dict[str, object]:
             ocmf_key=turn.terms.ocmf_key_id,
             max_power_w=outlet.max_power_w,
             current=outlet.current,
-            interrupted_from=moment(session.stop_after) if session.interrupted and session.stop_after else None,
-            interrupted_until=moment(session.stop_at) if session.interrupted and session.stop_at else None,
+            interrupted_from=record.moment(session.stop_after) if session.interrupted and session.stop_after else None,
+            interrupted_until=record.moment(session.stop_at) if session.interrupted and session.stop_at else None,
+            test=session.test,
+            limits=tuple((one.utc_ms, one.limit_a, one.source) for one in session.limits),
         ),
     )
 
@@ -177,7 +191,7 @@ def _settlement_payload(turn: Turn, one: Settlement) -> dict[str, object]:
             amount_minor=one.amount_minor,
             authorized_minor=one.approved_minor,
             currency=one.hold.currency,
-            ended=moment(turn.terms.now),
+            ended=record.moment(turn.terms.now),
             trace=one.hold.trace,
             detail=one.detail,
             no_charge=_no_charge(turn, one),
@@ -205,4 +219,23 @@ def _no_charge(turn: Turn, one: Settlement) -> NoCharge | None:
         clock=one.no_charge.at.clock.value,
         reason=one.no_charge.reason.value,
         card=one.card,
+    )
+
+
+def _credit_payload(turn: Turn, one: f.CreditIntended) -> dict[str, object]:
+    return chain_records.credit_payload(
+        _head(turn),
+        chain_records.CreditBill(
+            session_id=one.session_id,
+            authorization_reference=one.hold_id,
+            credited_seq=one.bill.record_seq,
+            credited_sha256=one.bill.sha256,
+            number=one.bill.credits + 1,
+            reason=one.reason,
+            actor=one.actor,
+            lines=one.lines,
+            currency=one.currency,
+            receipt_number=one.receipt_number,
+            credited_receipt=one.bill.receipt_number,
+        ),
     )

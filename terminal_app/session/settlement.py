@@ -13,7 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from terminal_app.config import AccountSection
-from terminal_app.session import actions, events, hold, pocket
+from terminal_app.session import actions, credit, events, hold, pocket
 from terminal_app.session import facts as f
 from terminal_app.session.state import Phase, Settlement, SettlementPhase, fault_key
 from terminal_app.session.turn import Ignored, Impossible, Step, Turn, apply_rule
@@ -47,7 +47,7 @@ def intend_void(turn: Turn, hold_id: str, reason: str, no_charge: f.StopReason |
     if settlement.phase is not SettlementPhase.HELD or settlement.offline:
         no_charge = None  # nobody knows of any money, or nothing was held
     if no_charge is not None:
-        number, code = hold.receipt_number(turn), hold.receipt_code_for(turn, hold_id)
+        number, code = turn.receipt_number(), hold.receipt_code_for(turn, hold_id)
     step = hold.new_step(turn, hold_id, "void", amount)
     turn.commit(f.VoidIntended(hold_id, step, reason, number, code, no_charge))
 
@@ -139,6 +139,8 @@ def _answered(turn: Turn, hold_id: str, event: events.Event) -> None:
             turn.commit(f.HoldEnded(hold_id, _ENDS[one.phase], 0 if voiding else amount, trace, one.step_reason))
             if one.phase is SettlementPhase.CAPTURING:
                 _want_slice(turn, one)
+            elif one.phase is SettlementPhase.REFUNDING:
+                credit.intend(turn, one)
         case Declined(reason=reason) if reason in IN_DOUBT:
             _try_later(turn, one)
         case Declined(reason=DeclineReason.TOO_LATE, code=code) if voiding:

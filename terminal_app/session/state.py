@@ -13,7 +13,15 @@ from terminal_app.billing.receipt import ReceiptDocument
 from terminal_app.billing.tariff import Tariff
 from terminal_app.config import Config
 from terminal_app.screens import DeclineWords
-from terminal_app.session.facts import BillFrozen, Mark, StopReason, Terminated
+from terminal_app.session.facts import (
+    BillFrozen,
+    CreditIntended,
+    LimitChange,
+    Mark,
+    RefundIntended,
+    StopReason,
+    Terminated,
+)
 from terminal_app.session.pocket import DenyList, Slices
 from terminal_app.values import (
     CardFacts,
@@ -83,6 +91,10 @@ class Session(msgspec.Struct, frozen=True):
     stop_after: Stamp | None = None  # newest committed reading before the stop
     interrupted: bool = False
     origin: str = "screen"
+    test: bool = False  # of a technician: never a sale
+    test_s: int = 0
+    test_limit_a: int = 0
+    limits: tuple[LimitChange, ...] = ()  # changes of the current since the contactor may close
     reused: bool = False  # its hold was placed for an earlier attempt of the same card
     stop: MeterValue | None = None  # volatile until BillFrozen: the reading whose OCMF is being signed
     stop_source: str = ""
@@ -129,6 +141,7 @@ class Settlement(msgspec.Struct, frozen=True):
     increment_refused: bool = False
     captured_minor: int = 0  # before this end, of a hold that is being refunded
     refunded_minor: int = 0
+    refund: RefundIntended | None = None  # who gives back what of which bill
     how: Terminated | None = None
     amount_minor: int = 0
     detail: str = ""
@@ -151,6 +164,15 @@ class Seal(msgspec.Struct, frozen=True):
     asked_mono_ms: int = 0
 
 
+class Carried(msgspec.Struct, frozen=True):
+    """How far those have got the records who are not the office."""
+
+    pullers: dict[str, tuple[int, str]] = {}  # name -> record it has everything through, and that record's hash
+    cdrs_through: tuple[int, int] = (0, 0)  # record and part of the CDR that was delivered or rejected last, in order
+    cdrs_rejected: tuple[tuple[int, int], ...] = ()  # CDRs that were refused and not ordered again, newest last
+    cdrs_again: tuple[tuple[int, int], ...] = ()  # CDRs that were ordered again, oldest first
+
+
 class Chain(msgspec.Struct, frozen=True):
     """Counters and heads that facts move forward; never reset (a replaced board starts a new chain_id)."""
 
@@ -159,10 +181,16 @@ class Chain(msgspec.Struct, frozen=True):
     next_receipt: int = 1
     next_record_seq: int = 1
     head_sha256: str = ""  # "" = genesis
+    key_id: str = ""  # of the key that signs the next record; "" = the first one is still to come
+    ocmf_key_id: str = ""  # of the key that the office knows for terminal-made readings
+    checkpoint: Stamp | None = None  # when the newest checkpoint was sealed, or the ledger began
+    checkpoint_seq: int = 0  # its number, 0 = none yet
+    checkpoint_due: bool = False  # a key change wants one at once
     acknowledged_through: int = 0
     facts_acknowledged_through: int = 0
     commands_through: int = 0  # number of the newest command of the office that was taken
     commands_open: tuple[str, ...] = ()  # ids of those that were taken and not answered yet, oldest first
+    carried: Carried = Carried()
 
 
 class KioskPhase(enum.Enum):
@@ -194,6 +222,19 @@ class Kiosk(msgspec.Struct, frozen=True):
     card_connector: int = 0
 
 
+class Limits(msgspec.Struct, frozen=True):
+    """How the current of a connector is limited. `grid_a` is its share of the site's supply, 0 = none (without [grid] it means
+    nothing). `counted_a` is what the site must reckon with until the controller was heard after `since_mono_ms` (volatile)."""
+
+    ordered_a: int | None = None
+    ordered_by: str = ""
+    in_force_a: int | None = None  # as the newest fact of this charge told it
+    grid_a: int = 0
+    counted_a: int = 0
+    since_mono_ms: int = 0
+    lowered_mono_ms: int = 0
+
+
 class Live(msgspec.Struct, frozen=True):
     """Volatile telemetry of one connector. Time counters run from the committed ones of its session."""
 
@@ -211,7 +252,8 @@ class Live(msgspec.Struct, frozen=True):
     checkout_url: str = ""  # of the open page; "" while it is not there yet
     checkout_ends: str = ""  # why the page is being ended, "" = it is not: "cancelled", "timed_out"
     checkout_ends_mono_ms: int = 0
-    granted: bool = False  # the controller was seen authorized since the start
+    granted: bool = False  # the controller was seen authorized since the start, or since the charger last withheld
+    grant_since_mono_ms: int = 0  # when the charger last withheld; 0 = not in this charge
     ocmf_payload: bytes = b""
     ocmf_pagination: int = 0
     stopping_since_mono_ms: int = 0
@@ -266,7 +308,9 @@ class State(msgspec.Struct, frozen=True):
     slices: Slices = Slices()  # money set aside for cards at this terminal
     grants: tuple[Grant, ...] = ()  # offline, of the last weeks
     debts: tuple[Debt, ...] = ()  # offline, ended as manual
+    credits: tuple[CreditIntended, ...] = ()  # their records are not sealed yet
     deny: DenyList = DenyList()
+    limits: Mapping[int, Limits] = MappingProxyType({})
     manual: frozenset[str] = frozenset()  # holds that ended manual, until a person orders another end, however long ago
     now: Stamp | None = None  # time of the newest fact or turn
 
@@ -291,6 +335,12 @@ class Terms(msgspec.Struct, frozen=True):
     screen_no: int
     out_of_service: bool = False
     incrementing: frozenset[str] = frozenset()  # gateways that can raise a live hold
+    previous_key_id: str = ""  # the record key before this one, while it is still there; it hands the chain over
+    previous_spki: bytes = b""
+    change_reason: str = ""  # why keys were changed, as the configuration says
+    ledger_entries: int = 0
+    ledger_sha256: str = ""  # its newest entry's
+    digests: Mapping[str, str] = MappingProxyType({})  # name -> SHA-256 of what decides: software, configuration ...
 
 
 def initial(config: Config) -> State:

@@ -14,7 +14,7 @@ from terminal_app.session.actions import Action
 from terminal_app.session.events import Event
 from terminal_app.session.evolve import evolve
 from terminal_app.session.facts import Fact
-from terminal_app.session.state import Finished, Kiosk, Live, Session, Settlement, State, Terms, amended_live, with_item
+from terminal_app.session.state import Finished, Kiosk, Limits, Live, Session, Settlement, State, Terms, amended_live, with_item
 
 MAX_FOLLOW_ONS = 64
 
@@ -43,11 +43,20 @@ class Turn:
         assert len(self.follow_ons) < MAX_FOLLOW_ONS
         self.follow_ons.append(event)
 
+    def receipt_number(self) -> str:
+        """The next number of the device's own gapless series; a fact that carries it must be committed in this turn."""
+        number = self.state.chain.next_receipt
+        return f"{self.terms.config.terminal.id}-{self.terms.chain_id[:4]}-{number:06d}"
+
     # notes: volatile changes, never stored
 
     def note_kiosk(self, **changes: object) -> None:
         kiosk: Kiosk = msgspec.structs.replace(self.state.kiosk, **changes)
         self.state = msgspec.structs.replace(self.state, kiosk=kiosk)
+
+    def note_limits(self, connector: int, **changes: object) -> None:
+        limits: Limits = msgspec.structs.replace(self.state.limits.get(connector, Limits()), **changes)
+        self.state = msgspec.structs.replace(self.state, limits=with_item(self.state.limits, connector, limits))
 
     def note_live(self, connector: int, **changes: object) -> None:
         self.state = amended_live(self.state, connector, **changes)

@@ -32,4 +32,5 @@ NO_CHARGE = {
     StopReason.FAULT: "a device failed",
     StopReason.POWER_CUT: "the terminal was restarted",
     StopReason.REMOTE: "released by order",
+    StopReason.TEST_ENDED: "the test was ended",
 }

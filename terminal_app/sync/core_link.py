@@ -48,6 +48,37 @@ class CoreLink:
     def tell_trouble(self, trouble: str) -> None:
         self._taken(wire.SyncTrouble(trouble))
 
+    def records_after(self, client: str, after: int, limit: int) -> wire.RecordPage:
+        answer = self._ask(wire.RecordsAfter(client, after, limit))
+        if not isinstance(answer, wire.RecordPage):
+            self.close()
+            raise WireError("the core answered a question for records with something else")
+        return answer
+
+    def puller_has(self, client: str, through_seq: int, head_sha256: str) -> str:
+        """Empty = the core stored it; else why it did not believe it."""
+        return self._taken(wire.PullerHas(client, through_seq, head_sha256))
+
+    def cdrs_between(self, from_ms: int, to_ms: int, offset: int, limit: int) -> wire.CdrPage:
+        return self._cdrs(wire.CdrsBetween(from_ms, to_ms, offset, limit))
+
+    def next_cdr(self) -> wire.CdrPage:
+        return self._cdrs(wire.NextCdr())
+
+    def cdr_ended(self, record_seq: int, status: int, location: str, rejected: str, part: int = 0) -> str:
+        """Empty = the core stored it; else why it did not."""
+        return self._taken(wire.CdrEnded(record_seq, status, location, rejected, part))
+
+    def tell_cdr_trouble(self, trouble: str) -> None:
+        self._taken(wire.CdrTrouble(trouble))
+
+    def _cdrs(self, message: wire.CdrsBetween | wire.NextCdr) -> wire.CdrPage:
+        answer = self._ask(message)
+        if not isinstance(answer, wire.CdrPage):
+            self.close()
+            raise WireError("the core answered a question for CDRs with something else")
+        return answer
+
     def close(self) -> None:
         if self._endpoint:
             self._endpoint.close()

@@ -40,7 +40,7 @@ def _terminal(seen: Seen) -> Iterator[GaugeMetricFamily]:
     yield _one("charge_records_waiting", "billing records that the office has not acknowledged", records["waiting"])
     yield _one("charge_ledger_entries", "entries of the ledger", status["ledger"]["entries"])
     yield _one("charge_clock_synchronised", "1 if the clock is disciplined", int(status["clock"] == "S"))
-    yield _one("charge_office_reachable", "0 while the office fault is raised", int(not _raised(faults, "office")))
+    yield _one("charge_office_reachable", "0 while the office fault is raised", int(not _raised(faults, "office", "unreachable")))
     yield _one("charge_faults", "raised faults", len(faults))
     each = _family("charge_fault", "1 per raised fault", "device", "connector", "kind")
     for labels in sorted({(str(one["device"]), str(one["connector"]), str(one["kind"])) for one in faults}):
@@ -85,8 +85,8 @@ def _connectors(seen: Seen) -> Iterator[GaugeMetricFamily]:
     yield from (for_sale, power, register)
 
 
-def _raised(faults: list[dict[str, object]], device: str) -> bool:
-    return any(one["device"] == device for one in faults)
+def _raised(faults: list[dict[str, object]], device: str, kind: str) -> bool:
+    return any((one["device"], one["kind"]) == (device, kind) for one in faults)
 
 
 def _family(name: str, what: str, *labels: str) -> GaugeMetricFamily:

@@ -18,7 +18,8 @@ def page(seen: Seen) -> str:
     """Connectors, faults, open holds with their ages, records that wait, the link to the office."""
     status = seen.status
     faults = status["faults"]
-    office = next((str(one["detail"]) or "not reachable" for one in faults if one["device"] == "office"), "")
+    lost = [one for one in faults if (one["device"], one["kind"]) == ("office", "unreachable")]
+    office = next((str(one["detail"]) or "not reachable" for one in lost), "")
     waiting = int(status["records"]["waiting"])
     facts = (
         ("service", _state(str(status["out_of_service"]), "in service", "out of service: ")),

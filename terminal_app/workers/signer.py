@@ -17,9 +17,10 @@ AGAIN_S = 1.0
 class SignerWorker(Worker):
     """A signature that cannot be had raises the signer's fault; the rules ask again."""
 
-    def __init__(self, records: RecordSigner, ocmf: RecordSigner, inbox: Post) -> None:
+    def __init__(self, records: RecordSigner, ocmf: RecordSigner, inbox: Post, previous: RecordSigner | None = None) -> None:
+        """`previous`: the record key before this one; it signs what it alone may sign."""
         super().__init__("signer", inbox)
-        self._records, self._ocmf = records, ocmf
+        self._records, self._ocmf, self._previous = records, ocmf, previous
         self._health = Health(inbox, Device.SIGNER, 0, 0.0)
 
     def step(self) -> None:
@@ -39,7 +40,9 @@ class SignerWorker(Worker):
             elif isinstance(action, SignReceipt):
                 self.inbox.post(ReceiptSigned(action.record_seq, self._records.sign(action.signing_input)))
             else:
-                self.inbox.post(RecordSigned(action.record_seq, self._records.sign(action.signing_input)))
+                old = self._previous is not None and action.key_id == self._previous.key_id
+                signer = self._previous if old and self._previous is not None else self._records
+                self.inbox.post(RecordSigned(action.record_seq, signer.sign(action.signing_input)))
         except DeviceUnavailable as error:
             self._health.bad(error)
             time.sleep(AGAIN_S)

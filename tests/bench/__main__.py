@@ -22,7 +22,7 @@ from scripts.demo.display import Display
 from scripts.demo.site import Site, Wanted
 from terminal_app.billing import record
 from terminal_app.ledger.store import Ledger
-from tests.bench import bill, meters, payments
+from tests.bench import bill, meters, payments, sync
 from tests.bench.charge import Bench
 
 CGROUP = Path("/sys/fs/cgroup/cpu")
@@ -167,6 +167,7 @@ MEASURES: dict[str, Callable[[Path], Figures]] = {
     **meters.MEASURES,
     **payments.MEASURES,
     **bill.MEASURES,
+    **sync.MEASURES,
 }
 
 

@@ -131,6 +131,7 @@ def test_config_check_says_which_controllers_cannot_guard_themselves(path: Path,
     _, found = tool.json("config", "check")
     said = {one["where"]: one for one in found["remarks"] if one["where"].startswith("[evse.main]")}
     assert said["[evse.main]"]["state"] == "warning" and "cannot guard itself" in said["[evse.main]"]["says"]
+    assert ("[evse.main] power-up" in said) == (driver == "openevse" or driver.startswith("phoenix"))
     assert ("[evse.main] port" in said or "[evse.main] chip" in said) == (not driver.startswith("phoenix"))
 
 

@@ -1,7 +1,6 @@
 """Every packaged meter profile: what it reads from a device built from the register table, and how it behaves on the line.
 
-Points 1 to 4, 9 and 11 of the suite in meters.md section 6; the C peers are in test_meter_peers.py, the evil line in
-test_meter_port.py.
+Part of the suite in meters.md section 6; which test shows which of its twelve points: test_twelve_points.py.
 """
 
 import random

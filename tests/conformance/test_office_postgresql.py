@@ -16,9 +16,13 @@ from terminal_app.office import store
 from tests.unit import test_office_accounts as accounts
 from tests.unit import test_office_charges as charges
 from tests.unit import test_office_checkouts as checkouts
+from tests.unit import test_office_closings as closing_tests
 from tests.unit import test_office_ingest as ingest
+from tests.unit import test_office_invoices as invoice_tests
 from tests.unit import test_office_payment_watch as payments
+from tests.unit import test_office_statements as statement_tests
 from tests.unit.account_samples import AccountDesk
+from tests.unit.document_samples import Charger
 from tests.unit.office_samples import Desk, Terminal
 from tests.unit.phone_samples import Phone
 
@@ -171,3 +175,32 @@ def test_charges_behave_as_on_sqlite(
     desk: Desk, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, test: Callable[..., None]
 ) -> None:
     test(Phone(desk, terminal, monkeypatch))
+
+
+# --- documents ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def charger(desk: Desk, terminal: Terminal) -> Charger:
+    return Charger(desk, terminal)
+
+
+DOCUMENTS = [*_with(invoice_tests, "charger"), *_with(closing_tests, "charger")]
+
+
+@pytest.mark.parametrize("test", DOCUMENTS, ids=lambda test: test.__name__)
+def test_documents_behave_as_on_sqlite(charger: Charger, test: Callable[..., None]) -> None:
+    """Numbers without a gap under concurrent requests and crashes among them."""
+    test(charger)
+
+
+@pytest.mark.parametrize("act", ["UPDATE invoices SET actor = 'x'", "DELETE FROM invoices"])
+def test_documents_never_change(charger: Charger, act: str) -> None:
+    invoice_tests.test_what_was_issued_can_be_neither_changed_nor_deleted(charger, act)
+
+
+@pytest.mark.parametrize("test", _with(statement_tests, "desk", "clock"), ids=lambda test: test.__name__)
+def test_statements_behave_as_on_sqlite(books: AccountDesk, monkeypatch: pytest.MonkeyPatch, test: Callable[..., None]) -> None:
+    clock = statement_tests.Clock()
+    monkeypatch.setattr(store, "now_ms", clock)
+    test(books, clock)

@@ -18,10 +18,15 @@ from drivers.signers import keyfile
 from drivers.signers.keyfile import KeyFileSigner
 from drivers.signers.opening import open_signer
 from drivers.signers.pkcs11 import Pkcs11Signer, parse_uri
+from terminal_app import config
 from terminal_app.billing import record
 from terminal_app.errors import ConfigError, DeviceUnavailable
 from terminal_app.ports import RecordSigner
+from terminal_app.run.keys import open_keys
+from terminal_app.run.service import main
+from terminal_app.session.events import Ticked
 from tests.conformance.softhsm import SoftHsm
+from tests.sessions import Paper, runtime_dir, site_files
 from tests.unit.billing_samples import head, session_bill
 
 
@@ -211,3 +216,42 @@ def test_the_configuration_names_a_file_or_a_token(hsm: SoftHsm, tmp_path: Path,
     monkeypatch.setitem(sys.modules, "drivers.signers.pkcs11", None)
     with pytest.raises(ConfigError, match=r"\[pkcs11\]"):
         open_signer(uri)
+
+
+# --- a terminal whose keys are in a token --------------------------------------------------------------------------------
+
+
+def test_a_terminal_bills_and_changes_its_key_with_keys_in_a_token(hsm: SoftHsm, tmp_path: Path) -> None:
+    """Configuration, start, charge, records; then a file hands over to nothing: the next record key is in the token as well."""
+    uris = {name: hsm.make(f"{name}-of-a-terminal") for name in ("record", "ocmf", "second")}
+    with runtime_dir() as runtime:
+        path = site_files(tmp_path, runtime)
+        text = path.read_text()
+        for name in ("record", "ocmf"):
+            text = text.replace(f'{name} = "{name}.pem"', f'{name} = "{uris[name]}"')
+        path.write_text(text)
+        with contextlib.closing(Paper(path)) as site:
+            site.paid_session()
+            first = site.keys.records
+            assert isinstance(first, Pkcs11Signer) and isinstance(site.keys.ocmf, Pkcs11Signer)
+        lines = f'record = "{uris["second"]}"\nprevious_record = "{uris["record"]}"\nchange_reason = "yearly change"'
+        path.write_text(text.replace(f'record = "{uris["record"]}"', lines))
+        with contextlib.closing(Paper(path, wh=1_300_000, ms=3_600_000)) as site:
+            for _ in range(4):
+                site.turn(Ticked())
+            site.paid_session(2_000)
+            records = list(site.ledger.records())
+        assert [one.type for one in records][2] == "key-change"
+        spki = {first.key_id: first.public_key_spki()}
+        assert record.verify_chain([(one.seq, one.jws) for one in records], spki.get).key_id == site.keys.records.key_id
+        assert main(["--config", str(path), "records", "verify"]) == 0, "the technician's tool finds the keys there, too"
+        assert main(["--config", str(path), "keys", "show"]) == 0
+        assert main(["--config", str(path), "keys", "rotate", "--reason", "x"]) == 2, "never a key file beside a token"
+
+
+def test_a_token_that_is_not_there_is_named_by_file_section_and_key(hsm: SoftHsm, tmp_path: Path) -> None:
+    with runtime_dir() as runtime:
+        path = site_files(tmp_path, runtime)
+        path.write_text(path.read_text().replace('"ocmf.pem"', f'"{hsm.uri("nothing-of-this-name")}"'))
+        with pytest.raises(ConfigError, match=r"terminal.toml: \[keys\] ocmf: .*nothing-of-this-name"):
+            open_keys(config.load(path), path)

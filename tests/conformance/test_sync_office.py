@@ -84,8 +84,8 @@ deadline_s = 5
 class Site:
     """One terminal's core (ours), its sync process and an office process, in a folder."""
 
-    def __init__(self, place: Path) -> None:
-        self.place, self.terminal = place, Terminal()
+    def __init__(self, place: Path, terminal: Terminal | None = None) -> None:
+        self.place, self.terminal = place, terminal or Terminal()
         self.database = f"sqlite:///{place}/office.db"
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = int(free.getsockname()[1])

@@ -40,3 +40,31 @@ def server_context(files: tuple[Path, Path]) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*files)
     return context
+
+
+def client_certificate(folder: Path, authority: tuple[Path, Path], name: str) -> tuple[Path, Path]:
+    """Files (certificate, key) of a client called `name`, signed by an authority made by `certificate`."""
+    signer = x509.load_pem_x509_certificate(authority[0].read_bytes())
+    signer_key = serialization.load_pem_private_key(authority[1].read_bytes(), None)
+    assert isinstance(signer_key, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .issuer_name(signer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=30))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(signer_key, hashes.SHA256())
+    )
+    certificate_file, key_file = (
+        folder / f"client-{authority[0].stem}-{name}.pem",
+        folder / f"client-{authority[0].stem}-{name}.key",
+    )
+    certificate_file.write_bytes(built.public_bytes(serialization.Encoding.PEM))
+    plain = serialization.NoEncryption()
+    key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+    return certificate_file, key_file

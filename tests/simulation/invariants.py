@@ -4,7 +4,7 @@ from collections import Counter
 from decimal import Decimal
 from math import ceil
 
-from terminal_app.session.facts import RefundIntended, SettlementReopened, Terminated
+from terminal_app.session.facts import CreditIntended, RefundIntended, SettlementReopened, Terminated
 from terminal_app.session.state import Phase, SettlementPhase
 from tests.simulation import stage
 from tests.simulation.node import STARTED_WH, STEPS, End, Node
@@ -126,3 +126,6 @@ def _at_the_end(node: Node) -> None:
         back = sum(end.amount_minor for end in node.ended if end.hold_id == one.hold_id and end.how is Terminated.REFUNDED)
         unsure = any(end.hold_id == one.hold_id and end.kind == "refund" and end.how is Terminated.MANUAL for end in node.ended)
         must(one.refunded_minor == back or unsure, f"I11: {one.refunded_minor} given back, {back} in records")
+        credits = [fact for fact in node.money if isinstance(fact, CreditIntended) and fact.hold_id == one.hold_id]
+        credited = -sum(line.gross_minor for fact in credits for line in fact.lines)
+        must(credited == back, f"I11: {back} given back, {credited} of the bill credited")

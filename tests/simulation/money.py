@@ -151,9 +151,21 @@ def check_sums(holds: dict[str, Told], books: Books, payloads: list[dict[str, An
         owed = sum(due[one] for one in mine - listed - waived if holds[one].offline)
         sums.update({f"{gateway} captured": taken, f"{gateway} refunded": back, "receivable": owed, "manual": at_risk})
         sums["released by a person"] += sum(due[one] for one in mine & waived)
+    _credited(bills, settled, [one for one in payloads if one["type"] == "credit"])
     value = sum(one["totals"]["total_minor"] for one in bills)
     captured = sum(one["payment"]["capture_minor"] for one in bills)
     shortfall = sum(one["payment"]["shortfall_minor"] for one in bills)
     must(value == captured + shortfall, f"energy worth {value}, to be captured {captured}, shortfall {shortfall}")
     sums.update({"energy value": value, "shortfall": shortfall, "holds": len(holds)})
     return sums
+
+
+def _credited(bills: list[dict[str, Any]], settled: list[dict[str, Any]], credits: list[dict[str, Any]]) -> None:
+    """What went back took exactly as much of its bill back, in records that name it, numbered from 1."""
+    for bill in bills:
+        mine = [one for one in credits if one["session_id"] == bill["session_id"]]
+        back = sum(one["amount_minor"] for one in settled if one["how"] == "refunded" and one["session_id"] == bill["session_id"])
+        must(-sum(one["totals"]["total_minor"] for one in mine) == back, f"{back} given back, not as much credited")
+        must([one["number"] for one in mine] == list(range(1, len(mine) + 1)), "the credits of a bill are not numbered from 1")
+        must(all(one["credits"]["seq"] == bill["seq"] for one in mine), "a credit names another record")
+    must(len(credits) == sum(one["how"] == "refunded" for one in settled), "not one credit for every refund")

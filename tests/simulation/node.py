@@ -132,7 +132,7 @@ class Node(msgspec.Struct, frozen=True):
     def over(self) -> bool:
         """Nothing is open at the terminal, and nothing is on its way to it."""
         state = self.living
-        return not (state.sessions or state.settlements or state.seal or self.calls or self.net)
+        return not (state.sessions or state.settlements or state.credits or state.seal or self.calls or self.net)
 
 
 def key(node: Node) -> Any:
@@ -149,7 +149,7 @@ def key(node: Node) -> Any:
     ended = tuple(one for one in node.ended if one.hold_id not in over)
     return (
         tuple(_shape(one, node, "") for one in (state.sessions, state.settlements, state.seal, live)),
-        tuple(state.faults),
+        (tuple(state.faults), len(state.credits)),
         (node.crashes, node.visits, node.plugged and not gone, node.relay, node.seen_relay, node.late, fresh),
         frozenset(_called(one) for one in node.calls),
         frozenset(_called(one) for one in node.net),

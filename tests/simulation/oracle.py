@@ -73,9 +73,9 @@ def _sessions(world: World, facts: list[Fact]) -> None:
     must(sorted(sealed) == sorted(started), "not one record for every session that started")
     numbers = [one.pagination for one in frozen]
     must(numbers == list(range(1, len(numbers) + 1)), f"OCMF pagination is not gapless: {numbers}")
-    numbered = (one for one in facts if isinstance(one, f.BillFrozen | f.VoidIntended))
-    receipts = [int(one.receipt_number.rpartition("-")[2]) for one in numbered if one.receipt_number]
-    must(receipts == list(range(1, len(receipts) + 1)), f"receipt numbers are not gapless: {receipts}")
+    receipts = [number for one in facts if (number := getattr(one, "receipt_number", ""))]
+    wanted = list(range(1, len(receipts) + 1))
+    must([int(one.rpartition("-")[2]) for one in receipts] == wanted, f"receipt numbers are not gapless: {receipts}")
     _receipts_of_holds(facts, {one.session_id for one in frozen})
     serials = [one.hold.serial for one in facts if isinstance(one, f.AuthorizationIntended)]
     steps = f.CaptureIntended | f.VoidIntended | f.IncrementIntended | f.RefundIntended

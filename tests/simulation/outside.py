@@ -132,7 +132,7 @@ class Outside(System):
         """A person looks at the holds. What the rules refuse is told, and nothing happens."""
         for which in range(len(node.intended)):
             for what, percent in (("refund", 100), ("refund", 50), ("retry", 100), ("release", 100)):
-                if event := ordered(node.living, node.money, what, which, percent):
+                if event := ordered(node.living, (*node.bills, *node.money), what, which, percent):
                     after = replace(node, orders=node.orders + 1)
                     yield f"{what} {percent} %", "order", lambda event=event, after=after: self.deliver(after, event), False  # type: ignore[misc]
 

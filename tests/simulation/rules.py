@@ -41,6 +41,7 @@ def durable(state: State) -> tuple[Any, ...]:
         dict(state.registers),
         state.slices,
         state.deny,
+        {connector: (one.ordered_a, one.ordered_by, one.in_force_a, one.grid_a) for connector, one in state.limits.items()},
         None if state.seal is None else replace(state.seal, asked=False, asked_mono_ms=0),
     )
 

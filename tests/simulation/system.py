@@ -59,6 +59,7 @@ MONEY_FACTS = (
     f.CaptureIntended,
     f.VoidIntended,
     f.RefundIntended,
+    f.CreditIntended,
     f.SettlementReopened,
     f.HoldEnded,
 )

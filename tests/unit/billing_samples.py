@@ -95,9 +95,17 @@ def ocmf_context(**changes: Any) -> ocmf.OcmfContext:
     return ocmf.OcmfContext(**(said | changes))
 
 
-def ocmf_text(key: Key, start_wh: int = 1_234_560, stop_wh: int = 1_246_905, **changes: Any) -> str:
-    begin = ocmf.OcmfReading(T0, "S", 60, "B", start_wh)
-    end = ocmf.OcmfReading(T0 + HOUR_MS, "S", 60, "L", stop_wh)
+def ocmf_text(
+    key: Key,
+    start_wh: int = 1_234_560,
+    stop_wh: int = 1_246_905,
+    *,
+    begin_ms: int = T0,
+    end_ms: int = T0 + HOUR_MS,
+    **changes: Any,
+) -> str:
+    begin = ocmf.OcmfReading(begin_ms, "S", 60, "B", start_wh)
+    end = ocmf.OcmfReading(end_ms, "S", 60, "L", stop_wh)
     section = ocmf.payload(ocmf_context(**changes), begin, end)
     return ocmf.assemble(section, ocmf.raw_to_der(key.sign(section)))
 

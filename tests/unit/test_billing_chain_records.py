@@ -5,11 +5,13 @@ import importlib.util
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from terminal_app.billing import canonical, chain_records, record
 from terminal_app.billing.chain_records import Checkpoint, CreditBill, KeyChange
@@ -107,6 +109,81 @@ def test_a_credit_is_the_bill_with_the_money_turned_round_and_a_number_of_its_ow
     ):
         with pytest.raises(ValueError, match=why):
             credit(first, head(2, record.sha256_of(first)), **changes)
+
+
+RATES = st.sampled_from(["", "7", "19", "20.5"])
+
+
+@st.composite
+def bills(draw: st.DrawFn) -> tuple[record.RecordLine, ...]:
+    """Lines of several rates, net + VAT = gross; now and then a price limit takes something off."""
+    found = []
+    for rate, gross in draw(st.lists(st.tuples(RATES, st.integers(0, 100_000)), min_size=1, max_size=5)):
+        vat = gross * 19 // 119 if rate else 0
+        found.append(line("energy", rate, gross, vat))
+    total = sum(one.gross_minor for one in found)
+    if off := draw(st.integers(0, total // 2)):
+        found.append(line("limit", found[0].vat_percent, -off, 0))
+    return tuple(found)
+
+
+def line(kind: str, rate: str, gross: int, vat: int) -> record.RecordLine:
+    money = dict(net_minor=gross - vat, vat_minor=vat, gross_minor=gross)
+    return record.RecordLine(
+        kind=kind, amount=1, unit="1", quantity="1", price="1", per="session", vat_percent=rate, element=0, **money
+    )
+
+
+def sums(lines: Sequence[record.RecordLine]) -> tuple[int, int, int]:
+    return sum(x.net_minor for x in lines), sum(x.vat_minor for x in lines), sum(x.gross_minor for x in lines)
+
+
+@given(bills(), st.lists(st.integers(1, 200_000), min_size=1, max_size=6))
+def test_parts_of_a_bill_add_up_to_it_and_never_beyond(billed: tuple[record.RecordLine, ...], amounts: list[int]) -> None:
+    """Any parts in any order: each exactly its amount, no line above zero, no rate beyond its bill, the last leaves nothing."""
+    assume(sums(billed)[2] > 0)
+    credited: tuple[record.RecordLine, ...] = ()
+    for asked in [*amounts, sums(billed)[2]]:
+        left = sums(billed)[2] + sums(credited)[2]
+        with pytest.raises(ValueError, match="cannot be credited"):
+            chain_records.credit_lines(billed, credited, left + 1, "EUR")
+        if not (amount := min(asked, left)):
+            continue
+        part = chain_records.credit_lines(billed, credited, amount, "EUR")
+        assert sums(part)[2] == -amount
+        assert all(max(x.net_minor, x.vat_minor, x.gross_minor) <= 0 and x.net_minor + x.vat_minor == x.gross_minor for x in part)
+        credited = (*credited, *part)
+        for rate in {x.vat_percent for x in part if x.vat_percent}:
+            kept = [x for x in (*billed, *credited) if x.vat_percent == rate]
+            assert min(sums(kept)) >= 0, f"{rate} %: more taken back than was billed"
+        credit_payload = credit_of_lines(part)
+        assert credit_payload["totals"]["total_minor"] == -amount
+    assert sums(credited) == tuple(-one for one in sums(billed)), "everything, to the last cent of VAT"
+
+
+def credit_of_lines(lines: tuple[record.RecordLine, ...]) -> dict[str, Any]:
+    said = CreditBill(
+        session_id="S-7",
+        authorization_reference="H-7",
+        credited_seq=1,
+        credited_sha256="ab" * 32,
+        number=1,
+        reason="r",
+        actor="a",
+        lines=lines,
+        currency="EUR",
+        receipt_number="T-2",
+        credited_receipt="T-1",
+    )
+    return chain_records.credit_payload(head(2, "ab" * 32), said)
+
+
+def test_a_part_is_spread_over_the_vat_rates_and_all_at_once_keeps_the_lines() -> None:
+    billed = (line("energy", "19", 1000, 160), line("parking", "7", 500, 33))
+    part = chain_records.credit_lines(billed, (), 300, "EUR")
+    assert [(x.vat_percent, x.gross_minor, x.vat_minor) for x in part] == [("19", -200, -32), ("7", -100, -7)]
+    whole = chain_records.credit_lines(billed, (), 1500, "EUR")
+    assert [(x.kind, x.amount, x.gross_minor) for x in whole] == [("energy", 1, -1000), ("parking", 1, -500)]
 
 
 def test_a_checkpoint_that_contradicts_itself_is_never_sealed() -> None:

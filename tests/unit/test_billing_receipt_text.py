@@ -73,3 +73,8 @@ def test_both_languages_have_the_same_words() -> None:
 def test_a_paper_too_narrow_is_refused() -> None:
     with pytest.raises(ValueError, match="24"):
         text_of(document(), width=20)
+
+
+def test_a_technicians_test_is_never_taken_for_a_sale() -> None:
+    assert "TEST" not in "\n".join(text_of(document()))
+    assert all("TEST" in "\n".join(text_of(document(country, test=True))) for country in TEMPLATES)

@@ -115,11 +115,15 @@ def test_a_key_changes_only_by_a_record_signed_with_the_old_one() -> None:
     new = Key()
     first = sealed(KEY)
     change = {"type": "key-change", "new_key_id": new.key_id, "v": 1, "terminal": "T-0001", "chain_id": "c1", "seq": 2}
+    change |= {"new_key": record.jwk_of(new.spki)}
     signing_bytes = record.signing_input(change | {"prev": record.sha256_of(first)}, KEY.key_id)
     second = record.seal(signing_bytes, KEY.sign(signing_bytes))
     third = sealed(new, 3, record.sha256_of(second))
     keys = {KEY.key_id: KEY.spki, new.key_id: new.spki}
     assert record.verify_chain([(1, first), (2, second), (3, third)], keys.get).key_id == new.key_id
+    del keys[new.key_id]  # the old key has said what the new one is
+    assert record.verify_chain([(1, first), (2, second), (3, third)], keys.get).key_id == new.key_id
+    keys[new.key_id] = new.spki
     with pytest.raises(SignatureInvalid, match=r"record 2.*key change"):
         record.verify_chain([(1, first), (2, sealed(new, 2, record.sha256_of(first)))], keys.get)
 

@@ -14,7 +14,7 @@ from tests.unit.test_billing_chain_records import OLD, chain
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 PAGE = record_format.__doc__ or ""
-OPEN_ENDED = {"trace", "meter_registers_wh", "digests", "new_key"}  # maps whose keys are data
+OPEN_ENDED = {"trace", "meter_registers_wh", "digests", "new_key", "new_ocmf_key"}  # maps whose keys are data
 
 
 def names(value: Any) -> set[str]:
@@ -28,7 +28,7 @@ def names(value: Any) -> set[str]:
 
 def test_every_field_of_every_type_is_on_the_page() -> None:
     words = set(re.findall(r"[a-z][a-z0-9_-]*", PAGE))
-    for jws in chain():
+    for jws in (*chain(), *json.loads((VECTORS / "chain-v1-credits.json").read_text())["records"]):
         assert names(_payload(jws)) <= words, names(_payload(jws)) - words
     assert set(record.RECORD_TYPES) <= words
 
@@ -41,6 +41,25 @@ def _payload(jws: str) -> Any:
 def test_the_page_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert record_format.main() == 0
     assert "settlement: the end of a hold" in capsys.readouterr().out
+
+
+def test_frozen_records_of_a_terminal_that_gave_back_and_changed_both_keys_still_verify() -> None:
+    """Sealed by a running terminal: two parts of a bill, a new record key, a new key of the readings, two checkpoints."""
+    frozen = json.loads((VECTORS / "chain-v1-credits.json").read_text())
+    first = {one["key_id"]: bytes.fromhex(one["spki_hex"]) for one in frozen["first_record_keys"]}
+    head = record.verify_chain(list(enumerate(frozen["records"], 1)), first.get)
+    assert (head.seq, head.sha256, [_payload(one)["type"] for one in frozen["records"]]) == (
+        len(frozen["records"]),
+        frozen["head_sha256"],
+        frozen["types"],
+    )
+    said = [_payload(one) for one in frozen["records"]]
+    bill, credits = said[0], [one for one in said if one["type"] == "credit"]
+    assert sum(one["totals"]["total_minor"] for one in credits) == -bill["totals"]["total_minor"]
+    changes = [change for one in said if (change := record.key_change_of(one)) is not None]
+    last = [one for one in said if one["type"] == "session"][-1]
+    assert last["ocmf"]["key"] == changes[-1].ocmf_key_id
+    assert verify(last["ocmf"]["record"], changes[-1].ocmf_spki).energy_wh == last["energy_wh"]
 
 
 def test_frozen_records_of_every_type_still_open() -> None:

@@ -4,6 +4,7 @@ import getpass
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -55,8 +56,11 @@ def settle(site: Paper) -> None:
 
 
 def newest_record(site: Paper) -> dict[str, object]:
-    record = list(site.ledger.records())[-1]
-    return open_record(record.jws, site.keys.records.public_key_spki())
+    return newest_records(site, 1)[0]
+
+
+def newest_records(site: Paper, many: int) -> list[dict[str, Any]]:
+    return [open_record(one.jws, site.keys.records.public_key_spki()) for one in list(site.ledger.records())[-many:]]
 
 
 def test_show_tells_a_holds_whole_life(site: Paper, tool: Tool) -> None:
@@ -89,7 +93,8 @@ def test_a_refund_is_named_recorded_and_never_above_what_was_taken(site: Paper, 
     settle(site)
     (act,) = (one.fact for one in site.ledger.entries(kinds=("service_act",)))
     assert isinstance(act, ServiceAct) and (act.act, act.target, act.actor) == ("payment.refund", hold, getpass.getuser())
-    told = newest_record(site)
+    told, credit = newest_records(site, 2)
+    assert (credit["type"], credit["totals"]["total_minor"], credit["credits"]["seq"]) == ("credit", -250, 1)
     assert (told["type"], told["how"], told["amount_minor"], told["authorization_reference"]) == (
         "settlement",
         "refunded",
@@ -103,7 +108,8 @@ def test_a_refund_is_named_recorded_and_never_above_what_was_taken(site: Paper, 
         assert code == 2 and "left of it" in tool.stderr
         assert tool("payments", "refund", hold, "--reason", "the rest")[0] == 0
     settle(site)
-    assert newest_record(site)["amount_minor"] == taken - 250
+    told, credit = newest_records(site, 2)
+    assert told["amount_minor"] == taken - 250 == -credit["totals"]["total_minor"] and credit["number"] == 2
     with answering(site):
         for more in ((), ("--amount", "0.01")):
             code, _ = tool("payments", "refund", hold, *more, "--reason", "once more")

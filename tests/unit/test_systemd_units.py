@@ -119,15 +119,31 @@ def test_the_example_configuration_shows_every_key_there_is(tmp_path: Path) -> N
     path.write_text(text)
     plain = config.load(path)
     without_a_default = {"host", "tcp_port", "baud_rate", "parity", "stop_bits", "ca_file", "client_cert", "client_key", "ca_keys"}
-    without_a_default |= {"profile"}
+    without_a_default |= {"profile", "previous_record"}
     commented = re.findall(r"(?m)^# (\w+) = .*$", text)
     shown = (config.PolicySection, config.OfficeSection, config.ReaderSection, config.Iso8583Section, config.MeterSection)
-    for section in (*shown, config.SyncSection):
+    for section in (*shown, config.SyncSection, config.KeysSection):
         for name in section.__struct_fields__:
             assert re.search(rf"(?m)^(# )?{name} = ", text), f"{section.__name__}.{name} is not shown"
     for key in set(commented) - without_a_default:
         path.write_text(re.sub(rf"(?m)^# ({key} = )", r"\1", text))
         assert config.load(path) == plain, key
+
+
+def test_the_sections_for_those_who_carry_records_are_shown_whole(tmp_path: Path) -> None:
+    """[pull] and [ocpi] stand in the example as comments: uncommented they are valid, with every key there is."""
+    text = (SYSTEMD / "terminal.toml.example").read_text()
+    begin = text.index("#   [pull]")
+    path = tmp_path / "terminal.toml"
+    path.write_text(text[:begin] + re.sub(r"(?m)^#   ", "", text[begin:]))
+    settings = config.load(path)
+    assert settings.pull is not None and settings.ocpi.url
+    for section in (config.PullSection, config.PullClientSection, config.OcpiSection):
+        for name in set(section.__struct_fields__) - {"client"}:
+            assert re.search(rf"(?m)^#   {name} = ", text[begin:]), f"{section.__name__}.{name} is not shown"
+    told = {"url", "token_file", "ca_file", "country_code", "party_id"}
+    for name in set(config.OcpiSection.__struct_fields__) - told:
+        assert getattr(settings.ocpi, name) == getattr(config.OcpiSection(), name), name
 
 
 def test_a_wrong_key_in_the_configuration_is_named(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ LOOKS = {  # icon, fill, text colour
     ChargePhase.STARTING: ("clock", "tint", "on_tint"),
     ChargePhase.CHARGING: ("bolt", "tint", "on_tint"),
     ChargePhase.CAR_PAUSED: ("pause", "warning", "on_warning"),
+    ChargePhase.WITHHELD: ("pause", "warning", "on_warning"),
     ChargePhase.METER_LOST: ("warning", "warning", "on_warning"),
     ChargePhase.STOPPING: ("clock", "tint", "on_tint"),
 }

@@ -7,6 +7,8 @@ from ui.theme import Style
 from ui.views.base import Notice, set_present
 from ui.words import Words
 
+BADGES = {NotForSaleReason.CLOCK: "clock", NotForSaleReason.SERVICE: "wrench"}
+
 
 class NotForSaleBox(Notice):
     shows = NotForSale
@@ -17,7 +19,7 @@ class NotForSaleBox(Notice):
         self.bar = self.back.parent
 
     def show(self, view: NotForSale, screen: Screen, words: Words) -> None:
-        self.badge.drawing = "clock" if view.reason is NotForSaleReason.CLOCK else "cross"
+        self.badge.drawing = BADGES.get(view.reason, "cross")
         self.title.text = f"{words.connector(view.label)}: {words.say('not_for_sale.title')}"
         self.text.text = words.of(view.reason)
         self.back.label.text = words.say("button.back")

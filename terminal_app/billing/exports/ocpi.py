@@ -19,7 +19,7 @@ from terminal_app.billing import canonical
 from terminal_app.billing.foreign import parse_any_tariff
 from terminal_app.billing.model import Tariff, TaxIncluded
 
-__all__ = ["Place", "Version", "credit_cdr", "price", "session_cdr", "utc_text"]
+__all__ = ["Place", "Version", "credit_cdr", "credit_cdrs", "price", "session_cdr", "utc_text"]
 
 Version = Literal["2.2.1", "2.3.0"]
 NOT_KNOWN = "#NA"
@@ -112,6 +112,37 @@ def credit_cdr(cdr: dict[str, Any], version: Version, number: int = 1, published
     if published_utc_ms:
         changed["last_updated"] = utc_text(published_utc_ms)
     return changed
+
+
+def credit_cdrs(
+    cdr: dict[str, Any],
+    session: dict[str, Any],
+    before: Iterable[dict[str, Any]],
+    credit: dict[str, Any],
+    version: Version,
+    published_utc_ms: int = 0,
+) -> list[dict[str, Any]]:
+    """What a credit record says in OCPI, which knows no part of a CDR: the credit CDR of the one that stands, and a corrected CDR
+    of what is left of it, if anything is. `cdr` is that of the session record, `before` its earlier credit records."""
+    number, currency = credit["number"], session["totals"]["currency"]
+    stood = [*session["lines"], *(line for one in before for line in one["lines"])]
+    left = [*stood, *credit["lines"]]
+    moment = published_utc_ms or credit["created"]["utc_ms"]
+    standing = cdr | {"total_cost": price(stood, currency, version)}
+    if number > 1:
+        standing |= {"id": _corrected_id(cdr, number - 1)}
+    taken_back = credit_cdr(standing, version, number, moment) | {
+        "id": f"{cdr['id'][:34]}-C{number}",
+        "invoice_reference_id": _short(credit["receipt"]["number"], 39, "receipt"),
+    }
+    if not sum(line["gross_minor"] for line in left):
+        return [taken_back]
+    corrected = {"id": _corrected_id(cdr, number), "total_cost": price(left, currency, version), "last_updated": utc_text(moment)}
+    return [taken_back, cdr | corrected]
+
+
+def _corrected_id(cdr: dict[str, Any], number: int) -> str:
+    return f"{cdr['id'][:34]}-R{number}"
 
 
 def price(lines: Iterable[dict[str, Any]], currency: str, version: Version) -> dict[str, Any]:

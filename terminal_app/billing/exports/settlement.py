@@ -11,7 +11,7 @@ from terminal_app.billing.exports.ocpi import Version, price, utc_text
 
 __all__ = ["financial_advice", "notify_settlement"]
 
-_STATUS = {"captured": "Settled", "refunded": "Settled", "voided": "Canceled", "manual": "Failed"}
+_STATUS = {"captured": "Settled", "refunded": "Settled", "voided": "Canceled", "manual": "Failed", "refused": "Rejected"}
 
 
 def financial_advice(
@@ -19,12 +19,13 @@ def financial_advice(
 ) -> dict[str, Any]:
     """The confirmation of one settlement record; with its session's record the VAT is itemised and the card is named.
 
-    Captured in full: SUCCESS; less than the bill: PARTIAL_SUCCESS; a person must look: FAILED; released: SUCCESS with 0.
+    Captured in full: SUCCESS; less than the bill: PARTIAL_SUCCESS; a person must look, or a refund was refused: FAILED;
+    released: SUCCESS with 0.
     """
     currency, amount, how = settlement["currency"], settlement["amount_minor"], settlement["how"]
     billed = session["totals"]["total_minor"] if session is not None else amount
     taken = amount if how in ("captured", "refunded") else 0
-    code = "FAILED" if how == "manual" else "PARTIAL_SUCCESS" if how == "captured" and amount < billed else "SUCCESS"
+    code = "FAILED" if how in ("manual", "refused") else "PARTIAL_SUCCESS" if how == "captured" and amount < billed else "SUCCESS"
     lines = session["lines"] if session is not None and taken == billed else [_all_of(taken, session)]
     said = settlement["detail"] or {"voided": "released, nothing captured"}.get(how, "")
     found = {

@@ -7,7 +7,7 @@ from typing import Any
 from terminal_app import units
 from terminal_app.billing.exports.ocpi import utc_text
 
-__all__ = ["HEADER", "csv_header", "csv_row"]
+__all__ = ["HEADER", "csv_header", "csv_line", "csv_row"]
 
 HEADER = (
     "terminal", "chain_id", "seq", "type", "created", "demo", "session_id", "authorization_reference", "connector", "evse_id",
@@ -18,7 +18,7 @@ HEADER = (
 
 
 def csv_header() -> str:
-    return _line(HEADER)
+    return csv_line(HEADER)
 
 
 def csv_row(record: dict[str, Any], sha256: str) -> str:
@@ -39,7 +39,7 @@ def csv_row(record: dict[str, Any], sha256: str) -> str:
         totals = record["totals"]
         found |= {"currency": totals["currency"], "detail": record["reason"]}
         found |= {key: _money(totals[f"{key}_minor"], totals["currency"]) for key in ("net", "vat", "total")}
-    return _line(tuple(str(found.get(name, "")) for name in HEADER))
+    return csv_line(tuple(str(found.get(name, "")) for name in HEADER))
 
 
 def _session(record: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +80,8 @@ def _yes(flag: bool) -> str:
     return "yes" if flag else "no"
 
 
-def _line(cells: tuple[str, ...]) -> str:
+def csv_line(cells: tuple[str, ...]) -> str:
+    """One line of RFC 4180, also for other tables."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\r\n").writerow(_harmless(cell) for cell in cells)
     return out.getvalue()

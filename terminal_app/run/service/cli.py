@@ -10,10 +10,14 @@ from terminal_app import __version__
 from terminal_app.errors import ChargeError
 from terminal_app.run.service import (
     bundle,
+    carry,
+    cdrs,
     check,
     config_check,
     devices,
     evse,
+    evse_test,
+    keys,
     meter_dump,
     meter_profiles,
     meter_scan,
@@ -61,15 +65,21 @@ for _command in (
     devices.meter,
     evse.evse,
     devices.reader,
+    keys.keys,
     config_check.config_group,
     bundle.bundle,
     tariff.tariff,
+    carry.export,
 ):
     cli.add_command(_command)
 for _command in (*meter_profiles.COMMANDS, *meter_scan.COMMANDS, *meter_watch.COMMANDS, *meter_dump.COMMANDS):
     devices.meter.add_command(_command)
 
+for _command in evse_test.COMMANDS:
+    evse.evse.add_command(_command)
 records.records.add_command(record_show.show_)
+for _command in (cdrs.cdrs, cdrs.cdr_again):
+    records.records.add_command(_command)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -72,7 +72,9 @@ def examine(path: Path) -> Iterator[Remark]:
     )
     yield from _folders(settings)
     yield from _devices(settings)
+    yield from _supply(settings)
     yield from _files(settings, path)
+    yield from _carried(settings)
     yield from _gateways(settings, path)
     yield from _tariffs(settings, path)
     yield from _receipts(settings)
@@ -129,9 +131,24 @@ def _devices(settings: config.Config) -> Iterator[Remark]:
                 "this controller cannot guard itself: if terminal and cable die while charging, only the car ends the charge",
                 "the terminal is its guard; keep both on one supply",
             )
+        if any(config.power_up_a(settings, one) for one in settings.connector if one.evse == name):
+            yield Remark(
+                f"{where} power-up",
+                "warning",
+                "after a power-up this controller may let a car charge until the terminal meets it (up to 3 s); that cannot be set "
+                "over its line",
+                "set it to locked or 0 A in its own settings (OpenEVSE: a build with BOOTLOCK), and keep both on one supply",
+            )
         if isinstance(evse, config.RelaySection) and evse.feedback_line is None:
             says = "without feedback_line a welded contactor is seen only by the energy meter"
             yield Remark(f"{where} feedback_line", "warning", says, "wire an auxiliary contact of the contactor to a GPIO line")
+
+
+def _supply(settings: config.Config) -> Iterator[Remark]:
+    together_a = sum(one.max_current_a for one in settings.connector)
+    if settings.grid is not None:
+        says = f"{settings.grid.limit_a} A for {counted(len(settings.connector), 'connector')}, {together_a} A if each had its own"
+        yield Remark("[grid] limit_a", "ok", says)
 
 
 def _profile(meter: config.MeterSection) -> str:
@@ -143,11 +160,17 @@ def _profile(meter: config.MeterSection) -> str:
 def _files(settings: config.Config, path: Path) -> Iterator[Remark]:
     from drivers.cards.ca_keys import load_ca_keys
     from drivers.cards.card_token import load_card_key
-    from terminal_app.run.core import signer, spki_of
+    from terminal_app.run.core import spki_of
+    from terminal_app.run.keys import signer
 
     keys, office = settings.keys, settings.office
-    yield _read(keys.record, lambda: f"key {signer(keys.record, path, 'record').key_id}", "[keys] record")
-    yield _read(keys.ocmf, lambda: f"key {signer(keys.ocmf, path, 'ocmf').key_id}", "[keys] ocmf")
+
+    def key_id(key: Path, name: str) -> Callable[[], str]:
+        return lambda: f"key {signer(key, path, name).key_id}"
+
+    for name, key in (("record", keys.record), ("ocmf", keys.ocmf), ("previous_record", keys.previous_record)):
+        if key is not None:
+            yield _read(key, key_id(key, name), f"[keys] {name}")
     yield _read(settings.reader.card_key, lambda: load_card_key(settings.reader.card_key) and "32 bytes", "[reader] card_key")
     if settings.reader.ca_keys is not None:
         ca_keys = settings.reader.ca_keys
@@ -158,8 +181,33 @@ def _files(settings: config.Config, path: Path) -> Iterator[Remark]:
     yield _read(office.public_key, lambda: spki_of(office.public_key) and "a public key", "[office] public_key")
     yield _read(office.token_file, lambda: _token(office.token_file), "[office] token_file")
     if office.ca_file is not None:
-        ca_file = office.ca_file
-        yield _read(ca_file, lambda: f"{ca_file.stat().st_size} bytes", "[office] ca_file")
+        yield _read(office.ca_file, partial(_size, office.ca_file), "[office] ca_file")
+
+
+def _carried(settings: config.Config) -> Iterator[Remark]:
+    """Who else gets records, and with what."""
+    office, ocpi, pull = settings.office, settings.ocpi, settings.pull
+    named: list[tuple[str, Path | None]] = [
+        ("[office] client_cert", office.client_cert),
+        ("[office] client_key", office.client_key),
+    ]
+    if pull is not None:
+        named += [("[pull] cert", pull.cert), ("[pull] key", pull.key), ("[pull] client_ca", pull.client_ca)]
+        for one in pull.client:
+            yield _read(one.token_file, partial(_token, one.token_file), "[[pull.client]] token_file")
+    if ocpi.url and ocpi.token_file is not None:
+        yield _read(ocpi.token_file, partial(_token, ocpi.token_file), "[ocpi] token_file")
+        named.append(("[ocpi] ca_file", ocpi.ca_file))
+    for where, file in named:
+        if file is not None:
+            yield _read(file, partial(_size, file), where)
+    if "#NA" in (ocpi.address, ocpi.city) and (ocpi.url or pull is not None):
+        says = "CDRs do not know where this station is"
+        yield Remark("[ocpi] address", "warning", says, "give address, city, postal_code, latitude and longitude")
+
+
+def _size(file: Path) -> str:
+    return f"{file.stat().st_size} bytes"
 
 
 def _token(file: Path) -> str:

@@ -1,7 +1,7 @@
 """`charge-service evse status | watch`: the charge controllers themselves, or the core's newest word about them.
 
 Directly only under the core's lock. A controller that is met is locked first (that is what its driver does at every first
-contact): with the core stopped nothing is paid for, so nothing may flow. Nothing here closes a contactor.
+contact): with the core stopped nothing is paid for, so nothing may flow. Nothing here closes a contactor (`evse_test` does).
 """
 
 import contextlib
@@ -12,6 +12,7 @@ from typing import Any
 import click
 from rich.live import Live
 
+from terminal_app.config import power_up_a
 from terminal_app.errors import DeviceMisread, DeviceUnavailable
 from terminal_app.ports import ChargeControl
 from terminal_app.run.service import show
@@ -89,10 +90,13 @@ def _from_core(site: Site, wanted: list[int], what: str) -> Iterator[list[Row]]:
                 "connector": one["connector"],
                 "driver": _driver(site, one["connector"]),
                 "source": "core",
+                "guards": _guards(site, one["connector"]),
                 "pilot": one["pilot"],
                 "relay": one["relay"],
                 "authorized": bool(one["limit_a"]) if one["limit_a"] is not None else None,
                 "limit_a": one["limit_a"],
+                "in_force_a": one["in_force_a"],
+                "ordered_a": one["ordered_a"],
                 "age_ms": one["evse_age_ms"],
                 "latency_ms": None,
                 "trouble": _said(faults.get(one["connector"])) or ("" if one["pilot"] else "no answer yet"),
@@ -124,7 +128,8 @@ def _from_controllers(site: Site, wanted: list[int], what: str) -> Iterator[list
 
 def _asked(site: Site, number: int, control: ChargeControl) -> Row:
     row: Row = {"connector": number, "driver": _driver(site, number), "source": "controller", "trouble": ""}
-    row |= dict.fromkeys(("pilot", "relay", "authorized", "limit_a", "age_ms", "latency_ms"))
+    row |= {"guards": _guards(site, number)}
+    row |= dict.fromkeys(("pilot", "relay", "authorized", "limit_a", "in_force_a", "ordered_a", "age_ms", "latency_ms"))
     began = time.monotonic()
     try:
         found = control.status()
@@ -149,6 +154,12 @@ def _driver(site: Site, number: int) -> str:
     return str(site.config.evse[names[number]].__struct_config__.tag)
 
 
+def _guards(site: Site, number: int) -> str:
+    """What the controller does when nobody talks to it, as a short word; none of the drivers knows one with a watchdog."""
+    one = next(one for one in site.config.connector if one.number == number)
+    return f"no; {power_up_a(site.config, one)} A at most after a power-up"
+
+
 def _code(rows: list[Row]) -> int:
     if any(row["trouble"] for row in rows):
         return show.FAULT
@@ -162,13 +173,20 @@ def _table(rows: list[Row], title: str = "") -> Any:
             row["driver"],
             f"{row['pilot']} {PILOTS[row['pilot']]}" if row["pilot"] else "unknown",
             RELAYS[row["relay"]],
-            {True: f"up to {row['limit_a']} A", False: "not authorized", None: "unknown"}[row["authorized"]],
+            {True: f"up to {row['limit_a']} A", False: "not authorized", None: "unknown"}[row["authorized"]] + _ordered(row),
             f"{row['latency_ms']} ms" if row["latency_ms"] is not None else _age(row["age_ms"]),
+            row["guards"],
             row["trouble"],
         )
         for row in rows
     )
-    return show.table(("connector", "driver", "pilot", "contactor", "charge", "answered", "trouble"), cells, title=title)
+    return show.table(
+        ("connector", "driver", "pilot", "contactor", "charge", "answered", "guards itself", "trouble"), cells, title=title
+    )
+
+
+def _ordered(row: Row) -> str:
+    return "" if row["ordered_a"] is None else f" (ordered: {row['ordered_a']} A)"
 
 
 def _age(age_ms: int | None) -> str:

@@ -97,7 +97,7 @@ def _verdict(site: Site, seq: int, jws: str, said: dict[str, Any]) -> dict[str, 
         chain_id=site.books.chain,
         seq=seq,
         prev=said.get("prev", ""),
-        record_keys=keys.record,
+        record_keys=keys.known,
         ocmf_keys=keys.ocmf,
         demo=True,
     )

@@ -42,7 +42,7 @@ def export(
                 out.save(f"record-{one.seq:06d}.jws", one.jws + "\n")
         progress(one.seq)
     if form == "jws":
-        for key_id, spki in keys.record.items():
+        for key_id, spki in keys.known.items():
             out.save(f"{key_id}.pub", spki.hex() + "\n")
     return out.written, out.troubles
 

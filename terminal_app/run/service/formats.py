@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from terminal_app.billing import canonical
-from terminal_app.billing.exports.ocpi import NOWHERE, Place, Version, credit_cdr, session_cdr
+from terminal_app.billing.exports.ocpi import NOWHERE, Place, Version, credit_cdrs, session_cdr
 from terminal_app.billing.exports.safe_xml import safe_xml
 from terminal_app.billing.exports.settlement import financial_advice, notify_settlement
 from terminal_app.billing.exports.table import csv_header, csv_row
@@ -61,19 +61,26 @@ class Formats:
         }
 
     def _ocpi(self, said: dict[str, Any], version: Version) -> None:
+        if said.get("test"):
+            return  # of service personnel: no CDR, for nothing was sold
         if said["type"] == "session":
             self._keep(said)
             self._json(f"{self._name_of(said)}.cdr.json", self._cdr(said, version))
         elif said["type"] == "credit":
-            session = self._session(said["session_id"])
-            if session is None:
-                self._folder.troubles.append(f"record {said['seq']}: the session it credits is not among these records")
-            else:
-                credit = credit_cdr(self._cdr(session, version), version, said["number"], said["created"]["utc_ms"])
-                self._json(f"{self._name_of(said)}.cdr.json", credit)
+            self._credit(said, version)
         elif said["type"] == "settlement" and version == "2.3.0":
             advice = financial_advice(said, self._session(said["session_id"]))
             self._json(f"{self._name_of(said)}.financial-advice.json", advice)
+
+    def _credit(self, said: dict[str, Any], version: Version) -> None:
+        session = self._session(said["session_id"])
+        if session is None:
+            self._folder.troubles.append(f"record {said['seq']}: the session it credits is not among these records")
+            return
+        others = (claims(one.jws) for one in self._books.records(subject=said["session_id"]) if one.type == "credit")
+        before = [one for one in others if one["number"] < said["number"]]
+        for place, cdr in enumerate(credit_cdrs(self._cdr(session, version), session, before, said, version)):
+            self._json(f"{self._name_of(said)}{'-corrected' if place else ''}.cdr.json", cdr)
 
     def _ocpp(self, said: dict[str, Any]) -> None:
         if said["type"] == "session":

@@ -135,7 +135,8 @@ def office(site: Site) -> Part:
     latency = int((time.monotonic() - began) * 1000)
     if answer.status >= 400:
         return Part("office", "warning", f"{shown} answers {answer.status}", "is [office] url right? ask the office", latency)
-    trouble = [one["detail"] for one in site.core_status.get("faults", []) if one["device"] == "office"]
+    faults = site.core_status.get("faults", [])
+    trouble = [one["detail"] for one in faults if (one["device"], one["kind"]) == ("office", "unreachable")]
     if trouble:
         return Part("office", "warning", f"answers, but records do not get there: {trouble[0]}", sync, latency)
     return Part("office", "ok", f"{shown} answers", "", latency)

@@ -29,7 +29,7 @@ def receipt(site: Site, session_id: str, form: str, file: Path | None, language:
     """The receipt of a session, from its sealed record. ID may be its first characters."""
     session_id = full_id(site.books, session_id)
     try:
-        document = document_of(site.books, session_id, site.public_keys(record_key, None).record)
+        document = document_of(site.books, session_id, site.public_keys(record_key, None).known)
     except ValueError as error:
         raise ServiceTrouble(str(error)) from error
     page = f"{site.config.office.receipt_url.rstrip('/')}/r/{document.code}"

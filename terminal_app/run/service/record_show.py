@@ -30,13 +30,13 @@ def show_(site: Site, number: int, receipt: bool, record_key: Path | None) -> in
     one = next((found for found in site.books.records(after=number - 1, limit=1) if found.seq == number), None)
     if one is None:
         raise ServiceTrouble(f"record {number}: there is none with this number")
-    said, trouble = _checked(one, site.public_keys(record_key, None).record)
+    said, trouble = _checked(one, site.public_keys(record_key, None).known)
     if receipt:
         of_hold = said.get("type") == "settlement" and "code" in said["receipt"]
         if said.get("type") != "session" and not of_hold:
             raise ServiceTrouble(f"record {number}: it is of a {said.get('type')} and has no receipt of its own")
         document = receipt_of_hold(said) if of_hold else receipt_of(said, _settlement(site, said))
-        for line in text_of(document):
+        for line in (*text_of(document), *(() if of_hold else told_of_credits(site, said))):
             show.console().print(line, markup=False)
     elif site.as_json:
         verified = {"verified": not trouble, "trouble": trouble}
@@ -58,6 +58,15 @@ def _checked(one: StoredRecord, keys: dict[str, bytes]) -> tuple[dict[str, Any],
         return record.open_record(one.jws, key), ""
     except SignatureInvalid as error:
         return said, str(error)
+
+
+def told_of_credits(site: Site, session: dict[str, Any]) -> list[str]:
+    """One line for each credit of a session, as the receipt says it."""
+    found = [claims(one.jws) for one in site.books.records(subject=session["session_id"]) if one.type == "credit"]
+    return [
+        f"Credited {show.money(-one['totals']['total_minor'], one['totals']['currency'])} under receipt {one['receipt']['number']}"
+        for one in found
+    ]
 
 
 def _settlement(site: Site, session: dict[str, Any]) -> dict[str, Any] | None:

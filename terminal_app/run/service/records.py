@@ -176,6 +176,13 @@ def _what(said: dict[str, Any]) -> str:
             return f"{show.energy(said['energy_wh'])}, {show.money(totals['total_minor'], totals['currency'])}"
         if said["type"] == "settlement":
             return f"{said['how']} {show.money(said['amount_minor'], said['currency'])}"
+        if said["type"] == "credit":
+            totals = said["totals"]
+            return f"{show.money(totals['total_minor'], totals['currency'])} of record {said['credits']['seq']}: {said['reason']}"
+        if said["type"] == "key-change":
+            return f"new key {said['new_key_id']}: {said['reason']}"
+        if said["type"] == "checkpoint":
+            return f"ledger at entry {said['ledger']['entries']}, office at record {said['acknowledged_through']}"
     except (KeyError, TypeError, ValueError):
         return "?"
     return ""

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 
 from terminal_app import config
 from terminal_app.billing.signature import thumbprint
-from terminal_app.errors import ConfigError, LedgerBroken, SignatureInvalid
+from terminal_app.errors import ConfigError, DeviceUnavailable, LedgerBroken, SignatureInvalid
 from terminal_app.ledger.entry import Entry
 from terminal_app.ledger.reading import CoreLock, LedgerReader, StoredRecord
 from terminal_app.run.service.core_talk import CoreBooks, CoreTalk, ServiceTrouble, connect
+from terminal_app.session.facts import TerminalBooted
 
 DEFAULT_CONFIG = Path("/etc/charge-terminal/terminal.toml")
 
@@ -49,10 +50,16 @@ class CoreState(enum.Enum):
 
 
 class PublicKeys:
-    """Key id -> DER SPKI of what signs records and OCMF here."""
+    """Key id -> DER SPKI of what signs records and OCMF here. `former`: record keys that only the ledger tells of; they count
+    where the chain leads from them to one of `record`."""
 
     def __init__(self, record: dict[str, bytes], ocmf: dict[str, bytes], missing: str = "") -> None:
         self.record, self.ocmf, self.missing = record, ocmf, missing
+        self.former: dict[str, bytes] = {}
+
+    @property
+    def known(self) -> dict[str, bytes]:
+        return self.former | self.record
 
 
 class Site:
@@ -149,19 +156,32 @@ class Site:
                 if told[f"{kind}_spki"]:
                     into[str(told[f"{kind}_key_id"])] = bytes.fromhex(told[f"{kind}_spki"])
         else:
-            from drivers.signers.keyfile import KeyFileSigner
+            from drivers.signers.opening import open_signer
 
-            for file, into in ((self.config.keys.record, found.record), (self.config.keys.ocmf, found.ocmf)):
+            for where, into in ((self.config.keys.record, found.record), (self.config.keys.ocmf, found.ocmf)):
                 try:
-                    signer = KeyFileSigner(file)
+                    signer = open_signer(where)
                     into[signer.key_id] = signer.public_key_spki()
-                except ConfigError as error:
+                except (ConfigError, DeviceUnavailable) as error:
                     found.missing = str(error)
+        self._add_former_keys(found)
         for given, into in ((record_key, found.record), (ocmf_key, found.ocmf)):
             if given is not None:
                 spki = public_key_of(given)
                 into[thumbprint(spki)] = spki
         return found
+
+    def _add_former_keys(self, found: PublicKeys) -> None:
+        """Every start committed the keys it had: records of years ago are verified with them."""
+        try:
+            for entry in self.books.entries(kinds=("terminal_booted",)):
+                fact = entry.fact
+                assert isinstance(fact, TerminalBooted)
+                found.former.update({key_id: bytes.fromhex(spki) for key_id, spki in fact.record_keys.items()})
+                for key_id, spki in fact.ocmf_keys.items():  # a key's id is its hash, and stands in the signed record
+                    found.ocmf.setdefault(key_id, bytes.fromhex(spki))
+        except LedgerBroken as error:
+            found.missing = found.missing or str(error)
 
     def close(self) -> None:
         self._open.close()

@@ -7,7 +7,7 @@
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from terminal_app.billing.acknowledgement import open_ack
 from terminal_app.billing.signature import jws_key_id
 from terminal_app.errors import ChargeError, LedgerBroken, SignatureInvalid
 from terminal_app.ledger.reading import StoredRecord, verified
-from terminal_app.office.verify import Expected, judge
+from terminal_app.office.verify import Billed, Expected, judge
 from terminal_app.run.service.site import Books, PublicKeys
 from terminal_app.session import facts as f
 
@@ -85,6 +85,7 @@ def verify_records(
             hashes[one.seq] = record.sha256_of(one.jws)
             walk.take(one)
             progress(one.seq)
+        walk.ended()
     except LedgerBroken as error:
         chain.first(chain.checked + 1, str(error))
     for seq in sorted(set(sealed) - set(hashes))[:1]:
@@ -101,6 +102,10 @@ class Walk:
         self._seq, self._head = 0, record.GENESIS
         self._pages: dict[str, int] = {}
         self._registers: dict[str, tuple[int, int]] = {}
+        self._signers: frozenset[str] = frozenset()  # who must sign, once a record has told
+        self._bills: dict[int, Billed] = {}
+        self._known = keys.known
+        self._former = 0  # first record by a key that only the ledger tells of, 0 = none; the chain must lead away from it
 
     def take(self, one: StoredRecord) -> None:
         if not self._keys.record:
@@ -113,9 +118,11 @@ class Walk:
                 chain_id=self._whose.chain_id,
                 seq=self._seq + 1,
                 prev=self._head,
-                record_keys=self._keys.record,
+                record_keys=self._known,
                 ocmf_keys=self._keys.ocmf,
                 demo=True,
+                signers=self._signers,
+                billed=self._bills.get,
             ),
         )
         trouble = verdict.reason
@@ -129,7 +136,34 @@ class Walk:
             self._chain.first(one.seq, f"record {one.seq}: {trouble}")
         if verdict.payload is not None and verdict.payload.get("type") == "session":
             self._measured(one.seq, verdict.payload)
+        if not verdict.reason and verdict.payload is not None:
+            self._remember(one, verdict.payload)
+            key_id = jws_key_id(one.jws)
+            if verdict.change is not None:
+                key_id = verdict.change.key_id
+                self._known.setdefault(key_id, verdict.change.spki)  # signed by the key before: as good as that one
+                if verdict.change.ocmf_key_id:
+                    self._keys.ocmf.setdefault(verdict.change.ocmf_key_id, verdict.change.ocmf_spki)
+            self._former = 0 if key_id in self._keys.record else self._former or one.seq
+            self._signers = frozenset({key_id})
         self._seq, self._head = one.seq, record.sha256_of(one.jws)
+
+    def ended(self) -> None:
+        """The last record must be signed by (or hand over to) a key that is known from elsewhere than this ledger."""
+        if self._former:
+            why = f"signed by a key that is not known here: {self._keys.missing or 'give it with --key FILE'}"
+            self._chain.first(self._former, f"record {self._former}: {why}")
+
+    def _remember(self, one: StoredRecord, said: dict[str, Any]) -> None:
+        """Bills, and what of each was credited: the only thing in which records look further back than one."""
+        totals = said.get("totals", {})
+        if said["type"] == "session":
+            receipt, total = said["receipt"]["number"], totals["total_minor"]
+            self._bills[one.seq] = Billed(one.sha256, said["session_id"], receipt, totals["currency"], total, 0, 0)
+        elif said["type"] == "credit":
+            bill = self._bills[said["credits"]["seq"]]
+            credited = bill.credited_minor - totals["total_minor"]
+            self._bills[said["credits"]["seq"]] = replace(bill, credits=said["number"], credited_minor=credited)
 
     def _measured(self, seq: int, session: dict[str, Any]) -> None:
         """Pagination rises, and the meter goes on where the last session left it; what it counted between is told."""

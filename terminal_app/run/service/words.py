@@ -19,7 +19,9 @@ STOPS = {
     f.StopReason.FAULT: "a device failed",
     f.StopReason.POWER_CUT: "the terminal lost power or was restarted",
     f.StopReason.REMOTE: "a technician or the office ordered it",
+    f.StopReason.TEST_ENDED: "the test is over",
 }
+LIMITED_BY = {"service": "a technician", "office": "the office", "grid": "share of the site's supply"}
 ENDS = {
     f.Terminated.CAPTURED: "was taken; the rest of the hold is free",
     f.Terminated.VOIDED: "was released; nothing is taken",
@@ -62,8 +64,13 @@ class Teller:
             f.RefundIntended: lambda fact: (
                 f"{fact.actor} gives back {self._money(fact.step.amount_minor)}: {fact.reason} (serial {fact.step.serial})."
             ),
+            f.CreditIntended: lambda fact: (
+                f"{self._money(-sum(line.gross_minor for line in fact.lines))} of the bill are taken back under receipt "
+                f"{fact.receipt_number}, by {fact.actor}: {fact.reason}."
+            ),
             f.SettlementReopened: lambda fact: f"{fact.actor} lets its end be tried again: {fact.reason}.",
             f.StartRegistered: self._started,
+            f.LimitSet: self._limited,
             f.EnergyCheckpoint: self._checkpoint,
             f.StopIntended: self._stopped,
             f.SessionAborted: self._aborted,
@@ -94,6 +101,9 @@ class Teller:
     def _opened(self, fact: f.SessionOpened) -> str:
         tariff = parse_tariff(fact.tariff.encode())
         self._currency = tariff.currency
+        if fact.test:
+            limit = f", with {fact.test_limit_a} A at most" if fact.test_limit_a else ""
+            return f"A test by service personnel on connector {fact.connector}, {fact.test_s} s at most{limit}; nobody pays for it."
         price = "free of charge" if fact.free else f"tariff {tariff.id} in {tariff.currency}"
         return f"A driver took connector {fact.connector}, {price}. The tariff is frozen here: {fact.tariff_fingerprint}."
 
@@ -116,6 +126,11 @@ class Teller:
         who = f"{fact.identity.vendor} {fact.identity.model} no. {fact.second.serial}"
         readings = f"{show.energy(fact.first.energy_wh)} and {show.energy(fact.second.energy_wh)}"
         return f"Start register, read twice on meter {who}: {readings}. From here the contactor may close."
+
+    def _limited(self, fact: f.LimitSet) -> str:
+        what = "Its limit is lifted" if fact.limit_a is None else f"The current is limited to {fact.limit_a} A"
+        now = f"{fact.in_force_a} A are in force" if fact.in_force_a else "it gives nothing for now"
+        return f"{what} ({LIMITED_BY.get(fact.source, fact.source)}: {fact.reason}); {now}."
 
     def _checkpoint(self, fact: f.EnergyCheckpoint) -> str:
         since = fact.value.energy_wh - (self._start_wh or fact.value.energy_wh)
