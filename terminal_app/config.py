@@ -57,7 +57,8 @@ class ConnectorSection(_Section, frozen=True, kw_only=True, forbid_unknown_field
     max_current_a: Annotated[int, Meta(ge=6, le=1000)]
     max_power_w: Annotated[int, Meta(ge=1000, le=10_000_000)]
     current: Literal["AC", "DC"] = "AC"  # on receipts
-    tariff: Path | None = None  # OCPI 2.3.0 tariff file; none = not for sale
+    tariff: Path | None = None  # OCPI 2.3.0 tariff file, plain or signed; none = not for sale, unless the office sends one
+    tariff_without_clock: Path | None = None  # sold by while the clock is not synchronised; none = not for sale then
     priority: Annotated[int, Meta(ge=0, le=9)] = 0  # with [grid]: who is served first when there is not enough; 9 before 0
 
 
@@ -276,6 +277,8 @@ class PolicySection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     receipt_show_s: Seconds = 60
     meter_lost_stop_s: Seconds = 60
     meter_return_s: Seconds = 12 * 3600  # then the bill ends at the last committed reading
+    meter_frozen_s: Annotated[int, Meta(ge=3, le=600)] = 4  # a register that stands still while power flows counts as lost
+    unexplained_wh: Annotated[int, Meta(ge=0)] = 1000  # a day: more energy without a session is told as a warning
     car_start_window_s: Annotated[int, Meta(ge=10)] = 600  # plugged and authorised, but the car asks for nothing
     checkpoint_s: Annotated[int, Meta(ge=5)] = 180
     checkpoint_wh: Annotated[int, Meta(ge=100)] = 5000
@@ -348,6 +351,32 @@ class SyncSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return (host.strip("[]"), int(port)) if self.listen else None
 
 
+class LawOverride(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[[law.override]] Somebody answers for selling against a rule of the law pack: a fact of the ledger, seen by the office."""
+
+    rule: Name
+    by: Name
+    why: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class LawSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[law] What the law pack cannot know by itself."""
+
+    clock_approved: bool = False  # the type approval covers the clock: its time may decide about prices
+    override: Annotated[tuple[LawOverride, ...], Meta(max_length=32)] = ()
+
+    @property
+    def overridden(self) -> frozenset[str]:
+        return frozenset(one.rule for one in self.override)
+
+
+class TariffsSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """[tariffs] `public_key` (PEM): the operator's. With it only what it signed is sold by; without it local files may be
+    unsigned, and tariffs from outside need the office's signature."""
+
+    public_key: Path | None = None
+
+
 Listen = Annotated[str, Meta(pattern=r"^([0-9.]{7,15}:[0-9]{1,5}|\[[0-9a-fA-F:]{2,39}\]:[0-9]{1,5})\Z")]
 
 
@@ -413,6 +442,8 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     routing: RoutingSection = RoutingSection()
     offline: OfflineSection | None = None
     printer: PrinterSection | None = None
+    law: LawSection = LawSection()
+    tariffs: TariffsSection = TariffsSection()
     pull: PullSection | None = None
     ocpi: OcpiSection = OcpiSection()
     grid: GridSection | None = None
@@ -616,6 +647,8 @@ def _check_relations(config: Config, path: Path) -> None:
     _check_carried(config, refuse)
     if config.keys.record == config.keys.ocmf:
         refuse("[keys] ocmf", "must be another key than [keys] record")
+    if len(config.law.overridden) != len(config.law.override):
+        refuse("[[law.override]] rule", "a rule is overridden twice")
     if config.keys.previous_record is not None and not config.keys.change_reason.strip():
         refuse("[keys] change_reason", "previous_record hands over to record: say why; it stands in the key-change record")
 

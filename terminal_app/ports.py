@@ -48,6 +48,14 @@ class EnergyMeter(Protocol):
 
 
 @runtime_checkable
+class Stepping(Protocol):
+    """A meter that tells how coarse its register is (second Protocol). Never blocks, moves no money."""
+
+    step_wh: int
+    """Wh from the last value that `read` gave to the next one the register can show; 0 before the first."""
+
+
+@runtime_checkable
 class SignedMeter(Protocol):
     """A meter that signs its own OCMF (second Protocol, found once in run/). The bytes are passed on verbatim."""
 

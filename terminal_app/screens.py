@@ -101,6 +101,7 @@ class ChargePhase(enum.Enum):
     CAR_PAUSED = "car_paused"  # the car does not ask for energy
     WITHHELD = "withheld"  # the charger gives none for now: too little for all, or limited by order; it goes on by itself
     METER_LOST = "meter_lost"  # figures are the last known ones
+    METER_AWAITED = "meter_awaited"  # it is over; the bill waits for the meter, and the hold with it
     STOPPING = "stopping"
 
 

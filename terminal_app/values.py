@@ -37,7 +37,8 @@ class MeterValue(msgspec.Struct, frozen=True):
 
 
 class MeterIdentity(msgspec.Struct, frozen=True):
-    """Who the meter is. `resolution_wh` is the step of the import register at its present value."""
+    """Who the meter is. `resolution_wh` is the step of the import register at its present value, `wraps_at_wh` the value at
+    which its model is known to begin again with 0; 0 = it never does."""
 
     vendor: str
     model: str
@@ -46,6 +47,7 @@ class MeterIdentity(msgspec.Struct, frozen=True):
     obis: str = "01-00:B2.08.00*FF"
     resolution_wh: int = 1
     profile_sha256: str = ""
+    wraps_at_wh: int = 0
 
 
 class Pilot(enum.Enum):

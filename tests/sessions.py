@@ -112,6 +112,16 @@ merchant_id = "MERCHANT0000001"
 [policy]
 hold_minor = 6000
 
+[[law.override]]
+rule = "de-signed-meter"
+by = "Tests"
+why = "a meter on paper signs nothing"
+
+[[law.override]]
+rule = "de-clock"
+by = "Tests"
+why = "a clock on paper is as good as its test"
+
 [keys]
 record = "record.pem"
 ocmf = "ocmf.pem"

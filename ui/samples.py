@@ -166,6 +166,7 @@ USUAL: dict[str, View] = {
     "charging": charging(),
     "charging_paused": charging(phase=ChargePhase.CAR_PAUSED, power_w=0),
     "charging_stopping": charging(phase=ChargePhase.STOPPING, power_w=0),
+    "charging_awaited": charging(phase=ChargePhase.METER_AWAITED, power_w=0),
     "receipt": receipt(),
     "receipt_signed": receipt(qr=SIGNED_QR, printing=PrintWords.READY),
     "receipt_nothing": receipt(

@@ -24,8 +24,14 @@ SERIAL_AGE_MS = 10_000  # nobody changes a meter faster; after any fault the ser
 MAX_ENERGY_WH = 10**13
 MAX_POWER_W = 10**8
 ATTEMPTS = 2
+NO_READING = "no_reading"  # the register carries the maker's mark for "no value": an answer, but none to bill by
 BUSY_CODES = (5, 6)  # acknowledge, device busy: the only exceptions worth asking again for
 REFUSED_CODES = (2, 3)  # illegal address, illegal value: the block may be too long or cross a hole
+
+
+def _whole_step(billed: Point, words: dict[str, tuple[int, ...]]) -> int:
+    """Wh from the present value of a register to the next one it can show; at least 1."""
+    return max(1, int(billed.step(words[billed.name]).to_integral_value(ROUND_CEILING)))
 
 
 def _undated(block: Block) -> None:
@@ -45,6 +51,7 @@ class ModbusMeter:
         self._planner = Planner(self.profile.bus)
         self._serial = ""
         self._serial_at: Stamp | None = None
+        self.step_wh = 0  # of the billed register at its last value; 0 = not read yet
         self._placed: dict[str, Point] = {}  # the points at their addresses on this device
         line = self.profile.line
         address = bus.Address(
@@ -79,13 +86,13 @@ class ModbusMeter:
                 reason = f"is not a {self.profile.model}: {rule.point} is {value:f}, expected {rule.min} to {rule.max}"
                 raise self._misread(reason)
         self._number(billed, words)  # no identity from a register without a value
-        step_wh = billed.step(words[billed.name])
         return MeterIdentity(
             vendor=self.profile.vendor,
             model=self.profile.model,
             serial=self._serial,
-            resolution_wh=max(1, int(step_wh.to_integral_value(ROUND_CEILING))),
+            resolution_wh=_whole_step(billed, words),
             profile_sha256=self.profile.sha256,
+            wraps_at_wh=self.profile.billing.wraps_at,
         )
 
     def read(self) -> MeterValue:
@@ -112,6 +119,7 @@ class ModbusMeter:
             raise self._misread(f"{billed.name} is {energy_wh} Wh, which no meter can show")
         if abs(power_w) > MAX_POWER_W:
             raise self._misread(f"power_w is {power_w} W, which is impossible")
+        self.step_wh = _whole_step(billed, words)
         raw = " ".join(f"{one.fc}:{one.addr:04X}={decode.hexadecimal(words[one.name])}" for one in (billed, power))
         return MeterValue(energy_wh=energy_wh, power_w=power_w, serial=self._serial, stamp=stamps[billed.name], raw=raw)
 
@@ -248,7 +256,8 @@ class ModbusMeter:
         try:
             return point.value(words[point.name])
         except decode.NoReading as error:
-            raise self._misread(f"{point.name}: {error}") from error
+            self._forget()
+            raise DeviceMisread(self._device, NO_READING, f"{point.name}: {error}") from error
 
     def _number(self, point: Point, words: dict[str, tuple[int, ...]]) -> Decimal:
         value = self._value(point, words)

@@ -64,7 +64,7 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Billing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which point is billed, the coarsest step a law pack may accept by default, where it rolls over (0 = never)."""
+    """Which point is billed, the coarsest step a law pack may accept by default, where it rolls over (Wh; 0 = never)."""
 
     register: PointName
     max_step_wh: Annotated[int, Meta(ge=1)]

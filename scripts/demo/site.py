@@ -234,7 +234,7 @@ class Site:
                 "operator": "Demo operator",
                 "operator_address": "1 Example Street, 12345 Example Town",
                 "vat_id": "DE000000000",
-                "country": "DE",
+                "country": "AT",  # where a meter that signs nothing may sell, and a minute's charge is billed too
                 "time_zone": "Europe/Berlin",
                 "currency": "EUR",
                 "languages": ["en", "de"],

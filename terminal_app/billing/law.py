@@ -1,8 +1,9 @@
 """The law pack: what a price and a meter must be like to be sold by, per country. Data with citations, one pure verdict. PURE.
 
 `quality` says how far a rule was checked: "primary" the wording was seen in the source, "secondary" in a text about it,
-"recalled" from memory: look the current edition up before anybody relies on it. This is a guard against mistakes of
-configuration, not legal advice: an operator who knows better overrides a rule by its name, and that goes into the ledger.
+"recalled" from memory: look the current edition up before anybody relies on it; "own" is a limit of this product, no law's.
+This is a guard against mistakes of configuration, not legal advice: an operator who knows better overrides a rule by its name,
+and that goes into the ledger.
 """
 
 import enum
@@ -11,17 +12,19 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+from terminal_app import units
 from terminal_app.billing.model import Dimension, Tariff, TariffElement
 from terminal_app.billing.tariff import price_lines
 from terminal_app.screens import PriceKind
 
-__all__ = ["RULES", "Breach", "Offer", "Quality", "Rule", "rules_for", "smallest_sellable_wh", "verdict"]
+__all__ = ["BELOW_MINIMUM", "NAMES", "RULES", "Breach", "Offer", "Quality", "Rule", "rules_for", "smallest_sellable_wh", "verdict"]
 
 
 class Quality(enum.Enum):
     PRIMARY = "primary"
     SECONDARY = "secondary"
     RECALLED = "recalled"
+    OWN = "own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,9 @@ EU = frozenset(
 _AFIR_FROM = date(2024, 4, 13)
 _AFIR = "Regulation (EU) 2023/1804 Art. 5(4)"
 _ORDER = (PriceKind.ENERGY, PriceKind.TIME, PriceKind.FLAT, PriceKind.PARKING, PriceKind.LIMIT)
+COARSEST_STEP_WH = 10
+BELOW_MINIMUM = "below_minimum"
+"""Why energy was not billed: less than `smallest_sellable_wh`."""
 _WORDS = {Dimension.FLAT: "a fee per session", Dimension.TIME: "a price per minute of charging"}
 
 
@@ -227,6 +233,11 @@ def _resolution(offer: Offer) -> Iterator[tuple[str, str]]:
             yield where, f"step_size {component.step_size} Wh: the amount would not be the shown quantity times the price"
 
 
+def _coarse(offer: Offer) -> Iterator[tuple[str, str]]:
+    if offer.resolution_wh > COARSEST_STEP_WH:
+        yield "meter", f"its register steps by {offer.resolution_wh} Wh, paid charges need {COARSEST_STEP_WH} Wh or finer"
+
+
 RULES = (
     Rule(
         name="afir-only-energy",
@@ -310,4 +321,15 @@ RULES = (
         quality=Quality.RECALLED,
         check=_resolution,
     ),
+    Rule(
+        name="coarse-register",
+        says=f"The billed register steps by at most {COARSEST_STEP_WH} Wh.",
+        countries=frozenset(units.COUNTRIES) - {"US"},  # whose law says more
+        since=date(2015, 1, 1),
+        citation="none known: one step more or less must not be worth a cent",
+        quality=Quality.OWN,
+        check=_coarse,
+    ),
 )
+NAMES = frozenset(rule.name for rule in RULES)
+"""What a rule may be overridden by."""

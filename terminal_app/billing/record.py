@@ -180,8 +180,10 @@ class SessionBill(msgspec.Struct, frozen=True, kw_only=True):
     current: str = ""  # "AC" or "DC"
     interrupted_from: Moment | None = None  # newest reading before an interruption, and when it was noticed
     interrupted_until: Moment | None = None
+    not_billed: str = ""  # why energy costs nothing; see billing.law
     test: bool = False  # by service personnel: never a sale
     limits: tuple[tuple[int, int, str], ...] = ()  # changes of the current: UTC ms, A in force from then on (0 = paused), source
+    stop_why: str = ""
 
 
 class SettlementBill(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,6 +227,20 @@ def _record_line(line: CostLine) -> RecordLine:
     )
 
 
+def _meter(meter: MeterIdentity) -> dict[str, Any]:
+    """`wraps_at_wh` only of a model that rolls over."""
+    told: dict[str, Any] = msgspec.to_builtins(meter)
+    if not meter.wraps_at_wh:
+        del told["wraps_at_wh"]
+    return told
+
+
+def _register(bill: SessionBill) -> dict[str, Any]:
+    """`stop_why` only where a checkpoint ends the bill."""
+    told = {"start_wh": bill.start_wh, "stop_wh": bill.stop_wh, "stop_source": bill.stop_source}
+    return told | ({"stop_why": bill.stop_why} if bill.stop_why else {})
+
+
 def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
     """The session record as plain JSON values. ValueError if the bill contradicts itself (then nothing may be sealed)."""
     if bill.energy_wh != bill.stop_wh - bill.start_wh:
@@ -249,8 +265,8 @@ def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
             "end": msgspec.to_builtins(bill.end),
             "charging_ms": bill.charging_ms,
             "parking_ms": bill.parking_ms,
-            "meter": msgspec.to_builtins(bill.meter),
-            "register": {"start_wh": bill.start_wh, "stop_wh": bill.stop_wh, "stop_source": bill.stop_source},
+            "meter": _meter(bill.meter),
+            "register": _register(bill),
             "energy_wh": bill.energy_wh,
             "tariff": {"id": bill.tariff_id, "fingerprint": bill.tariff_fingerprint, "json": bill.tariff},
             "periods": [_period(one) for one in bill.periods],
@@ -274,10 +290,12 @@ def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
 
 
 def _only_if_so(bill: SessionBill) -> dict[str, Any]:
-    """What few records say: absent means no test, and no change of the current."""
+    """What few records say: absent means no test, no change of the current, and that energy was billed as the tariff says."""
     found: dict[str, Any] = {"test": True} if bill.test else {}
     if bill.limits:
         found["limits"] = [{"utc_ms": utc_ms, "limit_a": limit_a, "source": source} for utc_ms, limit_a, source in bill.limits]
+    if bill.not_billed:
+        found["not_billed"] = bill.not_billed
     return found
 
 

@@ -28,8 +28,10 @@ session: a finished charge, priced
     site                    station, country, time_zone (IANA: prices by the clock follow it)
     begin, end              moments of the start and stop register
     charging_ms, parking_ms monotonic durations; parking: the car had stopped asking
-    meter                   vendor, model, serial, firmware, obis, resolution_wh, profile_sha256
-    register                start_wh, stop_wh, stop_source ("meter": two agreeing readings; "checkpoint": last committed value)
+    meter                   vendor, model, serial, firmware, obis, resolution_wh, profile_sha256; wraps_at_wh (rolls over there)
+    register                start_wh, stop_wh, stop_source ("meter": two agreeing readings; "checkpoint": last committed value);
+                            stop_why of a checkpoint: "not_back" (meter_return_s is over), "hold_ends" (half the time until the
+                            capture is over), "changed" (another register answers). Across a roll-over stop_wh counts on
     energy_wh               stop_wh - start_wh
     tariff                  id, fingerprint (SHA-256 of json), json (OCPI 2.3.0 Tariff, RFC 8785)
     periods                 start_utc_ms, energy_wh, charging_ms, parking_ms; min/max_power_w, min/max_current_ma if measured
@@ -44,6 +46,8 @@ session: a finished charge, priced
                             being noticed
     receipt                 number (own series, gapless), code (unguessable, for the receipt page)
     ocmf                    record (verbatim), sha256, key (thumbprint of the OCMF key)
+    not_billed              only if energy flowed and costs nothing: "below_minimum" = less than may be billed in that country for
+                            a meter of this resolution_wh; then there are no lines
     test                    true: a test by service personnel, never a sale (only in such records)
     limits                  changes of the current within the charge (only if there were any): utc_ms, limit_a in force from then
                             on (A; 0 = the charger paused), source ("service", "office": ordered; "grid": shared supply)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from terminal_app.billing.command import Command, open_command
-from terminal_app.engine import evse_orders, money_orders, operations
+from terminal_app.engine import evse_orders, money_orders, operations, tariff_orders
 from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
 from terminal_app.errors import ChargeError, LedgerBroken
@@ -28,6 +28,7 @@ log = logging.getLogger("charge.command_link")
 ACTS: dict[str, Callable[[Engine, operations.Arguments, str], Any]] = {
     "session.stop": operations.session_stop,
     "cards.deny": operations.cards_deny,
+    "tariff.set": tariff_orders.tariff_set,
     "evse.limit": evse_orders.evse_limit,
     "session.start": money_orders.session_start,
     "payment.refund": money_orders.payment_refund,
@@ -151,7 +152,10 @@ def kept_args(act: str, args: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def told_args(act: str, args: Mapping[str, Any]) -> dict[str, Any]:
-    """What travels back to the office: cards' tokens link a person's visits and stay here."""
+    """What travels back to the office: cards' tokens link a person's visits and stay here; a signed tariff it has itself."""
+    if act == "tariff.set":
+        digest = hashlib.sha256(str(args.get("jws", "")).strip().encode()).hexdigest()
+        return {"connectors": args.get("connectors"), "jws_sha256": digest}
     if act != "cards.deny":
         return dict(args)
     tokens = args.get("tokens")

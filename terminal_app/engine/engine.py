@@ -5,7 +5,7 @@ nothing is handed out, all contactors are wished open, and the process ends (its
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -19,7 +19,7 @@ from terminal_app.ledger.reading import Point
 from terminal_app.ledger.store import Ledger
 from terminal_app.ports import Clock
 from terminal_app.screens import Screen
-from terminal_app.session import chain_care, events, machine, presenter
+from terminal_app.session import book, chain_care, events, machine, presenter
 from terminal_app.session.actions import Action, EvseWish, PrintReceipt, ReaderWish
 from terminal_app.session.facts import (
     CdrDelivered,
@@ -28,7 +28,11 @@ from terminal_app.session.facts import (
     CommandAnswered,
     CommandTaken,
     DenyListSet,
+    EnergyBalance,
     Fact,
+    FaultCleared,
+    LawOverridden,
+    MeterAccepted,
     OfficeAcknowledged,
     PullerAcknowledged,
     ServiceAct,
@@ -38,19 +42,21 @@ from terminal_app.session.facts import (
     SliceReturning,
     SliceSettled,
     SliceTaken,
+    TariffTaken,
     TerminalBooted,
 )
 from terminal_app.session.state import Terms, initial
-from terminal_app.values import Stamp
+from terminal_app.values import ClockState, Stamp
 
 log = logging.getLogger("charge.engine")
 TICK_MS = 1000
 INTERRUPTED = "interrupted; look at the terminal"
 SliceFact = SliceKept | SliceRefused | SliceTaken | SliceSettled | SliceReturning | SliceReturned
+TermsFact = TariffTaken | LawOverridden
 CarriedFact = PullerAcknowledged | CdrDelivered | CdrRejected | CdrOrderedAgain
-OutsideFact = (
-    TerminalBooted | OfficeAcknowledged | ServiceAct | CommandTaken | CommandAnswered | DenyListSet | SliceFact | CarriedFact
-)
+AcceptFact = EnergyBalance | MeterAccepted | FaultCleared  # with the ServiceAct of the technician who says so
+OfficeFact = OfficeAcknowledged | CommandTaken | CommandAnswered | DenyListSet
+OutsideFact = TerminalBooted | ServiceAct | OfficeFact | SliceFact | CarriedFact | AcceptFact | TermsFact
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class Standing:
     """What does not change while the process lives."""
 
     config: Config
-    tariffs: Mapping[int, Tariff]
+    tariffs: Mapping[int, Tariff]  # of the files in the configuration
     record_key_id: str
     record_spki: bytes
     ocmf_spki: bytes
@@ -78,6 +84,10 @@ class Standing:
     out_of_service: bool = False
     incrementing: frozenset[str] = frozenset()  # gateways that can raise a live hold
     without_refund: frozenset[str] = frozenset()  # gateways that give nothing back: such an order is refused at once
+    signing: frozenset[int] = frozenset()  # connectors whose meter signs its own records
+    signed_files: Mapping[int, book.Listing] = field(default_factory=dict)  # those of `tariffs` that the operator signed
+    spare_tariffs: Mapping[int, Tariff] = field(default_factory=dict)  # sold by while the clock is not synchronised
+    tariff_spki: bytes = b""  # whose signature a tariff from outside needs; b"" = none is taken
     previous_key_id: str = ""  # the record key before this one, while it is still there
     previous_spki: bytes = b""
     change_reason: str = ""
@@ -111,6 +121,7 @@ class Engine:
         self._reader: ReaderWish | None = None
         self._stopping = False
         self._next_tick_ms = 0
+        self._known_utc_ms = 0  # the last moment of this process at which somebody vouched for the clock
         self._amid = False  # a turn has begun and not ended: if it stays so, the turn broke
 
     # --- start -------------------------------------------------------------------------------------------------------
@@ -119,21 +130,53 @@ class Engine:
         """Replay the verified ledger, commit the start, resolve what a crash left open. LedgerBroken."""
         self._replay()
         self._leave_out_connectors_that_are_gone()
+        new = tuple(self._terms_of_sale())
+        sold = self._prices(self._clock.now(), new)
         self._refuse_keys_that_do_not_fit()
         booted = TerminalBooted(
             software=self.standing.software,
             config_sha256=self.standing.config_sha256,
-            tariffs={str(number): tariff.fingerprint for number, tariff in self.standing.tariffs.items()},
+            tariffs={str(number): tariff.fingerprint for number, tariff in sold.tariffs.items()},
             resumed_after_crash=resumed_after_crash,
             hold_minor=self.standing.config.policy.hold_minor,
             ocmf_key_id=self.standing.ocmf_key_id,
             record_keys=self._record_keys(),
             ocmf_keys={self.standing.ocmf_key_id: self.standing.ocmf_spki.hex()},
         )
-        self.commit_outside_a_turn(booted)
+        self.commit_outside_a_turn(booted, *new)
         for command_id in self.state.chain.commands_open:  # never again by itself
             self.commit_outside_a_turn(self._broken_off(command_id))
         self.turn(events.Booted())
+
+    def _terms_of_sale(self) -> Iterator[TariffTaken | LawOverridden]:
+        """What has changed in the files since the last start: tariffs, and rules of law that somebody answers for. ConfigError."""
+        for number, tariff in self.standing.tariffs.items():
+            taken = self.standing.signed_files.get(number, book.Listing(tariff)).taken(number, book.FILE, "")
+            if book.has_file(self.state.book, taken):
+                continue
+            if why := book.refusal(self.state.book, taken):
+                raise ConfigError("terminal.toml", f"[[connector]] number {number} tariff", why)
+            yield taken
+        overrides = {one.rule: one for one in self.standing.config.law.override}
+        for rule, known in self.state.overrides.items():
+            if rule not in overrides:
+                yield msgspec.structs.replace(known, ended=True)
+        for rule, one in overrides.items():
+            wanted = LawOverridden(rule, one.by, one.why)
+            if self.state.overrides.get(rule) != wanted:
+                yield wanted
+
+    def _prices(self, now: Stamp, new: Sequence[Fact] = ()) -> book.Prices:
+        """What is sold by at `now`, with tariffs that are about to be taken."""
+        known_utc_ms, listed = max(self._known_utc_ms, self.state.known_utc_ms), self.state.book
+        for fact in new:
+            if isinstance(fact, TariffTaken):
+                listed = book.taken(listed, fact, now.utc_ms)
+        return book.prices(listed, self.standing.tariffs, self.standing.spare_tariffs, now, known_utc_ms)
+
+    def _note_time(self, stamp: Stamp) -> None:
+        if stamp.clock is ClockState.SYNCHRONISED:
+            self._known_utc_ms = max(self._known_utc_ms, stamp.utc_ms)
 
     def _replay(self) -> None:
         """From the newest snapshot, or from the first entry; what took long is not read again by the next start."""
@@ -203,13 +246,15 @@ class Engine:
     def terms(self) -> Terms:
         """Time, chance and configuration for one turn."""
         fresh_id, receipt_code = self._chance()
-        standing = self.standing
+        standing, now = self.standing, self._clock.now()
+        self._note_time(now)
+        sold = self._prices(now)
         return Terms(
-            now=self._clock.now(),
+            now=now,
             fresh_id=fresh_id,
             receipt_code=receipt_code,
             config=standing.config,
-            tariffs=standing.tariffs,
+            tariffs=sold.tariffs,
             chain_id=self.ledger.chain_id,
             record_key_id=standing.record_key_id,
             record_spki=standing.record_spki,
@@ -217,8 +262,11 @@ class Engine:
             ocmf_key_id=standing.ocmf_key_id,
             software=standing.software,
             screen_no=self._screen_no,
+            screen_meaning=self._meaning,
             out_of_service=self.out_of_service,
             incrementing=standing.incrementing,
+            signing=standing.signing,
+            clock_wanted=sold.clock_wanted,
             previous_key_id=standing.previous_key_id,
             previous_spki=standing.previous_spki,
             change_reason=standing.change_reason,

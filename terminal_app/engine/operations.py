@@ -5,6 +5,7 @@ peer's Unix user and the reason. No answer holds a key or a secret; `entries.rea
 keyed tokens of cards, to whoever may read the ledger.
 """
 
+import logging
 import re
 import threading
 from collections.abc import Iterable, Mapping
@@ -13,16 +14,17 @@ from typing import Any
 
 import msgspec
 
-from terminal_app.engine import cdr_orders, evse_orders, money_orders
+from terminal_app.engine import cdr_orders, energy_orders, evse_orders, money_orders
 from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
 from terminal_app.engine.receipt_orders import receipt_print
 from terminal_app.ledger.entry import GENESIS
 from terminal_app.ports import PaymentGateway
-from terminal_app.session import events, grid, limits, sale
+from terminal_app.session import events, grid, lawful, limits, sale
 from terminal_app.session.facts import DenyListSet, ServiceAct, StopReason
 from terminal_app.session.state import Limits, State
 
+log = logging.getLogger("charge.engine")
 Arguments = Mapping[str, Any]
 MAX_PAGE = 1000
 MAX_PAGE_BYTES = 1024 * 1024
@@ -47,6 +49,7 @@ def status(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
         if standing.config.grid is None
         else {"limit_a": standing.config.grid.limit_a, "shared_out_a": grid.drawn_most_a(state)},
         "faults": [msgspec.to_builtins(fault) for fault in state.faults.values()],
+        "overrides": [{"rule": one.rule, "by": one.by, "why": one.why} for one in standing.config.law.override],
         "open_holds": len(state.settlements),
         "manual_holds": sorted(state.manual),
         "records": {
@@ -71,6 +74,7 @@ def _connector(engine: Engine, state: State, number: int) -> dict[str, Any]:
         "connector": number,
         "for_sale": reason is None,
         "not_for_sale": reason.value if reason else "",
+        "breaches": [{"rule": one.rule, "says": lawful.said((one,))} for one in lawful.breaches(state, terms, number)],
         "session": session.session_id if session else "",
         "phase": session.phase.value if session else "none",
         "pilot": live.evse.pilot.value if live.evse else "",
@@ -170,6 +174,10 @@ def session_stop(engine: Engine, arguments: Arguments, actor: str) -> dict[str, 
             raise ValueError(f"connector {connector} has no session; nothing was ordered")
         if wanted and wanted != session.session_id:
             raise ValueError(f"that charge is over; on connector {connector} runs another one; nothing was ordered")
+        if session.stop_reason is not None:
+            why = f"connector {connector} is being stopped already ({session.stop_reason.value} {session.stop_detail}".rstrip()
+            log.warning("a second stop was rejected: %s); ordered by %s: %s", why, actor, reason)
+            raise ValueError(f"{why}); nothing was ordered")
         engine.commit_outside_a_turn(ServiceAct(actor, "session.stop", str(connector), reason))
         return session.session_id
 
@@ -240,6 +248,9 @@ def operations(engine: Engine, gateways: Mapping[str, PaymentGateway] | None = N
         "evse.test": evse_orders.evse_test,
         "evse.test.stop": evse_orders.evse_test_stop,
         "evse.limit": evse_orders.evse_limit,
+        "meter.accept": energy_orders.meter_accept,
+        "meter.balance": energy_orders.meter_balance,
+        "evse.accept": energy_orders.evse_accept,
         "ledger.head": ledger_head,
         "entries.read": entries_read,
         "records.read": records_read,

@@ -24,6 +24,7 @@ STARTING, PAID, OPENED, CHARGING, STOPPING = "starting", "paid", "opened", "char
 BILLING, BILLED, NOTHING, RELEASED = "billing", "billed", "nothing", "released"
 OVER = (BILLED, NOTHING, RELEASED)
 UNHEARD_MS = 7 * 86_400_000
+MOST_TARIFFS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +109,31 @@ def offer(db: Connection, terminal: str, connector: int) -> Offer | None:
     if last is None or tariff is None or tariff.min_price is not None or tariff.max_price is not None:
         return None
     started = _newest(db, store.facts.c.terminal == terminal, "terminal_booted")
-    now = started.get("tariffs", {}).get(str(connector))
+    now = _taken_since(db, terminal, connector) or started.get("tariffs", {}).get(str(connector))
     if now != tariff.fingerprint or not int(started.get("hold_minor", 0)):
         return None
     prices = tuple((one.type.value, one.price) for one in tariff.components)
     return Offer(_station_of(last.jws), prices, last.currency, int(started["hold_minor"]), tariff.fingerprint)
+
+
+def _taken_since(db: Connection, terminal: str, connector: int) -> str:
+    """Fingerprint of the tariff that a connector took, or that began, since its terminal's last start; "" if there is none."""
+    f = store.facts.c
+    mine = (f.terminal == terminal) & (f.chain_id == _chain(db, terminal))
+    started = db.execute(
+        sa.select(f.seq, f.utc_ms).where(mine & (f.kind == "terminal_booted")).order_by(f.seq.desc()).limit(1)
+    ).first()
+    if started is None:
+        return ""
+    now_ms = store.now_ms()
+    recent = sa.select(f.seq, f.body).where(mine & (f.kind == "tariff_taken")).order_by(f.seq.desc()).limit(MOST_TARIFFS)
+    for seq, body in db.execute(recent).all():
+        fact = json.loads(body)
+        begin, end = int(fact.get("valid_from_utc_ms", 0)), fact.get("valid_until_utc_ms")
+        new = seq > started.seq or begin > started.utc_ms
+        if fact.get("connector") == connector and new and begin <= now_ms and (end is None or now_ms < int(end)):
+            return str(fact.get("fingerprint", ""))
+    return ""
 
 
 def _station_of(jws: str) -> str:

@@ -75,6 +75,13 @@ class DenyArgs(_Args, frozen=True, kw_only=True, forbid_unknown_fields=True):
     version: Annotated[int, Meta(ge=1, le=2**53)]
 
 
+class TariffArgs(_Args, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`jws`: a signed tariff file; whose signature counts is the terminal's to know."""
+
+    connectors: Annotated[tuple[Connector, ...], Meta(min_length=1, max_length=8)]
+    jws: Annotated[str, Meta(pattern=r"^eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z", max_length=200_000)]
+
+
 class RelayArgs(_Args, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`body` verbatim as the gateway sent it: its signature is checked at the terminal."""
 
@@ -90,6 +97,7 @@ ACTS: dict[str, type[msgspec.Struct]] = {
     "payment.release": HoldArgs,
     "payment.retry": HoldArgs,
     "cards.deny": DenyArgs,
+    "tariff.set": TariffArgs,
     RELAY: RelayArgs,
 }
 
@@ -262,10 +270,10 @@ def _issued(row: Mapping[str, Any] | RowMapping) -> Issued:
 
 
 def _told(row: RowMapping) -> dict[str, Any]:
-    """Relayed bodies and cards' tokens are shown to nobody; a command nobody fetched in time has expired."""
+    """Of relayed bodies, cards' tokens and signed tariffs only the size is told; a command nobody fetched in time has expired."""
     told = {name: row[name] for name in row if name != "jws"}
     args = json.loads(row["args"])
-    for name in ("body", "tokens"):
+    for name in ("body", "tokens", "jws"):
         if name in args:
             args[name] = len(args[name])
     late = row["state"] == "waiting" and row["expires_utc_ms"] <= store.now_ms()

@@ -11,6 +11,7 @@ import msgspec
 
 from terminal_app.billing import ocmf
 from terminal_app.billing.cost import UNMEASURED, ChargingPeriod, Flow, cost_of
+from terminal_app.billing.law import BELOW_MINIMUM, smallest_sellable_wh
 from terminal_app.billing.record import KeyChange, key_change_of, open_record, record_lines, sha256_of
 from terminal_app.billing.signature import jws_key_id
 from terminal_app.billing.tariff import parse_tariff
@@ -125,10 +126,12 @@ def _money(session: dict[str, Any]) -> str:
     if tariff.fingerprint != session["tariff"]["fingerprint"]:
         return "the tariff is not the one its fingerprint names"
     periods = [_period(one) for one in session["periods"]]
-    cost = cost_of(tariff, periods, session["site"]["time_zone"])
-    totals = session["totals"]
-    if cost.energy_wh != session["energy_wh"]:
-        return f"the periods hold {cost.energy_wh} Wh, billed are {session['energy_wh']} Wh"
+    if wrong := _not_billed(session):
+        return wrong
+    cost = cost_of(tariff, [] if "not_billed" in session else periods, session["site"]["time_zone"])
+    totals, energy_wh = session["totals"], sum(one.energy_wh for one in periods)
+    if energy_wh != session["energy_wh"]:
+        return f"the periods hold {energy_wh} Wh, billed are {session['energy_wh']} Wh"
     if [msgspec.to_builtins(line) for line in record_lines(cost)] != session["lines"]:
         return "recomputed lines differ from the lines billed"
     recomputed = (cost.currency, cost.net_minor, cost.vat_minor, cost.total_minor)
@@ -144,6 +147,16 @@ def _money(session: dict[str, Any]) -> str:
     if payment["capture_minor"] + payment["shortfall_minor"] != cost.total_minor:
         return "capture and shortfall do not add up to the total"
     return ""
+
+
+def _not_billed(session: dict[str, Any]) -> str:
+    """Energy that costs nothing must be below what may be billed there."""
+    if "not_billed" not in session:
+        return ""
+    least_wh = smallest_sellable_wh(session["site"]["country"], session["meter"]["resolution_wh"])
+    if session["not_billed"] == BELOW_MINIMUM and 0 < session["energy_wh"] < least_wh:
+        return ""
+    return f"{session['energy_wh']} Wh are not billed for {session['not_billed']!r}, which does not hold for them"
 
 
 def _measurement(session: dict[str, Any], expected: Expected) -> str:

@@ -26,7 +26,6 @@ from drivers.printers.open import open_printer
 from drivers.system import SystemClock, disk_space
 from terminal_app import __version__, config
 from terminal_app.billing.receipt import CODE_BYTES, receipt_code
-from terminal_app.billing.tariff import Tariff, parse_tariff
 from terminal_app.engine.command_link import CommandLink, acts_of
 from terminal_app.engine.control_link import Answering
 from terminal_app.engine.engine import Engine, Outside, Standing
@@ -36,18 +35,18 @@ from terminal_app.engine.pocket import LedgerPocket, PocketCare
 from terminal_app.engine.snapshots import Snapshots
 from terminal_app.engine.sync_link import SyncLink
 from terminal_app.engine.ui_link import UiLink
-from terminal_app.errors import ConfigError, LedgerBroken, LedgerBusy, TariffRefused
+from terminal_app.errors import ConfigError, LedgerBroken, LedgerBusy
 from terminal_app.ledger.store import CommitProbe, Ledger
 from terminal_app.payments.offline import Offline
-from terminal_app.ports import ChargeControl, Clock, Increment
+from terminal_app.ports import ChargeControl, Clock, Increment, SignedMeter
 from terminal_app.run import access
 from terminal_app.run.closed import run_closed
 from terminal_app.run.gateways import build
 from terminal_app.run.keys import Keys, digests_of, open_keys
 from terminal_app.run.starts import Starts
+from terminal_app.run.tariffs import operator_key, read_files
 from terminal_app.run.watchdog import ServiceManager
 from terminal_app.session import actions
-from terminal_app.session.bill import margin_minor
 from terminal_app.workers.audit import AuditWorker
 from terminal_app.workers.base import Worker
 from terminal_app.workers.checkout import CheckoutWorker
@@ -91,7 +90,7 @@ def run(path: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopped.set())
     ui = UiLink(settings.terminal.runtime_dir / "ui.sock", access.users(access.UI_USER))
-    tariffs_of(settings, path), spki_of(settings.office.public_key)  # a wrong file is no crash: said before it is counted
+    read_files(settings, path), spki_of(settings.office.public_key)  # a wrong file is no crash: said before it is counted
     starts, clock = Starts(settings.terminal.state_dir / "starts"), SystemClock()
     try:
         ledger = open_ledger(settings, stopped)
@@ -148,13 +147,15 @@ class Core:
         self._gateways = gateways
         raising = (name for name, one in gateways.items() if one.capabilities.increment and isinstance(one, Increment))
         keeping = (name for name, one in gateways.items() if not one.capabilities.refund)
+        meters = {one.number: meter(settings, one.meter, clock, path) for one in settings.connector}
         self.engine.standing = replace(  # accounts need the engine, so it comes first
-            standing, incrementing=frozenset(raising), without_refund=frozenset(keeping)
+            standing,
+            incrementing=frozenset(raising),
+            without_refund=frozenset(keeping),
+            signing=frozenset(number for number, one in meters.items() if isinstance(one, SignedMeter)),
         )
         keepers = {name: one for name, one in gateways.items() if isinstance(one, Keeper)}
-        self._meters = {
-            one.number: MeterWorker(one.number, meter(settings, one.meter, clock, path), inbox) for one in settings.connector
-        }
+        self._meters = {number: MeterWorker(number, one, inbox) for number, one in meters.items()}
         self.evses = controls(settings, clock)
         self._evses = {number: EvseWorker(number, control, inbox) for number, control in self.evses.items()}
         self._reader = ReaderWorker(PcscReader(settings.reader, clock), clock, inbox)
@@ -270,10 +271,13 @@ def chance() -> tuple[str, str]:
 
 def read_standing(settings: config.Config, path: Path, keys: Keys, out_of_service: bool) -> Standing:
     """What stays the same while the process lives. ConfigError names a tariff that cannot be read."""
-    tariffs, old = tariffs_of(settings, path), keys.previous
+    files, old = read_files(settings, path), keys.previous
     return Standing(
         config=settings,
-        tariffs=tariffs,
+        tariffs=files.tariffs,
+        signed_files=files.signed,
+        spare_tariffs=files.spare,
+        tariff_spki=operator_key(settings, path) or spki_of(settings.office.public_key),
         record_key_id=keys.records.key_id,
         record_spki=keys.records.public_key_spki(),
         ocmf_spki=keys.ocmf.public_key_spki(),
@@ -284,31 +288,8 @@ def read_standing(settings: config.Config, path: Path, keys: Keys, out_of_servic
         previous_key_id=old.key_id if old else "",
         previous_spki=old.public_key_spki() if old else b"",
         change_reason=settings.keys.change_reason.strip(),
-        digests=digests_of(settings, path, {number: tariff.fingerprint for number, tariff in tariffs.items()}),
+        digests=digests_of(settings, path, {number: tariff.fingerprint for number, tariff in files.tariffs.items()}),
     )
-
-
-def tariffs_of(settings: config.Config, path: Path) -> dict[int, Tariff]:
-    """Tariff per connector; a connector without a tariff file is not for sale. A tariff that is refused stops the start."""
-    found = {}
-    for one in settings.connector:
-        if one.tariff is None:
-            continue
-        try:
-            tariff = parse_tariff(one.tariff.read_bytes())
-        except OSError as error:
-            raise ConfigError(path.name, "[[connector]] tariff", f"{one.tariff}: {error.strerror}") from error
-        except TariffRefused as error:
-            raise ConfigError(path.name, "[[connector]] tariff", f"{one.tariff}: {error}") from error
-        if tariff.currency != settings.terminal.currency:
-            reason = f"{one.tariff} is in {tariff.currency}, the terminal sells in {settings.terminal.currency}"
-            raise ConfigError(path.name, "[[connector]] tariff", reason)
-        margin = margin_minor(tariff, one.max_power_w)
-        if not tariff.is_free and margin >= settings.policy.hold_minor:
-            reason = f"{settings.policy.hold_minor} is used up while a charge at {one.max_power_w} W stops ({margin}): hold more"
-            raise ConfigError(path.name, "[policy] hold_minor", reason)
-        found[one.number] = tariff
-    return found
 
 
 def meter(settings: config.Config, name: str, clock: Clock, path: Path) -> ModbusMeter:

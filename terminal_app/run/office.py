@@ -23,6 +23,7 @@ from terminal_app.run.office_database import DATABASE, FILE, TIME_ZONE, open_sto
 from terminal_app.run.office_documents import closing, invoice, statement
 from terminal_app.run.office_import import import_
 from terminal_app.run.office_payments import payments
+from terminal_app.run.office_tariffs import tariff
 
 
 @click.group()
@@ -34,6 +35,7 @@ office.add_command(account)
 office.add_command(payments)
 office.add_command(command)
 office.add_command(commands_)
+office.add_command(tariff)
 office.add_command(statement)
 office.add_command(invoice)
 office.add_command(closing)

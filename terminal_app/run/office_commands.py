@@ -15,6 +15,7 @@ from terminal_app.errors import ConfigError
 from terminal_app.office import signing, store
 from terminal_app.office.accounts import Refused
 from terminal_app.office.commands import ACTS, Commands
+from terminal_app.office.tariffs import ACT as TARIFF_SET
 from terminal_app.run.office_database import DATABASE, FILE, open_store
 
 OPTIONS = {"connector": "--connector", "hold_id": "--hold", "amount_minor": "--amount", "tokens": "--cards", "version": "--version"}
@@ -103,6 +104,8 @@ def list_(url: str, key_file: Path, terminal: str, limit: int, as_json: bool) ->
 
 def _complete(act: str, given: Mapping[str, Any]) -> None:
     """UsageError names the options that an act needs and has not got. Unknown acts are refused where acts are known."""
+    if act == TARIFF_SET:
+        raise click.UsageError("prices go by `charge-office tariff set` and `tariff pull`, which sign them")
     needed = [one.name for one in msgspec.structs.fields(ACTS[act]) if one.required] if act in ACTS else []
     if missing := [OPTIONS[name] for name in needed if name in OPTIONS and not given[name]]:
         raise click.UsageError(f"{act} needs {' and '.join(missing)}")

@@ -4,6 +4,7 @@ from decimal import ROUND_CEILING, Decimal
 from functools import lru_cache
 
 from terminal_app import units
+from terminal_app.billing import law
 from terminal_app.billing.cost import ChargingPeriod, Cost, cost_of
 from terminal_app.billing.tariff import Tariff, dearest_second_price, dearest_session_price, dearest_wh_price, parse_tariff
 from terminal_app.session.facts import Mark
@@ -33,10 +34,16 @@ def periods_of(session: Session, energy_wh: int, charging_ms: int, parking_ms: i
     )
 
 
-def cost_until(session: Session, energy_wh: int, charging_ms: int, parking_ms: int, time_zone: str) -> Cost:
-    """What the session costs up to this register value. No energy: nothing is billed, whatever the tariff says."""
+def least_wh(session: Session, country: str) -> int:
+    """Less energy than this is not billed in that country: the step of the session's register would be too large a part."""
+    return 0 if session.identity is None else law.smallest_sellable_wh(country, session.identity.resolution_wh)
+
+
+def cost_until(session: Session, energy_wh: int, charging_ms: int, parking_ms: int, time_zone: str, least_wh: int = 0) -> Cost:
+    """What the session costs up to this register value. No energy, or less than `least_wh`: nothing is billed, whatever the
+    tariff says."""
     tariff = frozen_tariff(session.tariff)
-    if session.start is None or energy_wh <= session.start.energy_wh:
+    if session.start is None or energy_wh <= session.start.energy_wh or energy_wh - session.start.energy_wh < least_wh:
         return cost_of(tariff, (), time_zone)
     return cost_of(tariff, periods_of(session, energy_wh, charging_ms, parking_ms), time_zone)
 

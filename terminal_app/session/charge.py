@@ -6,17 +6,18 @@ CHARGING only, and that is committed.
 """
 
 from terminal_app.billing.cost import next_boundary
-from terminal_app.session import checkout, events, freeze, gate, limits, start, technician
+from terminal_app.session import checkout, energy, events, freeze, limits, register, start, technician, watch
 from terminal_app.session import facts as f
 from terminal_app.session.bill import cost_until, frozen_tariff, margin_minor
 from terminal_app.session.hold import intend_increment
 from terminal_app.session.state import Phase, Session
 from terminal_app.session.turn import Ignored, Impossible, Step, Turn, apply_rule
-from terminal_app.values import ClockState, EvseStatus, MeterValue, Pilot
+from terminal_app.values import ClockState, Device, EvseStatus, Fault, MeterIdentity, MeterValue, Pilot
 
 GRANT_MS = 20_000
 RAISE_AHEAD = 12  # a hold is raised when so many times the stopping margin (about a minute at full power) is left
 CAPTURE_AHEAD_MS = 2 * 3_600_000
+LONGEST_GAP_MS = 5_000  # between two readings, while one tells how much flowed until the next
 BROKEN = (Pilot.D, Pilot.E, Pilot.F)
 
 
@@ -111,16 +112,54 @@ def _ended_by_car_or_fault(turn: Turn, connector: int, status: EvseStatus) -> bo
 
 
 def _charging_meter(turn: Turn, connector: int, event: events.Event) -> None:
+    """A good reading is the new base; two outliers that agree, or a register that stands still, end the charge in time."""
     assert isinstance(event, events.MeterReported)
     session, live = start.session_on(turn, connector), turn.live(connector)
     last = live.meter or session.committed
-    assert last is not None and session.committed is not None
-    if not gate.plausible(last, event.value, start.max_power_w(turn, connector)):
-        return  # never rebase on an outlier: if it stays like this, the meter counts as lost
-    before = last
-    turn.note_live(connector, meter=event.value, meter_seen_mono_ms=turn.terms.now.mono_ms)
-    _checkpoint_if_due(turn, connector, session, before, event.value)
+    assert last is not None and session.committed is not None and session.identity is not None
+    found = register.judge(last, event.value, start.max_power_w(turn, connector), session.identity.wraps_at_wh)
+    if not found.good:
+        if watch.outlier(turn, connector, found, event.value):
+            _stop_at_the_last_good(turn, connector, f"meter: {found.why}")
+        return
+    watch.good_again(turn, connector, moved=found.value.energy_wh > last.energy_wh)
+    turn.note_live(connector, meter=found.value, outlier=None)
+    if _stands_still(turn, connector, session.identity, last, found.value):
+        return
+    turn.note_live(connector, meter_seen_mono_ms=turn.terms.now.mono_ms)
+    _checkpoint_if_due(turn, connector, session, last, found.value)
     _stop_before_hold_is_used_up(turn, connector)
+
+
+def _stands_still(turn: Turn, connector: int, identity: MeterIdentity, last: MeterValue, value: MeterValue) -> bool:
+    """Fresh times on an old value while energy flows: the meter counts as lost since the register last moved."""
+    live, now = turn.live(connector), turn.terms.now.mono_ms
+    flows = live.evse is not None and live.evse.relay
+    if value.energy_wh > last.energy_wh or not flows:
+        if energy.standing(turn.state, connector, Device.METER, frozenset({register.FROZEN})):
+            turn.note_live(connector, freeze_patience_ms=2 * (now - live.moved_mono_ms))  # slow: not called frozen again as soon
+        turn.note_live(connector, moved_mono_ms=now, still_wms=0)
+        return False
+    passed_ms = min(max(0, value.stamp.mono_ms - last.stamp.mono_ms), LONGEST_GAP_MS)
+    still_wms, still_ms = live.still_wms + max(0, value.power_w) * passed_ms, now - live.moved_mono_ms
+    turn.note_live(connector, still_wms=still_wms)
+    patience_ms = max(turn.terms.config.policy.meter_frozen_s * 1000, live.freeze_patience_ms)
+    if not register.frozen(still_wms, still_ms, identity.resolution_wh, patience_ms):
+        return False
+    turn.note_live(connector, meter_seen_mono_ms=live.moved_mono_ms)
+    due_wh, seconds = still_wms // register.WMS_PER_WH, still_ms // 1000
+    why = f"the register has stood at {value.energy_wh} Wh for {seconds} s, while {due_wh} Wh flowed by the meter's own power"
+    turn.then(events.FaultSeen(Fault(Device.METER, connector, register.FROZEN, why), True))
+    return True
+
+
+def _stop_at_the_last_good(turn: Turn, connector: int, why: str) -> None:
+    """The meter can no longer be believed: what it counted while it could is committed first, so that it can be billed."""
+    session, live = start.session_on(turn, connector), turn.live(connector)
+    assert session.committed is not None
+    if live.meter is not None and live.meter.energy_wh > session.committed.energy_wh:
+        turn.commit(f.EnergyCheckpoint(session.session_id, live.meter, live.charging_ms, live.parking_ms, boundary=False))
+    stop(turn, connector, f.StopReason.FAULT, why, interrupted=True)
 
 
 def _checkpoint_if_due(turn: Turn, connector: int, session: Session, before: MeterValue, value: MeterValue) -> None:
@@ -188,7 +227,7 @@ def _charging_ticked(turn: Turn, connector: int, event: events.Event) -> None:
     live, now = turn.live(connector), turn.terms.now.mono_ms
     longest_ms = turn.terms.config.policy.meter_lost_stop_s * 1000
     if now - live.meter_seen_mono_ms > longest_ms:
-        stop(turn, connector, f.StopReason.FAULT, f"meter lost for {longest_ms // 1000} s", interrupted=True)
+        _stop_at_the_last_good(turn, connector, f"meter lost for {longest_ms // 1000} s")
     elif now - live.counted_mono_ms > longest_ms:
         stop(turn, connector, f.StopReason.FAULT, f"charge controller lost for {longest_ms // 1000} s", interrupted=True)
     elif _hold_expires(turn, connector):
@@ -300,7 +339,7 @@ RULES: dict[tuple[Phase, type[events.Event]], Step | Ignored | Impossible] = {
     (P.STOPPING, E.EvseReported): _ask_stop_when_open,
     (P.STOPPING, E.MeterReported): _WATCHED,
     (P.STOPPING, E.RegisterRead): freeze.stop_read,
-    (P.STOPPING, E.RegisterUnreadable): freeze.stop_unreadable,
+    (P.STOPPING, E.RegisterUnreadable): freeze.stop_unanswered,
     (P.STOPPING, E.OcmfSigned): Ignored("signed for an attempt that is being repeated"),
     (P.STOPPING, E.StopCommanded): _DECIDED,
     (P.STOPPING, E.StartCommanded): _BUSY,

@@ -98,8 +98,11 @@ class EvseReported(msgspec.Struct, frozen=True):
 
 
 class MeterReported(msgspec.Struct, frozen=True):
+    """`resolution_wh`: the step of the billed register at this value; 0 = the meter does not tell."""
+
     connector: int
     value: MeterValue
+    resolution_wh: int = 0
 
 
 class RegisterRead(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from terminal_app.billing.record import claims_of, signer_of
-from terminal_app.session import evolve_money, pocket
+from terminal_app.session import book, energy, evolve_money, pocket
 from terminal_app.session import facts as f
 from terminal_app.session.folding import (
     fresh_live,
@@ -19,6 +19,7 @@ from terminal_app.session.folding import (
     with_session,
     with_settlement,
 )
+from terminal_app.session.register import LATCHED
 from terminal_app.session.state import (
     Chain,
     Finished,
@@ -33,14 +34,17 @@ from terminal_app.session.state import (
     with_item,
     without,
 )
-from terminal_app.values import CardFacts, Stamp
+from terminal_app.values import CardFacts, ClockState, Stamp
 
 CDRS_REJECTED_KEPT = 100
 
 
 def evolve(state: State, fact: f.Fact, at: Stamp) -> State:
     """The state after `fact`, committed at `at`."""
-    return _STEPS[type(fact)](state, fact, at)
+    state = _STEPS[type(fact)](state, fact, at)
+    if at.clock is ClockState.SYNCHRONISED and at.utc_ms > state.known_utc_ms:
+        state = replace(state, known_utc_ms=at.utc_ms)
+    return state
 
 
 def _nothing(state: State, fact: Any, at: Stamp) -> State:
@@ -86,7 +90,19 @@ def _start(state: State, fact: f.StartRegistered, at: Stamp) -> State:
         marks=(mark,),
     )
     state = with_register(fresh_live(state, session.connector), session.connector, fact.second)
-    return amended_live(state, session.connector, meter=fact.second, meter_seen_mono_ms=at.mono_ms, counted_mono_ms=at.mono_ms)
+    if fact.second.serial:
+        state = energy.begun(state, session.connector, fact.second, fact.identity)
+    return amended_live(
+        state,
+        session.connector,
+        meter=fact.second,
+        meter_seen_mono_ms=at.mono_ms,
+        counted_mono_ms=at.mono_ms,
+        moved_mono_ms=at.mono_ms,
+        trusted=None,
+        outlier=None,
+        open_base=None,
+    )
 
 
 def _checkpoint(state: State, fact: f.EnergyCheckpoint, at: Stamp) -> State:
@@ -129,11 +145,20 @@ def _frozen(state: State, fact: f.BillFrozen, at: Stamp) -> State:
     session = session_of(state, fact.session_id)
     assert session is not None
     state = with_session(
-        state, session, phase=Phase.SEALING, bill=fact, stop=fact.stop, committed=fact.stop, stop_source=fact.stop_source
+        state,
+        session,
+        phase=Phase.SEALING,
+        bill=fact,
+        stop=fact.stop,
+        committed=fact.stop,
+        stop_source=fact.stop_source,
+        stop_why=fact.stop_why,
     )
     chain = state.chain
+    state = energy.billed(state, session, fact.stop, fact.energy_wh)
     if fact.stop_source == "meter":
-        state = with_register(state, session.connector, fact.stop)
+        wraps_at_wh = session.identity.wraps_at_wh if session.identity else 0
+        state = with_register(state, session.connector, energy.shown(fact.stop, wraps_at_wh))
     return replace(
         state,
         chain=replace(
@@ -206,11 +231,23 @@ def _noted(chain: Chain, fact: f.Sealed, signed: str, at: Stamp) -> Chain:
 
 
 def _fault_raised(state: State, fact: f.FaultRaised, at: Stamp) -> State:
-    return replace(state, faults=with_item(state.faults, fault_key(fact.fault), fact.fault))
+    key, fault = fault_key(fact.fault), fact.fault
+    if (fault.device, fault.kind) in LATCHED:
+        state = replace(state, latched=with_item(state.latched, key, fault))
+    return replace(state, faults=with_item(state.faults, key, fault))
 
 
 def _fault_cleared(state: State, fact: f.FaultCleared, at: Stamp) -> State:
-    return replace(state, faults=without(state.faults, fault_key(fact.fault)))
+    key = fault_key(fact.fault)
+    return replace(state, faults=without(state.faults, key), latched=without(state.latched, key))
+
+
+def _balance(state: State, fact: f.EnergyBalance, at: Stamp) -> State:
+    return energy.balanced(state, fact)
+
+
+def _meter_accepted(state: State, fact: f.MeterAccepted, at: Stamp) -> State:
+    return energy.accepted(state, fact)
 
 
 def _acknowledged(state: State, fact: f.OfficeAcknowledged, at: Stamp) -> State:
@@ -283,11 +320,20 @@ def _denied(state: State, fact: f.DenyListSet, at: Stamp) -> State:
     return replace(state, deny=pocket.DenyList(fact.version, frozenset(fact.tokens)))
 
 
+def _tariff_taken(state: State, fact: f.TariffTaken, at: Stamp) -> State:
+    return replace(state, book=book.taken(state.book, fact, at.utc_ms))
+
+
+def _overridden(state: State, fact: f.LawOverridden, at: Stamp) -> State:
+    others = without(state.overrides, fact.rule)
+    return replace(state, overrides=others if fact.ended else with_item(others, fact.rule, fact))
+
+
 def _booted(state: State, fact: f.TerminalBooted, at: Stamp) -> State:
-    """A new process: telemetry, faults and receipts on the screen belong to the old one."""
+    """A new process: telemetry, faults and receipts on the screen belong to the old one; what is latched does not."""
     fresh = {connector: Live() for connector in state.live}
     state = replace(
-        state, faults={}, finished={}, live=fresh, seal=None if state.seal is None else replace(state.seal, asked=False)
+        state, faults=state.latched, finished={}, live=fresh, seal=None if state.seal is None else replace(state.seal, asked=False)
     )
     for connector in state.limits:
         state = with_limits(state, connector, since_mono_ms=0, lowered_mono_ms=0)
@@ -314,6 +360,8 @@ _STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
     f.StopIntended: _stop_intended,
     f.SessionAborted: _aborted,
     f.BillFrozen: _frozen,
+    f.EnergyBalance: _balance,
+    f.MeterAccepted: _meter_accepted,
     f.ShortfallBooked: _nothing,
     f.SealIntended: _seal_intended,
     f.Sealed: _sealed,
@@ -325,6 +373,8 @@ _STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
     f.CommandAnswered: _command_answered,
     **dict.fromkeys(f.SLICES, _slice_fact),
     f.DenyListSet: _denied,
+    f.TariffTaken: _tariff_taken,
+    f.LawOverridden: _overridden,
     **dict.fromkeys(f.CARRIED, _carried),
     f.LimitSet: _limit_set,
     **evolve_money.STEPS,

@@ -60,7 +60,7 @@ class LimitChange(msgspec.Struct, frozen=True):
 class TerminalBooted(msgspec.Struct, frozen=True, tag="terminal_booted"):
     software: str
     config_sha256: str
-    tariffs: dict[str, str]  # connector number -> tariff fingerprint
+    tariffs: dict[str, str]  # connector number -> fingerprint of the tariff it is sold by
     resumed_after_crash: bool
     hold_minor: int = 0  # the operator's hold
     ocmf_key_id: str = ""  # key of the terminal-made readings
@@ -82,6 +82,7 @@ class SessionOpened(msgspec.Struct, frozen=True, tag="session_opened"):
     test: bool = False  # by service personnel: no driver, nothing to pay, whatever the tariff says
     test_s: int = 0  # how long a test charges at most
     test_limit_a: int = 0  # and with how much current at most; 0 = as the connector allows
+    clock: str = ""  # how far the clock could be trusted when the price was fixed: "S", "I" or "U"
 
 
 class AuthorizationIntended(msgspec.Struct, frozen=True, tag="authorization_intended"):
@@ -228,6 +229,41 @@ class BillFrozen(msgspec.Struct, frozen=True, tag="bill_frozen"):
     receipt_code: str
     ended: Stamp
     stop_source: str  # "meter" = two agreeing readings; "checkpoint" = last committed value, the meter never came back
+    not_billed: str = ""  # why energy costs nothing: "below_minimum" = less than may be measured for money here
+    stop_why: str = ""  # why a checkpoint ends it: "not_back" in time | "hold_ends" before | "changed": another register answers
+
+
+class EnergyBalance(msgspec.Struct, frozen=True, tag="energy_balance"):
+    """What became of all the energy a connector's meter counted in a time: its rise is sessions + tests + unexplained, exactly.
+
+    `why`: "daily", or "meter_accepted" (the old meter's last account). `wraps_at_wh`: the rise is modulo this, 0 = it is plain.
+    """
+
+    connector: int
+    serial: str
+    from_wh: int
+    to_wh: int
+    sessions_wh: int
+    tests_wh: int
+    unexplained_wh: int
+    began: Stamp
+    ended: Stamp
+    wraps_at_wh: int = 0
+    why: str = "daily"
+
+
+class MeterAccepted(msgspec.Struct, frozen=True, tag="meter_accepted"):
+    """A technician says: this meter, with this register, is right. From here on it is the base.
+
+    `unexplained_wh` is what rose between the two as far as the registers tell; None = they cannot tell (another meter, a reset).
+    """
+
+    connector: int
+    old: MeterValue | None  # the last good reading before
+    value: MeterValue
+    actor: str
+    reason: str
+    unexplained_wh: int | None = None
 
 
 class ShortfallBooked(msgspec.Struct, frozen=True, tag="shortfall_booked"):
@@ -338,6 +374,33 @@ class Sealed(msgspec.Struct, frozen=True, tag="sealed"):
     record_type: str
     subject: str
     sha256: str
+
+
+class TariffTaken(msgspec.Struct, frozen=True, tag="tariff_taken"):
+    """A connector may be sold by this tariff, from (inclusive) until (exclusive; None: until another one is taken), UTC ms.
+
+    `tariff` as canonical JSON; `version` as its signer counts, 0 of an unsigned file; `source` "file" | "office"; the signed
+    form is named by its SHA-256, and stands verbatim in the command that brought it. `actor` who sent it.
+    """
+
+    connector: int
+    tariff: str
+    fingerprint: str
+    version: int
+    valid_from_utc_ms: int
+    valid_until_utc_ms: int | None
+    source: str
+    jws_sha256: str
+    actor: str
+
+
+class LawOverridden(msgspec.Struct, frozen=True, tag="law_overridden"):
+    """Somebody answers for selling against a rule of the law pack; `ended`: not any more. Once per change."""
+
+    rule: str
+    by: str
+    why: str
+    ended: bool = False
 
 
 class FaultRaised(msgspec.Struct, frozen=True, tag="fault_raised"):
@@ -524,6 +587,8 @@ Fact = (
     | StopIntended
     | SessionAborted
     | BillFrozen
+    | EnergyBalance
+    | MeterAccepted
     | ShortfallBooked
     | CaptureIntended
     | VoidIntended
@@ -547,6 +612,8 @@ Fact = (
     | SliceReturning
     | SliceReturned
     | DenyListSet
+    | TariffTaken
+    | LawOverridden
     | PullerAcknowledged
     | CdrDelivered
     | CdrRejected

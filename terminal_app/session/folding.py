@@ -61,4 +61,6 @@ def fresh_live(state: State, connector: int) -> State:
         grant_since_mono_ms=0,
         stopping_since_mono_ms=0,
         ocmf_payload=b"",
+        still_wms=0,
+        freeze_patience_ms=0,
     )

@@ -1,7 +1,8 @@
 """From the stop register to the frozen bill: read, sign, verify, then one commit. Part of the session machine. PURE.
 
-What cannot be read is waited for and never invented: the same meter is asked for up to `meter_return_s`; then the bill ends
-at the last committed reading, marked `checkpoint` (meters.md section 5, DE-4).
+What cannot be read is waited for and never invented: the same meter is asked for up to `meter_return_s`, and no longer than half
+of the time that is left until the hold must be captured; then the bill ends at the last committed reading, marked `checkpoint`
+(meters.md section 5, DE-4).
 """
 
 from datetime import datetime, timedelta
@@ -10,11 +11,12 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from terminal_app.billing import ocmf, record
+from terminal_app.billing.law import BELOW_MINIMUM
 from terminal_app.billing.receipt import SHORT_CODE, to_receipt_lines
 from terminal_app.errors import SignatureInvalid
-from terminal_app.session import actions, events, gate, settlement
+from terminal_app.session import actions, energy, events, gate, register, settlement, watch
 from terminal_app.session import facts as f
-from terminal_app.session.bill import cost_until, frozen_tariff
+from terminal_app.session.bill import cost_until, frozen_tariff, least_wh
 from terminal_app.session.state import Phase, Session
 from terminal_app.session.turn import Turn
 from terminal_app.values import ClockState, Device, Fault, MeterValue
@@ -24,6 +26,7 @@ READ_AGAIN_MS = 5_000
 TRUST_NEWEST_TRIES = 6
 UNGUARDED_MS = 900_000  # a machine restarts, and a controller without a guard of its own stays closed until then
 WAKE_UP_MS = 120_000  # how long a meter is asked in any case after a restart
+CHANGED_FOR_MS = 600_000  # a meter that wakes up slowly has told its true register by then
 SIGN_AGAIN_MS = 10_000
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
@@ -58,19 +61,37 @@ def stop_read(turn: Turn, connector: int, event: events.Event) -> None:
     if live.meter is not None and live.meter.energy_wh > last.energy_wh and live.read_failures < TRUST_NEWEST_TRIES:
         last = live.meter  # one reading may have been a glitch: two agreeing ones outweigh it when they stay
     max_power_w = next(one.max_power_w for one in turn.terms.config.connector if one.number == connector)
-    why = gate.disagreement(event.first, event.second, max_power_w)
+    wraps_at_wh = session.identity.wraps_at_wh if session.identity else 0
+    first, second = (register.continued(last, one, wraps_at_wh) for one in (event.first, event.second))
+    why = gate.disagreement(first, second, max_power_w)
     policy = turn.terms.config.policy
     across_ms = (policy.checkpoint_s + policy.meter_lost_stop_s) * 1000 + UNGUARDED_MS
-    if not why and not gate.plausible(last, event.first, max_power_w, across_ms):
-        why = f"{event.first.energy_wh} Wh on meter {event.first.serial} cannot follow {last.energy_wh} Wh on {last.serial}"
+    found = register.judge(last, first, max_power_w, 0, across_ms)
+    still = energy.standing(turn.state, connector, Device.METER, frozenset({register.FROZEN}))
+    if why or (found.good and not still):
+        turn.note_live(connector, outlier=None)
+    elif not found.good:
+        why = found.why
+        watch.outlier(turn, connector, found, first)
+    elif second.energy_wh > (live.meter or session.committed).energy_wh:  # it moved: what stood still is over
+        turn.then(events.FaultSeen(still[0], False))
+    else:
+        why = still[0].detail
     if why:
         stop_unreadable(turn, connector, events.RegisterUnreadable(connector, event.session_id, "stop", why))
     else:
-        _sign(turn, connector, event.second, "meter")
+        _sign(turn, connector, second, "meter")
+
+
+def stop_unanswered(turn: Turn, connector: int, event: events.Event) -> None:
+    """Nothing readable came: whatever answered before is not there for sure."""
+    turn.note_live(connector, outlier=None)
+    stop_unreadable(turn, connector, event)
 
 
 def stop_unreadable(turn: Turn, connector: int, event: events.Event) -> None:
-    """Ask again every few seconds; after `meter_return_s` the last committed reading is the end."""
+    """Ask again every few seconds; after `meter_return_s`, in time before the hold ends, or when another register has answered for
+    long enough, the last committed reading is the end."""
     assert isinstance(event, events.RegisterUnreadable)
     if event.purpose != "stop":
         return
@@ -78,17 +99,36 @@ def stop_unreadable(turn: Turn, connector: int, event: events.Event) -> None:
     failures = turn.live(connector).read_failures + 1
     turn.note_live(connector, asked_read="", read_failures=failures, read_again_mono_ms=now.mono_ms + READ_AGAIN_MS)
     assert session.stop_at is not None and session.committed is not None
-    longest_ms = turn.terms.config.policy.meter_return_s * 1000
     tried_ms = now.mono_ms - turn.live(connector).stopping_since_mono_ms  # since this start: a long night is no patience
+    longest_ms, why = _patience(turn, session)
     waited = now.utc_ms - session.stop_at.utc_ms > longest_ms and tried_ms > min(longest_ms, WAKE_UP_MS)
     if waited or tried_ms > longest_ms:  # the second counts when the wall clock was set back
-        _sign(turn, connector, session.committed, "checkpoint")
+        _sign(turn, connector, session.committed, "checkpoint", why)
+    elif _another_register(turn, connector):
+        _sign(turn, connector, session.committed, "checkpoint", "changed")
 
 
-def _sign(turn: Turn, connector: int, value: MeterValue, source: str) -> None:
+def _patience(turn: Turn, session: Session) -> tuple[int, str]:
+    """How long the meter may be waited for, and which limit that is: `meter_return_s`, or half of what was left at the stop until
+    the hold must be captured (if a clock that is known told so)."""
+    assert session.stop_at is not None
+    return_ms, hold = turn.terms.config.policy.meter_return_s * 1000, turn.state.settlements.get(session.hold_id)
+    if hold is None or hold.capture_before_utc_ms is None or session.stop_at.clock is ClockState.UNKNOWN:
+        return return_ms, "not_back"
+    half_ms = max(0, hold.capture_before_utc_ms - session.stop_at.utc_ms) // 2
+    return (half_ms, "hold_ends") if half_ms < return_ms else (return_ms, "not_back")
+
+
+def _another_register(turn: Turn, connector: int) -> bool:
+    """The meter answers, agrees with itself, and has not been the one we know for ten minutes: it will not come back."""
+    live = turn.live(connector)
+    return live.outlier is not None and turn.terms.now.mono_ms - live.outlier_since_mono_ms > CHANGED_FOR_MS
+
+
+def _sign(turn: Turn, connector: int, value: MeterValue, source: str, why: str = "") -> None:
     session = turn.state.sessions[connector]
     payload = _ocmf_payload(turn, session, value, source)
-    turn.note_session(connector, phase=Phase.SIGNING, stop=value, stop_source=source)
+    turn.note_session(connector, phase=Phase.SIGNING, stop=value, stop_source=source, stop_why=why)
     turn.note_live(
         connector,
         asked_read="",
@@ -112,7 +152,7 @@ def ocmf_signed(turn: Turn, connector: int, event: events.Event) -> None:
     session, live = turn.state.sessions[connector], turn.live(connector)
     assert session.start is not None and session.stop is not None
     if live.ocmf_pagination != turn.state.chain.next_pagination:  # another connector's bill took the number
-        _sign(turn, connector, session.stop, session.stop_source)
+        _sign(turn, connector, session.stop, session.stop_source, session.stop_why)
         return
     text = ocmf.assemble(live.ocmf_payload, ocmf.raw_to_der(event.signature))
     try:
@@ -132,7 +172,8 @@ def _freeze(turn: Turn, connector: int, ocmf_text: str) -> None:
     session, live, terms = turn.state.sessions[connector], turn.live(connector), turn.terms
     assert session.start is not None and session.stop is not None
     charging_ms, parking_ms = max(session.charging_ms, live.charging_ms), max(session.parking_ms, live.parking_ms)
-    cost = cost_until(session, session.stop.energy_wh, charging_ms, parking_ms, terms.config.terminal.time_zone)
+    energy_wh, least = session.stop.energy_wh - session.start.energy_wh, least_wh(session, terms.config.terminal.country)
+    cost = cost_until(session, session.stop.energy_wh, charging_ms, parking_ms, terms.config.terminal.time_zone, least)
     hold = turn.state.settlements.get(session.hold_id)
     held = hold.approved_minor if hold else 0
     capture = min(cost.total_minor, held) if hold else 0
@@ -141,7 +182,7 @@ def _freeze(turn: Turn, connector: int, ocmf_text: str) -> None:
         f.BillFrozen(
             session_id=session.session_id,
             stop=in_order(session.start, session.stop),
-            energy_wh=session.stop.energy_wh - session.start.energy_wh,
+            energy_wh=energy_wh,
             charging_ms=charging_ms,
             parking_ms=parking_ms,
             lines=record.record_lines(cost),
@@ -157,6 +198,8 @@ def _freeze(turn: Turn, connector: int, ocmf_text: str) -> None:
             receipt_code=terms.receipt_code,
             ended=terms.now,
             stop_source=session.stop_source,
+            stop_why=session.stop_why,
+            not_billed=BELOW_MINIMUM if 0 < energy_wh < least and not session.free else "",
         )
     )
     if hold is not None and cost.total_minor > capture:

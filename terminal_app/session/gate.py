@@ -15,15 +15,20 @@ def most_possible_wh(elapsed_ms: int, max_power_w: int) -> int:
     return max_power_w * max(0, elapsed_ms) * SLACK_PERCENT // (3_600_000 * 100) + SLACK_WH + max_power_w // 1800
 
 
-def plausible(last: MeterValue, value: MeterValue, max_power_w: int, across_restart_ms: int = 0) -> bool:
+def plausible(
+    last: MeterValue, value: MeterValue, max_power_w: int, across_restart_ms: int = 0, longest_ms: int | None = None
+) -> bool:
     """Whether `value` can follow `last` on the same meter.
 
     Across a restart of the machine nobody knows the elapsed time: `across_restart_ms` is the longest energy may have flowed.
+    Where waiting alone must not make an outlier plausible, `longest_ms` is the most time that counts.
     """
     if value.serial != last.serial or value.energy_wh < last.energy_wh:
         return False
     same_boot = value.stamp.boot_id == last.stamp.boot_id
     elapsed_ms = value.stamp.mono_ms - last.stamp.mono_ms if same_boot else across_restart_ms
+    if longest_ms is not None:
+        elapsed_ms = min(elapsed_ms, longest_ms)
     return value.energy_wh - last.energy_wh <= most_possible_wh(elapsed_ms, max_power_w)
 
 

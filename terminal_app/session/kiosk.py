@@ -6,7 +6,8 @@ The reader is armed for a payment only while the offer's own frame is on the gla
 
 import msgspec
 
-from terminal_app.screens import Button, DeclineWords
+from terminal_app.billing.tariff import Tariff
+from terminal_app.screens import Button, DeclineWords, Offer
 from terminal_app.session import actions, arming, checkout, events, hold, presenter, receipts, sale, settlement, start
 from terminal_app.session import facts as f
 from terminal_app.session.state import KioskPhase, Phase, without
@@ -105,7 +106,13 @@ def _frame_shown(turn: Turn, event: events.Event) -> None:
     if event.screen_no == 0:
         turn.note_kiosk(shown="")
     elif event.screen_no == turn.terms.screen_no:
-        turn.note_kiosk(shown=presenter.meaning(turn.state, turn.terms))
+        meaning = presenter.meaning(turn.state, turn.terms)
+        if turn.terms.screen_meaning not in ("", meaning):
+            return  # a price has begun in this very moment: what is on the glass is another one
+        turn.note_kiosk(shown=meaning)
+        if isinstance(presenter.view_of(turn.state, turn.terms), Offer):
+            connector = turn.state.kiosk.connector
+            turn.note_kiosk(offered=turn.terms.tariffs[connector], offered_for=connector)
 
 
 def _card_seen(turn: Turn, event: events.Event) -> None:
@@ -210,7 +217,7 @@ def _may_open(turn: Turn, connector: int) -> bool:
 def _commit_session(turn: Turn, connector: int, free: bool) -> str:
     """Commit that a session begins; its id."""
     terms = turn.terms
-    tariff = terms.tariffs[connector]
+    tariff = terms.tariffs[connector] if free else _seen_tariff(turn, connector)
     turn.commit(
         f.SessionOpened(
             session_id=terms.fresh_id,
@@ -220,9 +227,17 @@ def _commit_session(turn: Turn, connector: int, free: bool) -> str:
             free=free,
             language=turn.state.kiosk.language,
             plug_deadline_mono_ms=terms.now.mono_ms + terms.config.policy.plug_window_s * 1000,
+            clock=terms.now.clock.value,
         )
     )
     return terms.fresh_id
+
+
+def _seen_tariff(turn: Turn, connector: int) -> Tariff:
+    """The prices that were on the glass when the driver tapped: they stay valid, whatever has begun in this moment."""
+    kiosk = turn.state.kiosk
+    seen = kiosk.offered is not None and kiosk.offered_for == connector
+    return kiosk.offered if seen and kiosk.offered is not None else turn.terms.tariffs[connector]
 
 
 def open_session(turn: Turn, connector: int, card: PaymentCard | None) -> None:

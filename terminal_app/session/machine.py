@@ -5,7 +5,7 @@
 now on the glass.
 """
 
-from terminal_app.session import arming, charge, events, grid, kiosk, limits, orders, receipts, sealing, settlement
+from terminal_app.session import arming, charge, events, grid, kiosk, limits, orders, receipts, sealing, settlement, watch
 from terminal_app.session import facts as f
 from terminal_app.session.actions import Authorize, EvseWish, ReaderWish
 from terminal_app.session.evolve import evolve
@@ -73,10 +73,12 @@ def _note_telemetry(turn: Turn, event: events.Event) -> None:
             welded = turn.state.faults.get(fault_key(Fault(Device.EVSE, connector, "welded")))
             if welded is not None and not status.relay:
                 turn.commit(f.FaultCleared(welded))
-        case events.MeterReported(connector=connector, value=value):
+            watch.controller_word(turn, connector, status)
+        case events.MeterReported(connector=connector, value=value, resolution_wh=resolution_wh):
+            turn.note_live(connector, resolution_wh=resolution_wh)
             session = turn.state.sessions.get(connector)
-            if session is None or session.start is None:  # in a charge the plausibility gate decides
-                turn.note_live(connector, meter=value, meter_seen_mono_ms=turn.terms.now.mono_ms)
+            if session is None or session.start is None:  # in a charge its own rules decide
+                watch.idle_reading(turn, connector, value)
         case events.FaultSeen(fault=fault, raised=raised):
             known = fault_key(fault) in turn.state.faults
             if raised and not known:

@@ -5,8 +5,8 @@ import msgspec
 from terminal_app import screens as s
 from terminal_app.billing.tariff import price_lines, vat_percent_text
 from terminal_app.config import PolicySection
-from terminal_app.session import checkout, limits, receipts, sale
-from terminal_app.session.bill import cost_until, frozen_tariff
+from terminal_app.session import book, checkout, limits, receipts, sale
+from terminal_app.session.bill import cost_until, frozen_tariff, least_wh
 from terminal_app.session.evolve import card_text
 from terminal_app.session.facts import Terminated
 from terminal_app.session.state import Finished, Kiosk, KioskPhase, Phase, Session, State, Terms
@@ -14,6 +14,8 @@ from terminal_app.session.words import CARD_WORDS
 from terminal_app.values import Pilot
 
 METER_LOST_AFTER_MS = 5_000
+AWAITED_AFTER_FAILURES = 2  # one stop register that cannot be read is asked for again before anybody need know
+OVER = (s.ChargePhase.STOPPING, s.ChargePhase.METER_AWAITED)
 MISREAD_SHOW_MS = 4_000
 LOWER_HELPS = (
     s.DeclineWords.AUTHENTICATION_WANTED,
@@ -62,7 +64,8 @@ def meaning(state: State, terms: Terms) -> str:
     match view:
         case s.Offer():
             ways = (view.by_card, view.by_phone, view.offline)
-            parts: object = (view.connector, view.free, view.hold_minor, view.vat_percent, view.prices, ways, view.choices)
+            tariff = book.fingerprint(terms.tariffs[view.connector].raw)  # equal figures may hide another rule, such as a step
+            parts: object = (view.connector, view.free, view.hold_minor, view.vat_percent, view.prices, ways, view.choices, tariff)
         case s.Overview():
             parts = tuple(tile.connector for tile in view.tiles)
         case s.NotForSale() | s.OutOfService():
@@ -75,7 +78,7 @@ def meaning(state: State, terms: Terms) -> str:
             parts = (view.connector, view.check_word, view.url, view.ending, view.by_card)
         case s.Charging():
             session = state.sessions[view.connector]
-            parts = (session.session_id, view.phase is s.ChargePhase.STOPPING)
+            parts = (session.session_id, view.phase in OVER)
         case s.Receipt():
             parts = view.number
     return f"{name}/{state.kiosk.language}/{msgspec.json.encode(parts).decode()}"
@@ -204,7 +207,8 @@ def _charging(state: State, terms: Terms, session: Session, label: str) -> s.Cha
         energy_wh = register - session.start.energy_wh
         charging_ms = max(live.charging_ms, session.charging_ms)
         parking_ms = max(live.parking_ms, session.parking_ms)
-        cost_minor = cost_until(session, register, charging_ms, parking_ms, zone).total_minor
+        least = least_wh(session, terms.config.terminal.country)
+        cost_minor = cost_until(session, register, charging_ms, parking_ms, zone, least).total_minor
     seconds_ms = max(live.charging_ms + live.parking_ms, session.charging_ms + session.parking_ms)
     return s.Charging(
         connector=session.connector,
@@ -225,6 +229,8 @@ def _phase(state: State, terms: Terms, session: Session) -> s.ChargePhase:
     live = state.live[session.connector]
     if session.phase is Phase.STARTING:
         return s.ChargePhase.STARTING
+    if session.phase is Phase.STOPPING and live.read_failures >= AWAITED_AFTER_FAILURES:
+        return s.ChargePhase.METER_AWAITED
     if session.phase is not Phase.CHARGING:
         return s.ChargePhase.STOPPING
     if terms.now.mono_ms - live.meter_seen_mono_ms > METER_LOST_AFTER_MS:

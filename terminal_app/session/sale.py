@@ -3,10 +3,10 @@
 from terminal_app.billing.tariff import dearest_second_price
 from terminal_app.config import AccountSection
 from terminal_app.screens import HoldChoice, NotForSaleReason, OutOfServiceReason
-from terminal_app.session import gate, pocket
+from terminal_app.session import gate, lawful, pocket, register
 from terminal_app.session.bill import margin_minor, most_minor
 from terminal_app.session.state import State, Terms, fault_key
-from terminal_app.values import ClockState, Device, Fault, Pilot
+from terminal_app.values import ClockState, Device, Fault, MeterValue, Pilot
 
 _OUT_OF_SERVICE = {
     Device.LEDGER: OutOfServiceReason.LEDGER,
@@ -32,23 +32,32 @@ def not_for_sale(state: State, terms: Terms, connector: int) -> NotForSaleReason
     if (session := state.sessions.get(connector)) is not None and session.test:
         return NotForSaleReason.SERVICE
     if connector not in terms.tariffs:
-        return NotForSaleReason.NO_TARIFF
+        return NotForSaleReason.CLOCK if connector in terms.clock_wanted else NotForSaleReason.NO_TARIFF
     for fault in state.faults.values():
-        if fault.connector == connector and fault.device in _NOT_FOR_SALE:
+        if fault.connector == connector and fault.device in _NOT_FOR_SALE and fault.kind != register.UNEXPLAINED:
             return _NOT_FOR_SALE[fault.device]
     live = state.live[connector]
     if live.evse is None or live.evse.fault or live.evse.pilot in (Pilot.E, Pilot.F):
         return NotForSaleReason.EVSE
     if live.evse.relay and connector not in state.sessions:
         return NotForSaleReason.EVSE  # closed, and nobody may draw energy: welded, or not yet locked after a restart
-    if live.meter is None or not live.meter.serial or gate.backwards(state.registers.get(connector), live.meter):
+    if live.meter is None or not live.meter.serial or live.outlier is not None or below_the_last_bill(state, connector, live.meter):
         return NotForSaleReason.METER
-    if terms.tariffs[connector].needs_clock and terms.now.clock is ClockState.UNKNOWN:
+    by_clock = connector in terms.clock_wanted or terms.tariffs[connector].needs_clock
+    if by_clock and terms.now.clock is not ClockState.SYNCHRONISED:
         return NotForSaleReason.CLOCK
+    if lawful.breaches(state, terms, connector):
+        return NotForSaleReason.UNLAWFUL_TARIFF
     if not terms.tariffs[connector].is_free and not takes_cards(state, terms) and not takes_phones(state, terms):
         by_card = any(well(state, name) for name in terms.config.tap_gateways)
         return NotForSaleReason.READER if by_card else NotForSaleReason.GATEWAY
     return None
+
+
+def below_the_last_bill(state: State, connector: int, value: MeterValue) -> bool:
+    """The same meter shows less than what was billed last, and has not rolled over."""
+    last, book = state.registers.get(connector), state.energy.get(connector)
+    return last is not None and gate.backwards(last, register.continued(last, value, book.wraps_at_wh if book else 0))
 
 
 def well(state: State, gateway: str) -> bool:

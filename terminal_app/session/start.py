@@ -5,7 +5,7 @@ machine; its rules stand in the table of `charge`. PURE.
 import msgspec
 
 from terminal_app.screens import DeclineWords
-from terminal_app.session import actions, events, gate, offline, sale
+from terminal_app.session import actions, energy, events, gate, offline, register, sale
 from terminal_app.session import facts as f
 from terminal_app.session.bill import frozen_tariff, margin_minor
 from terminal_app.session.hold import keep, new_hold, session_of
@@ -13,11 +13,22 @@ from terminal_app.session.settlement import intend_void
 from terminal_app.session.state import Phase, Session
 from terminal_app.session.turn import Turn
 from terminal_app.session.words import DECLINE_WORDS, NO_CHARGE
-from terminal_app.values import Approved, CardFacts, Declined, DeclineReason, EntryMode, OutcomeUnknown, Pilot
+from terminal_app.values import (
+    Approved,
+    CardFacts,
+    Declined,
+    DeclineReason,
+    Device,
+    EntryMode,
+    MeterValue,
+    OutcomeUnknown,
+    Pilot,
+)
 
 START_DEADLINE_MS = 20_000
 START_READ_TRIES = 3
 ANSWER_GRACE_MS = 3_000
+LONGEST_IDLE_MS = 86_400_000  # waiting longer makes no outlier plausible
 PLUGGED = (Pilot.B, Pilot.C, Pilot.D)
 _ABORT_WORDS = {
     f.StopReason.FAULT: DeclineWords.DEVICE_FAULT,
@@ -166,7 +177,17 @@ def commanded(turn: Turn, connector: int, event: events.Event) -> None:
     deadline_ms = now_ms + terms.config.policy.plug_window_s * 1000
     language = terms.config.terminal.languages[0]
     turn.commit(
-        f.SessionOpened(terms.fresh_id, connector, tariff.raw, tariff.fingerprint, False, language, deadline_ms, origin="app")
+        f.SessionOpened(
+            session_id=terms.fresh_id,
+            connector=connector,
+            tariff=tariff.raw,
+            tariff_fingerprint=tariff.fingerprint,
+            free=False,
+            language=language,
+            plug_deadline_mono_ms=deadline_ms,
+            origin="app",
+            clock=terms.now.clock.value,
+        )
     )
     named = new_hold(turn, terms.fresh_id, connector, event.gateway, event.held_minor)
     card = CardFacts(brand="", last4="", token="", aid="", label=event.label, entry=EntryMode.ACCOUNT)
@@ -229,13 +250,26 @@ def start_read(turn: Turn, connector: int, event: events.Event) -> None:
     why = gate.disagreement(event.first, event.second, max_power_w(turn, connector))
     if not event.identity.serial or event.identity.serial != event.second.serial:
         why = f"serial number {event.identity.serial!r} / {event.second.serial!r}: a meter without a name cannot be billed"
-    for before in (turn.live(connector).meter, turn.state.registers.get(connector)):
-        if not why and before is not None and gate.backwards(before, event.first):
-            why = f"the register went backwards ({before.energy_wh} -> {event.first.energy_wh} Wh)"
+    why = why or _not_the_register_known(turn, connector, event.first)
+    for fault in energy.standing(turn.state, connector, Device.EVSE, energy.WELDS):
+        why = why or fault.detail  # no contactor is closed on a connector whose last one did not open
     if why:
         start_unreadable(turn, connector, events.RegisterUnreadable(connector, event.session_id, "start", why))
         return
     turn.commit(f.StartRegistered(event.session_id, event.first, event.second, event.identity))
+
+
+def _not_the_register_known(turn: Turn, connector: int, value: MeterValue) -> str:
+    """Why this cannot be the register that was seen here before; "" if it can."""
+    live, book = turn.live(connector), turn.state.energy.get(connector)
+    base = live.trusted or (book.last if book else None)
+    wraps_at_wh = book.wraps_at_wh if book else 0
+    for before in (live.meter, turn.state.registers.get(connector)):
+        if before is not None and gate.backwards(before, register.continued(before, value, wraps_at_wh)):
+            return f"the register went backwards ({before.energy_wh} -> {value.energy_wh} Wh)"
+    if base is None or (base.energy_wh == 0 and base.serial == value.serial):
+        return ""
+    return register.judge(base, value, max_power_w(turn, connector), wraps_at_wh, LONGEST_IDLE_MS, LONGEST_IDLE_MS).why
 
 
 def start_unreadable(turn: Turn, connector: int, event: events.Event) -> None:

@@ -13,9 +13,11 @@ from terminal_app.billing.receipt import ReceiptDocument
 from terminal_app.billing.tariff import Tariff
 from terminal_app.config import Config
 from terminal_app.screens import DeclineWords
+from terminal_app.session.book import Book
 from terminal_app.session.facts import (
     BillFrozen,
     CreditIntended,
+    LawOverridden,
     LimitChange,
     Mark,
     RefundIntended,
@@ -98,6 +100,7 @@ class Session(msgspec.Struct, frozen=True):
     reused: bool = False  # its hold was placed for an earlier attempt of the same card
     stop: MeterValue | None = None  # volatile until BillFrozen: the reading whose OCMF is being signed
     stop_source: str = ""
+    stop_why: str = ""  # volatile like `stop`
     bill: BillFrozen | None = None
 
 
@@ -217,6 +220,8 @@ class Kiosk(msgspec.Struct, frozen=True):
     declined_hold_minor: int = 0
     declined_kept_until_mono_ms: int = 0
     declined_receipt: str = ""  # code of the receipt of what was released
+    offered: Tariff | None = None  # the prices on the glass: what is bought by whoever taps, whatever begins meanwhile
+    offered_for: int = 0  # on which connector
     hold_minor: int = 0  # what the driver chose to have held; 0 = the operator's amount
     card: PaymentCard | None = None  # tapped while a page for the phone was open: asked for as soon as that has ended
     card_connector: int = 0
@@ -241,6 +246,7 @@ class Live(msgspec.Struct, frozen=True):
     evse: EvseStatus | None = None
     meter: MeterValue | None = None
     meter_seen_mono_ms: int = 0
+    resolution_wh: int = 0  # step of the billed register at its present value; 0 = the meter does not tell
     charging_ms: int = 0
     parking_ms: int = 0
     counted_mono_ms: int = 0
@@ -254,6 +260,15 @@ class Live(msgspec.Struct, frozen=True):
     checkout_ends_mono_ms: int = 0
     granted: bool = False  # the controller was seen authorized since the start, or since the charger last withheld
     grant_since_mono_ms: int = 0  # when the charger last withheld; 0 = not in this charge
+    trusted: MeterValue | None = None  # newest good reading without a session in this process
+    outlier: MeterValue | None = None  # the newest reading, if it is none
+    outlier_since_mono_ms: int = 0  # that is, since the last good one
+    outlier_mono_ms: int = 0  # when the newest outlier came
+    moved_mono_ms: int = 0  # when the register was last seen to move
+    still_wms: int = 0  # by the meter's own power, since then: W x ms
+    freeze_patience_ms: int = 0  # a register that was taken for frozen and was only slow: longer than the operator's patience
+    open_base: MeterValue | None = None  # a good reading with the contactor open, at most a few minutes old
+    open_moves: int = 0  # so often the register moved since
     ocmf_payload: bytes = b""
     ocmf_pagination: int = 0
     stopping_since_mono_ms: int = 0
@@ -293,6 +308,18 @@ class Debt(msgspec.Struct, frozen=True):
     amount_minor: int
 
 
+class EnergyBook(msgspec.Struct, frozen=True):
+    """The account of a connector's meter since `began`: from there to `last` it rose by the three sums, exactly."""
+
+    began: MeterValue
+    last: MeterValue  # as the meter shows it, up to which all is booked
+    sessions_wh: int = 0
+    tests_wh: int = 0
+    unexplained_wh: int = 0
+    wraps_at_wh: int = 0
+    resolution_wh: int = 1
+
+
 class State(msgspec.Struct, frozen=True):
     """Everything the rules know."""
 
@@ -305,6 +332,8 @@ class State(msgspec.Struct, frozen=True):
     faults: Mapping[str, Fault] = MappingProxyType({})
     finished: Mapping[int, Finished] = MappingProxyType({})
     registers: Mapping[int, MeterValue] = MappingProxyType({})  # last billing reading per connector: never below it
+    energy: Mapping[int, EnergyBook] = MappingProxyType({})  # where the energy of each meter went since its last balance
+    latched: Mapping[str, Fault] = MappingProxyType({})  # those of `faults` that a restart does not end
     slices: Slices = Slices()  # money set aside for cards at this terminal
     grants: tuple[Grant, ...] = ()  # offline, of the last weeks
     debts: tuple[Debt, ...] = ()  # offline, ended as manual
@@ -312,6 +341,9 @@ class State(msgspec.Struct, frozen=True):
     deny: DenyList = DenyList()
     limits: Mapping[int, Limits] = MappingProxyType({})
     manual: frozenset[str] = frozenset()  # holds that ended manual, until a person orders another end, however long ago
+    book: Book = Book()  # tariffs that were taken
+    overrides: Mapping[str, LawOverridden] = MappingProxyType({})  # rules of the law pack that somebody answers for
+    known_utc_ms: int = 0  # of the newest fact at which somebody vouched for the clock
     now: Stamp | None = None  # time of the newest fact or turn
 
 
@@ -325,7 +357,7 @@ class Terms(msgspec.Struct, frozen=True):
     fresh_id: str
     receipt_code: str
     config: Config
-    tariffs: Mapping[int, Tariff]
+    tariffs: Mapping[int, Tariff]  # what each connector is sold by now
     chain_id: str
     record_key_id: str
     record_spki: bytes
@@ -333,8 +365,11 @@ class Terms(msgspec.Struct, frozen=True):
     ocmf_key_id: str
     software: str
     screen_no: int
+    screen_meaning: str = ""  # what that screen said; "" = as it is now. A price may have changed since it was published
     out_of_service: bool = False
     incrementing: frozenset[str] = frozenset()  # gateways that can raise a live hold
+    signing: frozenset[int] = frozenset()  # connectors whose meter signs its own records
+    clock_wanted: frozenset[int] = frozenset()  # connectors whose price nobody can tell before the clock is synchronised
     previous_key_id: str = ""  # the record key before this one, while it is still there; it hands the chain over
     previous_spki: bytes = b""
     change_reason: str = ""  # why keys were changed, as the configuration says

@@ -3,7 +3,7 @@
 import time
 
 from terminal_app.errors import DeviceMisread, DeviceUnavailable
-from terminal_app.ports import EnergyMeter
+from terminal_app.ports import EnergyMeter, Stepping
 from terminal_app.session.events import MeterReported, RegisterRead, RegisterUnreadable
 from terminal_app.values import Device
 from terminal_app.workers.base import Health, Post, Worker
@@ -20,6 +20,7 @@ class MeterWorker(Worker):
     def __init__(self, connector: int, meter: EnergyMeter, inbox: Post) -> None:
         super().__init__(f"meter {connector}", inbox)
         self._connector, self._meter = connector, meter
+        self._stepping = meter if isinstance(meter, Stepping) else None
         self._health = Health(inbox, Device.METER, connector, PATIENCE_S)
 
     def step(self) -> None:
@@ -30,7 +31,8 @@ class MeterWorker(Worker):
             self._health.bad(error)
         else:
             self._health.good()
-            self.inbox.post_latest(("meter", self._connector), MeterReported(self._connector, value))
+            step_wh = 0 if self._stepping is None else self._stepping.step_wh
+            self.inbox.post_latest(("meter", self._connector), MeterReported(self._connector, value, step_wh))
         self.do_jobs(max(0.05, PERIOD_S - (time.monotonic() - began)))
 
     def read_register(self, session_id: str, purpose: str) -> None:

@@ -17,13 +17,15 @@ from terminal_app.engine.command_link import CommandLink, acts_of
 from terminal_app.engine.sync_link import SyncLink
 from terminal_app.http_client import HttpAnswer, HttpClient
 from terminal_app.run.core import spki_of
-from terminal_app.session.facts import CommandAnswered, CommandTaken, StopIntended
+from terminal_app.session import events
+from terminal_app.session.facts import CommandAnswered, CommandTaken, SessionOpened, StopIntended
 from tests.conformance import test_sync_office
 from tests.conformance.test_sync_office import Site, answered, get, wait_for
-from tests.sessions import Paper, site_files
+from tests.sessions import T0, TARIFF, Paper, site_files
 from tests.unit.office_samples import TERMINAL, TOKEN
 
 site = test_sync_office.site
+KWH: dict[str, Any] = {"price_components": [{"type": "ENERGY", "price": 0.79, "vat": 19, "step_size": 1}]}
 ORDER: dict[str, Any] = {"terminal": TERMINAL, "act": "session.stop", "args": {"connector": 1}, "by": "Office", "reason": "a call"}
 
 
@@ -125,6 +127,28 @@ def test_a_stop_ordered_at_the_office_ends_the_charge_and_is_told_as_done(site: 
         assert len(core.facts(CommandTaken)) == len(core.facts(CommandAnswered)) == 2
     listed = site.run("commands", "list", "--key", "office.key")
     assert "session.stop" in listed and "done" in listed and "refused" in listed
+
+
+def test_a_tariff_of_the_office_is_what_the_terminal_sells_by(site: Site, charger: Paper) -> None:
+    """From the command line through office, sync and core into the ledger; a refusal comes back with the rule it broke."""
+    charger.clock.ms = time.time_ns() // 1_000_000 - T0  # the terminal's clock is right: orders about prices need one
+    for name, elements in (("T-2", [KWH]), ("T-3", [KWH | {"restrictions": {"start_time": "22:10"}}, KWH])):
+        (site.place / f"{name}.json").write_text(json.dumps(TARIFF | {"id": name, "elements": elements}))
+    site.start_office("--demo")
+    people = ("--terminal", TERMINAL, "--connector", "1", "--by", "Office", "--why", "a new price")
+    with Turning(charger) as core:
+        site.start_sync()
+        for name in ("T-2", "T-3"):
+            site.run("tariff", "set", f"{name}.json", "--key", "office.key", "--from", "2026-01-01", *people)
+        wait_for(lambda: len(core.facts(CommandAnswered)) == 2)
+        assert charger.engine.terms().tariffs[1].id == "T-2"
+        wait_for(lambda: "order refused" in site.run("tariff", "list"))
+    listed = site.run("tariff", "list")
+    assert "T-2" in listed and "taken" in listed and "de-quarter-hours" in listed
+    charger.turn(events.Ticked())
+    charger.paid_session()
+    (opened,) = core.facts(SessionOpened)
+    assert json.loads(opened.tariff)["id"] == "T-2"
 
 
 def state(site: Site, issued: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ __all__ = ["Wrong", "check"]
 
 def check(world: World) -> None:
     """Raises Wrong."""
-    entries = list(world.ledger.verified_entries())
+    entries = world.told = list(world.ledger.verified_entries())
     facts = [one.fact for one in entries]
     _records(world, facts)
     _money(world, facts)
@@ -127,10 +127,13 @@ def _energy(world: World, facts: list[tuple[int, Fact]]) -> None:
         must(bool(lies) or bill.energy_wh == own_wh, f"billed {bill.energy_wh} Wh of {own_wh} Wh that flowed")
         if not lies:
             must(start.second.energy_wh >= last_wh, "two sessions share energy")
-            last_wh = bill.stop.energy_wh
+            last_wh = bill.stop.energy_wh % (world.plan.wraps_at_wh or 2**63)
     billed_wh, flowed_wh = sum(one.energy_wh for _, one in bills.values()), world.outlet.flowed_wh
     must(billed_wh <= flowed_wh, f"billed {billed_wh} Wh in all, {flowed_wh} Wh flowed")
     must(not unexplained, f"energy without a session: {unexplained}")
+    for book in world.engine.state.energy.values():
+        rise_wh = (book.last.energy_wh - book.began.energy_wh) % (world.plan.wraps_at_wh or 2**63)
+        must(rise_wh == book.sessions_wh + book.tests_wh + book.unexplained_wh, f"the meter's account does not add up: {book}")
 
 
 def _taps(world: World) -> None:

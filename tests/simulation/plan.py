@@ -11,7 +11,7 @@ TAP_KINDS = ("iso8583", "cybersource", "account", "own_reader")
 PAGE_KINDS = ("stripe", "adyen")
 PAGE_WAYS = ("ok", "lost_request", "lost_reply", "late_answer", "decline", "unreachable")
 EXPIRE_WAYS = ("ok", "lost_request", "lost_reply", "slow")
-METER_WAYS = ("silent", "frozen", "zero", "spike", "other")
+METER_WAYS = ("silent", "frozen", "zero", "spike", "other", "reset")
 ENDS = ("stop", "card", "unplug", "hold", "full", "order")
 
 
@@ -77,6 +77,7 @@ class Plan:
     orders: tuple[tuple[str, int, int], ...] = ()  # afterwards, by a person: what, of which hold, percent of what was taken
     offline: bool = False  # charging on the operator's risk is configured
     signer_slow: bool = False
+    wraps_at_wh: int = 0  # the meter's register rolls over there, and is 20 Wh before it at the start
     obey_ms: int = 200  # how long the controller takes to do what is wished
 
 

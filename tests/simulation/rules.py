@@ -39,6 +39,8 @@ def durable(state: State) -> tuple[Any, ...]:
         {hold_id: _durable_settlement(one) for hold_id, one in state.settlements.items()},
         state.chain,
         dict(state.registers),
+        dict(state.energy),
+        dict(state.latched),
         state.slices,
         state.deny,
         {connector: (one.ordered_a, one.ordered_by, one.in_force_a, one.grid_a) for connector, one in state.limits.items()},
@@ -50,7 +52,7 @@ def _durable_session(one: Session) -> Session:
     if one.phase is Phase.STARTING:
         return replace(one, phase=Phase.AUTHORIZED)
     if one.phase is Phase.SIGNING:
-        return replace(one, phase=Phase.STOPPING, stop=None, stop_source="")
+        return replace(one, phase=Phase.STOPPING, stop=None, stop_source="", stop_why="")
     return one
 
 
@@ -73,6 +75,7 @@ class Rules:
         self.todo: list[actions.Action] = []
         self.screen_no, self.shown_meaning = 1, ""
         self.incrementing: frozenset[str] = frozenset()
+        self.power_w = 11_000
         self.register_wh = {one.number: 1_000_000 for one in self.settings.connector}
         self.state: State = initial(self.settings)
         self.boot(first=True)
@@ -145,7 +148,7 @@ class Rules:
         return self.feed(events.EvseReported(connector, status))
 
     def value(self, wh: int | None = None, connector: int = 1, serial: str = SERIAL) -> MeterValue:
-        return MeterValue(self.register_wh[connector] if wh is None else wh, 11_000, serial, self.clock.now())
+        return MeterValue(self.register_wh[connector] if wh is None else wh, self.power_w, serial, self.clock.now())
 
     def meter(self, wh: int | None = None, connector: int = 1, serial: str = SERIAL) -> Turn:
         return self.feed(events.MeterReported(connector, self.value(wh, connector, serial)))

@@ -74,7 +74,7 @@ def configuration(
             "station": "Example Station",
             "operator": "Example Charging",
             "operator_address": "1 Example Street, 12345 Example",
-            "country": "DE",
+            "country": "AT",  # an unsigned meter sells here, and there is no least quantity
             "time_zone": "Europe/Berlin",
             "currency": "EUR",
             "languages": ["en", "de"],

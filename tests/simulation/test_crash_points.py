@@ -31,6 +31,18 @@ def test_one_crash_at_every_commit(commits: int) -> None:
     print(f"\n{hit} crash points walked\n{coverage.report()}")
 
 
+def test_one_crash_at_every_commit_of_a_refund() -> None:
+    """Half of the charge is given back: the money goes once, and exactly as much of the bill is credited, in one record."""
+    given_back = {"gateways": ("own_reader",), "orders": (("refund", 0, 50),)}
+    commits = run(Plan("standard", [standard()], gateways=("own_reader",))).commits
+    until = run(Plan("refunded", [standard()], **given_back)).commits  # type: ignore[arg-type]
+    assert until - commits == 4, "intended, ended and credited, sealed, credit sealed"
+    for crash in crash_points(until, commits + 1):
+        world = run(Plan(f"refunded, {crash}", [standard()], [crash], **given_back))  # type: ignore[arg-type]
+        never_ordered = crash.commit == commits + 1 and crash.when != "after"
+        assert world.crashes and world.sums["credits"] == (0 if never_ordered else 1), crash
+
+
 def test_two_crashes_some(commits: int) -> None:
     """The second one while the first is being mended; a sample here, all pairs in `full`."""
     chance = random.Random("two crashes")

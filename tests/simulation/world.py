@@ -15,9 +15,10 @@ from terminal_app import screens
 from terminal_app.config import Config
 from terminal_app.engine.engine import Engine, Outside
 from terminal_app.errors import LedgerBroken
+from terminal_app.ledger.entry import Entry
 from terminal_app.ledger.store import Ledger
-from terminal_app.session import actions, events, machine
-from terminal_app.session.facts import StopReason
+from terminal_app.session import actions, energy, events, machine, register
+from terminal_app.session.facts import FaultCleared, StopReason
 from terminal_app.session.state import State, initial
 from terminal_app.values import (
     Device,
@@ -88,8 +89,11 @@ class World:
         self.coverage = coverage or Coverage()
         self.clock, self.chance = stage.FakeClock(), stage.Chance(plan.seed)
         self.outlet, self.lines = Outlet(), Lines(self)
+        if plan.wraps_at_wh:  # soon: the register is about to begin again with 0
+            self.outlet.wms = (plan.wraps_at_wh - 20) * WMS_PER_WH
         self.now_ms = self.life = self.commits = self.turns = self.taps = 0
         self.blind_taps: set[int] = set()
+        self.told: list[Entry] = []  # the whole ledger, once the oracle has read it
         self.sums: Counter[str] = Counter()  # what the oracle has added up
         self.longest_bank_wait_ms = 0
         self.troubled: set[str] = set()
@@ -142,6 +146,7 @@ class World:
             self._advance_to(at_ms)
             assert self.now_ms < LONGEST_RUN_MS, f"never quiet: {self._open_matters()}"
             do()
+            self._technician_looks()
             if self.quiet and not self._next_order():
                 return
 
@@ -155,6 +160,20 @@ class World:
             self.deliver(event)
         return True
 
+    def _technician_looks(self) -> None:
+        """What only a person can end: when all else is over, somebody accepts the meter as it is now, or the contactor."""
+        if not self._done or self._engine is None or self.troubled or self._raised or self._open_matters():
+            return
+        state, now = self.engine.state, self.clock.now()
+        if not state.faults or not all((one.device, one.kind) in register.LATCHED for one in state.faults.values()):
+            return
+        if not energy.acceptance_refusal(state, 1, now):
+            facts = energy.acceptance(state, 1, now, "technician", "seen on site")
+            self.sums["meters accepted"] += self._guarded(lambda: self.engine.commit_outside_a_turn(*facts))
+        elif not energy.clearance_refusal(state, 1, now, 60_000):
+            faults = energy.standing(state, 1, Device.EVSE, energy.WELDS)
+            self._guarded(lambda: self.engine.commit_outside_a_turn(*map(FaultCleared, faults)))
+
     @property
     def quiet(self) -> bool:
         calm = self._done and self._engine is not None and not self.troubled and not self._raised
@@ -162,7 +181,7 @@ class World:
 
     def _open_matters(self) -> list[object]:
         state = self.engine.state
-        return [*state.sessions.values(), *state.settlements.values(), *([state.seal] if state.seal else [])]
+        return [*state.sessions.values(), *state.settlements.values(), *state.credits, *([state.seal] if state.seal else [])]
 
     # --- the terminal's process ------------------------------------------------------------------------------------------
 
@@ -316,6 +335,10 @@ class World:
             wh += 5_000_000
         if "other" in self.troubled:
             serial = "99999999"
+        if "reset" in self.troubled:  # it counts on, from near zero
+            wh -= self._frozen_wh - 7
+        if self.plan.wraps_at_wh:
+            wh %= self.plan.wraps_at_wh
         return MeterValue(wh, self.outlet.power_w if self.outlet.relay else 0, serial, self.clock.now())
 
     def _poll_meter(self) -> None:
@@ -335,7 +358,7 @@ class World:
             if first is None or second is None:
                 self.deliver(events.RegisterUnreadable(1, action.session_id, action.purpose, "no answer"))
                 return
-            identity = MeterIdentity("Eastron", "SDM630-Modbus V2", second.serial, "1.15")
+            identity = MeterIdentity("Eastron", "SDM630-Modbus V2", second.serial, "1.15", wraps_at_wh=self.plan.wraps_at_wh)
             self.deliver(events.RegisterRead(1, action.session_id, action.purpose, first, second, identity))
 
         self.after(250, again)
@@ -468,7 +491,7 @@ class World:
             return
         if what == "weld":
             self.outlet.weld_next = True
-        if what == "frozen":
+        if what in ("frozen", "reset"):
             self._frozen_wh = self.outlet.register_wh
         if what == "reader":
             self.deliver(events.FaultSeen(Fault(Device.READER, 0, "gone"), True))

@@ -76,7 +76,16 @@ def test_the_united_states_want_a_fixed_price_per_kwh_and_a_fine_register() -> N
 def test_free_charging_breaks_nothing_and_unknown_countries_have_no_rules() -> None:
     free = tariff(element(component("FLAT", "0.00", None, step=0)))
     assert broken(free, "DE", 150, signed=False, clock=False) == set()
-    assert law.rules_for("JP", Decimal(50), TODAY) == ()
+    assert {rule.quality for rule in law.rules_for("JP", Decimal(50), TODAY)} == {law.Quality.OWN}
+
+
+@pytest.mark.parametrize("country", ["AT", "DE", "GB", "JP"])
+def test_a_coarse_register_sells_nothing_where_no_law_says_more(country: str) -> None:
+    """A float32 register beyond 131 072 kWh steps by 16 Wh (meters.md section 5)."""
+    sold = tariff(element(KWH), currency="GBP")
+    assert broken(sold, country, resolution_wh=10) == set()
+    assert broken(sold, country, resolution_wh=16) == {"coarse-register"}
+    assert broken(sold, country, resolution_wh=16, overridden=frozenset({"coarse-register"})) == set()
 
 
 def test_every_rule_says_where_it_comes_from_and_has_its_own_name() -> None:

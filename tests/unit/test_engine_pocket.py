@@ -216,7 +216,7 @@ def test_the_office_is_told_nothing_that_names_a_card_by_its_token(desk: Desk) -
         told = link.next_batch(NextBatch())
         link.close()
     desk.end()
-    assert [row.kind for row in told.facts] == ["terminal_booted", "service_act"]
+    assert [row.kind for row in told.facts] == ["terminal_booted", "tariff_taken", "service_act"]
     assert CARD not in str(told) and OTHER not in str(told)
 
 

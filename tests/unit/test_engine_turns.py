@@ -126,8 +126,10 @@ def test_a_turn_without_facts_commits_nothing(started: Desk) -> None:
 def test_the_start_says_open_to_every_contactor_and_tells_the_ledger(desk: Desk) -> None:
     desk.engine.start(resumed_after_crash=True)
     assert desk.told(actions.EvseWish) == [actions.EvseWish(False, 32)]
-    (entry,) = desk.ledger.entries()
-    assert isinstance(entry.fact, f.TerminalBooted) and entry.fact.resumed_after_crash
+    booted, taken = (one.fact for one in desk.ledger.entries())
+    assert isinstance(booted, f.TerminalBooted) and booted.resumed_after_crash
+    assert isinstance(taken, f.TariffTaken) and (taken.connector, taken.source) == (1, "file")
+    assert taken.fingerprint == booted.tariffs["1"]
 
 
 def test_a_fact_of_a_newer_version_is_a_broken_ledger_not_a_crash(desk: Desk) -> None:

@@ -175,6 +175,7 @@ def troubles(tool: Tool) -> dict[str, int | None]:
 
 def test_what_holds_is_said_to_hold(site: Paper, tool: Tool) -> None:
     site.paid_session(5_000)
+    site.pass_time(60)
     site.wh += 40  # something used energy outside a session
     site.paid_session(7_000)
     site.acknowledge(3)
@@ -195,7 +196,7 @@ def test_quarantined_records_want_a_person(site: Paper, tool: Tool) -> None:
 @pytest.mark.parametrize(
     ("sql", "bad"),
     [
-        ("UPDATE entries SET body = replace(body, '1234560', '1234561') WHERE seq = 5", {"ledger": 5}),
+        ("UPDATE entries SET body = replace(body, '1234560', '1234561') WHERE seq = 8", {"ledger": 8}),
         ("UPDATE entries SET utc_ms = utc_ms + 1 WHERE seq = 3", {"ledger": 3}),
         ("UPDATE entries SET clock = 'X' WHERE seq = 4", {"ledger": 4}),
         ("DELETE FROM entries WHERE seq = 8", {"ledger": 8}),
@@ -257,18 +258,18 @@ def test_a_ledger_out_of_service_is_still_read_while_the_closed_core_holds_it(si
     """The core in closed mode answers `status` only; verify and export go to the files."""
     site.paid_session()
     records = [one.jws for one in site.ledger.records()]
-    spoil(site, "UPDATE entries SET body = replace(body, '1234560', '1234561') WHERE seq = 5")
-    status = {"terminal": "T-0001", "mode": "demo", "out_of_service": "ledger", "why": "entry 5: damaged", "connectors": []}
+    spoil(site, "UPDATE entries SET body = replace(body, '1234560', '1234561') WHERE seq = 8")
+    status = {"terminal": "T-0001", "mode": "demo", "out_of_service": "ledger", "why": "entry 8: damaged", "connectors": []}
     control = Answering(site.config.terminal.runtime_dir / "control.sock", {"status": lambda arguments, actor: status}, None)
     try:
         code, text = tool("status")
-        assert code == 2 and "out of service: entry 5: damaged" in text
-        assert troubles(tool) == {"ledger": 5}
+        assert code == 2 and "out of service: entry 8: damaged" in text
+        assert troubles(tool) == {"ledger": 8}
         out = tmp_path / "out"
         assert tool("records", "export", "--format", "jws", "--out", out)[0] == 0
         assert [one.read_text() for one in sorted(out.glob("*.jws"))] == records
         code, _ = tool("session", "stop", 1, "--reason", "test")
-        assert code == 2 and "out of service: entry 5: damaged" in tool.stderr
+        assert code == 2 and "out of service: entry 8: damaged" in tool.stderr
     finally:
         control.close()
 

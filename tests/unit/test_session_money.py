@@ -430,6 +430,7 @@ def test_the_charge_ends_while_the_hold_can_still_be_captured() -> None:
     rules.evse(Pilot.B)
     rules.answer_register()
     rules.evse(Pilot.C, relay=True, authorized=True)
+    rules.power_w = 0  # the car draws nothing
     for _ in range(3):
         rules.clock.advance(3_600_000 - 10_000)
         rules.evse(Pilot.C, relay=True, authorized=True)

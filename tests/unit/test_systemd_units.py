@@ -119,7 +119,7 @@ def test_the_example_configuration_shows_every_key_there_is(tmp_path: Path) -> N
     path.write_text(text)
     plain = config.load(path)
     without_a_default = {"host", "tcp_port", "baud_rate", "parity", "stop_bits", "ca_file", "client_cert", "client_key", "ca_keys"}
-    without_a_default |= {"profile", "previous_record"}
+    without_a_default |= {"profile", "tariff_without_clock", "previous_record"}
     commented = re.findall(r"(?m)^# (\w+) = .*$", text)
     shown = (config.PolicySection, config.OfficeSection, config.ReaderSection, config.Iso8583Section, config.MeterSection)
     for section in (*shown, config.SyncSection, config.KeysSection):

@@ -17,6 +17,7 @@ LOOKS = {  # icon, fill, text colour
     ChargePhase.CAR_PAUSED: ("pause", "warning", "on_warning"),
     ChargePhase.WITHHELD: ("pause", "warning", "on_warning"),
     ChargePhase.METER_LOST: ("warning", "warning", "on_warning"),
+    ChargePhase.METER_AWAITED: ("warning", "warning", "on_warning"),
     ChargePhase.STOPPING: ("clock", "tint", "on_tint"),
 }
 
@@ -93,4 +94,6 @@ class ChargingBox(ViewBox):
             for label in shown:
                 self.terms.add_widget(label)
         self.stop.label.text = words.say("button.stop")
-        set_present(self.side, self.stop, view.phase is not ChargePhase.STOPPING)  # it is pressed already
+        set_present(
+            self.side, self.stop, view.phase not in (ChargePhase.STOPPING, ChargePhase.METER_AWAITED)
+        )  # it is pressed already

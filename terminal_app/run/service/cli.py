@@ -15,6 +15,7 @@ from terminal_app.run.service import (
     check,
     config_check,
     devices,
+    energy,
     evse,
     evse_test,
     keys,
@@ -80,6 +81,9 @@ for _command in evse_test.COMMANDS:
 records.records.add_command(record_show.show_)
 for _command in (cdrs.cdrs, cdrs.cdr_again):
     records.records.add_command(_command)
+devices.meter.add_command(energy.meter_accept)
+devices.meter.add_command(energy.balance)
+evse.evse.add_command(energy.evse_accept)
 
 
 def main(argv: list[str] | None = None) -> int:

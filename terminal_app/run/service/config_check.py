@@ -77,6 +77,7 @@ def examine(path: Path) -> Iterator[Remark]:
     yield from _carried(settings)
     yield from _gateways(settings, path)
     yield from _tariffs(settings, path)
+    yield from _law(settings, path)
     yield from _receipts(settings)
 
 
@@ -230,15 +231,33 @@ def _gateways(settings: config.Config, path: Path) -> Iterator[Remark]:
 
 
 def _tariffs(settings: config.Config, path: Path) -> Iterator[Remark]:
-    from terminal_app.run.core import tariffs_of
+    from terminal_app.run.tariffs import read_files
 
-    yield _tried("[[connector]] tariff", lambda: f"{counted(len(tariffs_of(settings, path)), 'tariff')} accepted")
+    yield _tried("[[connector]] tariff", lambda: f"{counted(len(read_files(settings, path).tariffs), 'tariff')} accepted")
     for one in settings.connector:
         if one.tariff is None:
             says = f"connector {one.number} has no tariff: it is not for sale"
             yield Remark(
                 "[[connector]] tariff", "warning", says, "name an OCPI 2.3.0 tariff file; for free charging an explicit zero tariff"
             )
+
+
+def _law(settings: config.Config, path: Path) -> Iterator[Remark]:
+    """What the law pack says about each connector's tariff and meter. The step of its register is known only to the core."""
+    from terminal_app.run.tariffs import read_files, signing_profiles
+    from terminal_app.session import lawful
+
+    try:
+        files, signing = read_files(settings, path), signing_profiles(settings)
+    except ChargeError:
+        return  # said before
+    for one in settings.law.override:
+        yield Remark("[[law.override]]", "ok", f"{one.rule} is overridden: {one.by} answers for it ({one.why})")
+    for number, tariff in files.tariffs.items():
+        found = lawful.against(settings, number, tariff, number in signing, 0, None)
+        if found:
+            says = f"connector {number} is not for sale in {settings.terminal.country}: {lawful.said(found)}"
+            yield Remark("[law]", "warning", says, "change the tariff or the meter; or answer for it by name: [[law.override]]")
 
 
 def counted(count: int, noun: str) -> str:

@@ -12,6 +12,7 @@ import msgspec
 from rich.markup import escape
 
 from terminal_app.billing.cost import UNMEASURED, ChargingPeriod, Cost, CostLine, Flow, cost_of
+from terminal_app.billing.law import smallest_sellable_wh
 from terminal_app.billing.model import Tariff, TaxIncluded
 from terminal_app.billing.record import record_lines
 from terminal_app.billing.tariff import decimal_text, parse_tariff
@@ -107,7 +108,8 @@ def _verdict(site: Site, seq: int, jws: str, said: dict[str, Any]) -> dict[str, 
 
 def _recomputed(said: dict[str, Any]) -> tuple[Tariff, Cost]:
     tariff = parse_tariff(said["tariff"]["json"].encode())
-    return tariff, cost_of(tariff, [_period(one) for one in said["periods"]], said["site"]["time_zone"])
+    periods = [] if said.get("not_billed") else [_period(one) for one in said["periods"]]
+    return tariff, cost_of(tariff, periods, said["site"]["time_zone"])
 
 
 def _period(one: dict[str, Any]) -> ChargingPeriod:
@@ -122,6 +124,9 @@ def _compare(said: dict[str, Any], cost: Cost, entries: list[Entry]) -> Iterator
     total = show.money(cost.total_minor, cost.currency)
     wrong = f"computed again: {total}, the record says {show.money(said['totals']['total_minor'], cost.currency)}"
     yield _check("bill", same, f"computed again from tariff and readings: {total}, as in the record" if same else wrong)
+    if said.get("not_billed"):
+        least_wh = smallest_sellable_wh(said["site"]["country"], said["meter"]["resolution_wh"])
+        yield _check("minimum", True, f"{said['energy_wh']} Wh cost nothing: below {least_wh} Wh nothing may be billed here")
     for fact in (entry.fact for entry in entries):
         if isinstance(fact, f.BillFrozen):
             same = [msgspec.to_builtins(line) for line in fact.lines] == said["lines"] and fact.total_minor == cost.total_minor

@@ -20,6 +20,7 @@ from terminal_app.run.service.devices import READER_NEXT, STALE_MS, look_at_read
 from terminal_app.run.service.part import Part, timed
 from terminal_app.run.service.reach import gateways, network, office
 from terminal_app.run.service.site import CoreState, Site, user
+from terminal_app.run.service.words import EVSE_FAULTS, METER_FAULTS
 
 LEAST_FREE = 64 * 1024 * 1024
 FEW_FREE = 512 * 1024 * 1024
@@ -29,7 +30,8 @@ WIRING = {
     "timeout": "check power, wiring (A/B), unit number and baud rate",
     "mismatch": "another device answers: check unit numbers, termination, and that only the terminal asks",
     "exception": "the device refuses: check that profile and model are the same",
-    "welded": "switch the supply off: the contactor is closed without an order",
+    **METER_FAULTS,
+    **EVSE_FAULTS,
 }
 
 
@@ -121,7 +123,7 @@ def _seen(part: str, number: int, faults: dict[tuple[str, int], Any], age_ms: in
     if fault:
         return Part(
             f"{part} {number}",
-            "fault",
+            "warning" if fault["kind"] == "unexplained" else "fault",
             f"{fault['kind']}: {fault['detail']}",
             WIRING.get(fault["kind"], "check its wiring and power"),
         )

@@ -10,6 +10,7 @@ from terminal_app.run.service import show
 from terminal_app.run.service.core_talk import ServiceTrouble
 from terminal_app.run.service.options import json_option
 from terminal_app.run.service.site import CoreState, Site
+from terminal_app.run.service.words import EVSE_FAULTS, METER_FAULTS
 
 SERIOUS = ("meter", "evse", "reader", "ledger", "signer", "disk")
 REMEDIES = {
@@ -50,7 +51,8 @@ def look(site: Site) -> tuple[dict[str, Any], int]:
 def exit_code(body: dict[str, Any]) -> int:
     """FAULT: nothing or not everything can be sold. WARNING: it sells, but somebody should look."""
     faults = [fault["device"] for fault in body.get("faults", [])]
-    if body.get("out_of_service") or body["core"] != "running" or any(device in SERIOUS for device in faults):
+    serious = [one for one in body.get("faults", []) if one["device"] in SERIOUS and one.get("kind") != "unexplained"]
+    if body.get("out_of_service") or body["core"] != "running" or serious:
         return show.FAULT
     idle = [one for one in body["connectors"] if not one["for_sale"] and not one["session"]]
     return show.WARNING if faults or idle or body.get("manual_holds") else show.OK
@@ -87,10 +89,17 @@ def _print(site: Site, body: dict[str, Any], code: int) -> None:
         out.print(
             show.table(("connector", "sale", "session", "car", "relay", "meter", "power", "read"), map(_row, body["connectors"]))
         )
+    for one in body["connectors"]:
+        for breach in one.get("breaches", []):
+            out.print(f"[bold red]not lawful[/] connector {one['connector']}: {escape(breach['says'])}", soft_wrap=True)
+    for one in body.get("overrides", []):
+        out.print(f"[yellow]overridden:[/] {escape(one['rule'])}; {escape(one['by'])}: {escape(one['why'])}", soft_wrap=True)
     for fault in body.get("faults", []):
         where = f" {fault['connector']}" if fault["connector"] else ""
         said = f"{fault['device']}{where}: {fault['kind']} {fault['detail']}".rstrip()
         out.print(f"[bold red]fault[/] {escape(said)}", soft_wrap=True)
+        if what := {"meter": METER_FAULTS, "evse": EVSE_FAULTS}.get(fault["device"], {}).get(fault["kind"]):
+            out.print(f"      {escape(what)}", soft_wrap=True)
     for hold in body.get("manual_holds", []):
         out.print(f"[yellow]needs a person:[/] hold {hold}; charge-service payments show {hold[:8]}", soft_wrap=True)
     if "sealed" in body.get("records", {}):

@@ -27,6 +27,7 @@ from terminal_app.run.service.core_talk import ServiceTrouble
 from terminal_app.run.service.options import json_option
 from terminal_app.run.service.site import Site, public_key_of
 from terminal_app.screens import PriceKind, PriceLine
+from terminal_app.session.lawful import priced_by_flow
 
 FILE = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
 PRIVATE_KEY = click.Path(path_type=Path, dir_okay=False)
@@ -154,6 +155,7 @@ def check(
         )
     ]
     smallest = law.smallest_sellable_wh(country, resolution_wh)
+    flow = [(one.id, where) for one in found if (where := priced_by_flow(one))]
     if site.as_json:
         _json(
             {
@@ -163,6 +165,7 @@ def check(
                 "rules": [rule.name for rule in rules],
                 "overridden": sorted(override),
                 "minimum_wh": smallest,
+                "not_sold_here": [{"tariff": name, "where": where} for name, where in flow],
                 "breaches": [
                     {
                         "tariff": one.id,
@@ -176,18 +179,21 @@ def check(
                 ],
             }
         )
-        return show.FAULT if broken else show.OK
+        return show.FAULT if broken or flow else show.OK
+    for name, where in flow:
+        says = f"{name}: {where}: a terminal does not sell by power or current: no receipt of it could prove the readings"
+        show.console().print(says, markup=False)
     for one, breach in broken:
         said = f"{one.id}: {breach.where}: {breach.why}. {breach.rule} ({breach.citation}; source: {breach.quality.value})"
         show.console().print(said, markup=False)
-    if not rules:
-        show.console().print(f"The law pack knows no rules for {country}: only the form was checked.")
+    if all(rule.quality is law.Quality.OWN for rule in rules) and not broken:
+        show.console().print(f"The law pack knows no law for {country}: only the form and the step of the register were checked.")
     elif not broken:
         held = ", ".join(rule.name for rule in rules)
         show.console().print(f"lawful in {country} at {power_kw} kW on {at}, as far as these rules go: {held}")
     if smallest and not broken:
         show.console().print(f"Sessions below {smallest} Wh must not be billed there.")
-    return show.FAULT if broken else show.OK
+    return show.FAULT if broken or flow else show.OK
 
 
 @tariff.command()

@@ -22,6 +22,29 @@ STOPS = {
     f.StopReason.TEST_ENDED: "the test is over",
 }
 LIMITED_BY = {"service": "a technician", "office": "the office", "grid": "share of the site's supply"}
+_ACCEPT = "charge-service meter accept CONNECTOR --reason ..."
+METER_FAULTS = {  # what the technician reads; the driver reads that the connector is not for sale
+    "meter_swapped": f"another meter answers. Replaced on purpose? {_ACCEPT}",
+    "register_zero": f"the meter is not ready, or was reset. If it stays: {_ACCEPT}",
+    "register_reset": f"the meter counts anew. If that is right: {_ACCEPT}",
+    "register_backwards": f"a register never falls: look at the meter; if it is right: {_ACCEPT}",
+    "register_scale": f"compare profile and display: charge-service meter dump; then: {_ACCEPT}",
+    "register_jump": f"compare with the display; if the meter is right: {_ACCEPT}",
+    "register_frozen": f"restart the meter or its gateway; it sells again when the register moves, or after: {_ACCEPT}",
+    "no_reading": "the meter answers without a value (its own sign for none): look at its display, restart it",
+    "unexplained": "energy flows outside sessions: look for a bypass, a tester, or another load behind this meter",
+}
+EVSE_FAULTS = {
+    "energy_while_open": "switch the supply off and look at the contactor; then charge-service evse accept CONNECTOR --reason ...",
+    "stuck_relay": "switch the supply off and look at the contactor; then charge-service evse accept CONNECTOR --reason ...",
+    "welded": "switch the supply off: the contactor is closed without an order",
+}
+CHECKPOINT = {
+    "": "the meter never came back",
+    "not_back": "the meter did not come back in time",
+    "hold_ends": "the held money had to be taken before the meter came back",
+    "changed": "another register answers",
+}
 ENDS = {
     f.Terminated.CAPTURED: "was taken; the rest of the hold is free",
     f.Terminated.VOIDED: "was released; nothing is taken",
@@ -75,6 +98,15 @@ class Teller:
             f.StopIntended: self._stopped,
             f.SessionAborted: self._aborted,
             f.BillFrozen: self._billed,
+            f.EnergyBalance: lambda fact: (
+                f"Meter {fact.serial} of connector {fact.connector} rose from {show.energy(fact.from_wh)} to "
+                f"{show.energy(fact.to_wh)}: {show.energy(fact.sessions_wh)} in sessions, {show.energy(fact.tests_wh)} in tests, "
+                f"{show.energy(fact.unexplained_wh)} unexplained."
+            ),
+            f.MeterAccepted: lambda fact: (
+                f"{fact.actor} accepted meter {fact.value.serial} of connector {fact.connector} at "
+                f"{show.energy(fact.value.energy_wh)}: {fact.reason}."
+            ),
             f.ShortfallBooked: lambda fact: (
                 f"{self._money(fact.amount_minor)} were delivered beyond what is held: a loss, nothing more is taken."
             ),
@@ -148,13 +180,16 @@ class Teller:
         return f"No charge began: {STOPS[fact.reason]}{detail}. Nothing is billed."
 
     def _billed(self, fact: f.BillFrozen) -> str:
-        source = "read twice" if fact.stop_source == "meter" else "the last one committed, because the meter never came back"
+        source = "read twice" if fact.stop_source == "meter" else f"the last one committed, because {CHECKPOINT[fact.stop_why]}"
+        if not fact.energy_wh:
+            source += "; the same as at the start, nothing was delivered"
         short = f", {self._money(fact.shortfall_minor)} cannot be taken" if fact.shortfall_minor else ""
+        least = " So little energy may not be billed in this country." if fact.not_billed else ""
         return (
             f"Stop register {show.energy(fact.stop.energy_wh)} ({source}): {show.energy(fact.energy_wh)} "
             f"in {show.duration(fact.charging_ms)}. Bill {self._money(fact.total_minor)} = net {self._money(fact.net_minor)} "
             f"+ VAT {self._money(fact.vat_minor)}; {self._money(fact.capture_minor)} of it shall be taken{short}. "
-            f"Receipt {fact.receipt_number}."
+            f"Receipt {fact.receipt_number}.{least}"
         )
 
     def _voided(self, fact: f.VoidIntended) -> str:
