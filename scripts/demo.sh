@@ -3,6 +3,7 @@
 #
 #   scripts/demo.sh [--headless] [--interactive] [--out DIR] [--energy-kwh 12.3] [--price-kwh 0.59]
 #   scripts/demo.sh --price-kwh 0                  free charging, nothing is held
+#   scripts/demo.sh --meter em580                  a meter that signs (also bsm-ws36a, wm3m4c): its own record is the bill
 #   scripts/demo.sh --by-phone                     the driver scans a code and pays on the office's page
 #
 # While --interactive runs, from another terminal, with the same --out DIR:

@@ -31,7 +31,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key, load_pem_public_key
 
 GENESIS = "0" * 64
 TYPES = ("session", "settlement", "credit", "key-change", "checkpoint")
@@ -139,9 +139,9 @@ def _jwk(one: dict[str, Any]) -> Key:
 
 
 def thumbprint(key: Key) -> str:
-    """RFC 7638."""
+    """RFC 7638; of other curves, which sign readings only, the SHA-256 of the DER SubjectPublicKeyInfo, base64url."""
     if key.curve.name != "secp256r1":
-        return ""
+        return _text(hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest())
     numbers = key.public_numbers()
     x, y = (base64.urlsafe_b64encode(n.to_bytes(32)).rstrip(b"=").decode() for n in (numbers.x, numbers.y))
     return _text(hashlib.sha256(f'{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}'.encode()).digest())
@@ -261,26 +261,44 @@ def check_ocmf(said: dict[str, Any], keys: dict[str, Key], verdict: Verdict) -> 
         return
     if hashlib.sha256(text.encode()).hexdigest() != said["ocmf"]["sha256"]:
         problems.append("the hash is not that of its OCMF")
-    parts = text.split("|")
-    if len(parts) != 3 or parts[0] != "OCMF":
+    records = [one.split("|") for one in text.split("\n")]  # one with both readings, or the meter signed them apart
+    if len(records) > 2 or any(len(parts) != 3 or parts[0] != "OCMF" for parts in records):
         problems.append("OCMF: not `OCMF|payload|signature`")
         return
-    body, section = strict_json(parts[1].encode()), strict_json(parts[2].encode())
-    values = [(Decimal(one["RV"]) * (1000 if one.get("RU") == "kWh" else 1), one.get("ST")) for one in body["RD"]]
-    if (values[0][0], values[-1][0]) != (said["register"]["start_wh"], said["register"]["stop_wh"]):
+    bodies = [strict_json(parts[1].encode()) for parts in records]
+    readings = [one for body in bodies for one in body["RD"]]
+    values = [(Decimal(one["RV"]) * (1000 if one.get("RU") == "kWh" else 1), one.get("ST")) for one in readings]
+    moved_wh, register = int(values[-1][0] - values[0][0]), said["register"]
+    if (int(values[0][0]), int(values[0][0]) + moved_wh) != (register["start_wh"], register["stop_wh"]):
         problems.append("OCMF: its registers are not those of the bill")
     if any(status != "G" for _, status in values):
         problems.append("OCMF: the meter says a value is not good")
-    if body.get("MS") != said["meter"]["serial"]:
+    if (readings[0].get("TX"), readings[-1].get("TX") in tuple("ELRAP")) != ("B", True):
+        problems.append("OCMF: its readings are not a begin and an end")
+    if any(body.get("MS") != said["meter"]["serial"] for body in bodies):
         problems.append("OCMF: it is of another meter")
-    key = keys.get(said["ocmf"]["key"]) or (next(iter(keys.values())) if len(keys) == 1 and not said["ocmf"]["key"] else None)
+    if len({str(body.get("ID")) for body in bodies}) != 1:
+        problems.append("OCMF: begin and end are of different charges")
+    check_signatures(said, records, keys, verdict)
+
+
+def check_signatures(said: dict[str, Any], records: list[list[str]], keys: dict[str, Key], verdict: Verdict) -> None:
+    problems, key_id = verdict.problems, said["ocmf"]["key"]
+    key = keys.get(key_id) or (next(iter(keys.values())) if len(keys) == 1 and not key_id else None)
+    if key is None and (told := said["ocmf"].get("meter_key")):
+        key = _curve(load_der_public_key(bytes.fromhex(told)))
+        verdict.notes.append(f"OCMF: signed by meter {said['meter']['serial']}; compare its key {thumbprint(key)} with its label")
+        if thumbprint(key) != key_id:
+            problems.append("OCMF: the meter's key is not the one its id names")
     if key is None:
-        verdict.notes.append(f"OCMF: its key {said['ocmf']['key']} was not given: signature not checked")
+        verdict.notes.append(f"OCMF: its key {key_id} was not given: signature not checked")
         return
     try:
-        encoded = section["SD"]
-        signature = base64.b64decode(encoded, validate=True) if section.get("SE") == "base64" else bytes.fromhex(encoded)
-        key.verify(signature, parts[1].encode(), ec.ECDSA(SHA256()))
+        for _, payload, tail in records:
+            section = strict_json(tail.encode())
+            encoded = section["SD"]
+            signature = base64.b64decode(encoded, validate=True) if section.get("SE") == "base64" else bytes.fromhex(encoded)
+            key.verify(signature, payload.encode(), ec.ECDSA(SHA256()))
     except (InvalidSignature, ValueError) as error:
         problems.append(f"OCMF: the signature does not verify ({type(error).__name__})")
 
@@ -342,6 +360,7 @@ class Chain:
     registers: dict[str, tuple[int, int]] = field(default_factory=dict)
     receipts: dict[str, int] = field(default_factory=dict)
     captured: dict[str, int] = field(default_factory=dict)
+    meter_keys: dict[str, str] = field(default_factory=dict)
     bills: dict[int, Bill] = field(default_factory=dict)
     ledger: tuple[int, int] = (0, 0)  # entries and record of the newest checkpoint
 
@@ -401,6 +420,10 @@ class Chain:
             elif register["start_wh"] > before:
                 verdict.notes.append(f"meter {serial} counted {register['start_wh'] - before} Wh since record {at}")
             self.registers[serial] = (register["stop_wh"], said["seq"])
+            told, known = said["ocmf"].get("meter_key", ""), self.meter_keys.get(serial, "")
+            if said["ocmf"]["record"] and known not in ("", told):
+                verdict.problems.append(f"OCMF: meter {serial} signed with another key before")
+            self.meter_keys[serial] = known or told
         number = said.get("receipt", {}).get("number", "") if said["type"] in ("session", "credit") else ""
         if number and number in self.receipts:
             verdict.problems.append(f"receipt {number} was given to record {self.receipts[number]} already")

@@ -60,13 +60,25 @@ class SignedMeter(Protocol):
     """A meter that signs its own OCMF (second Protocol, found once in run/). The bytes are passed on verbatim."""
 
     def begin(self, session_id: str, tariff_text: str) -> None:
-        """Open a signed measurement. Blocks up to 20 s."""
+        """Open a signed measurement; one that is still open is closed first and kept. Blocks up to 20 s.
+
+        DeviceUnavailable ("refused": the meter says no), DeviceMisread; then it may have begun all the same.
+        """
+
+    def left_over(self) -> bytes | None:
+        """What `begin` closed or found without anybody having fetched it, once; None if nothing. Does not block."""
+
+    def resume(self, session_id: str, tariff_text: str) -> None:
+        """Whose measurement is open, told before `end` by a process that did not begin it. Does not block."""
 
     def end(self) -> bytes:
-        """Close it and give the OCMF string as the meter made it. Blocks up to 20 s."""
+        """Close it and give the OCMF string as the meter made it, the same until the next `begin`. Blocks up to 20 s.
+
+        DeviceUnavailable ("refused": none is open), DeviceMisread.
+        """
 
     def public_key_spki(self) -> bytes:
-        """DER SubjectPublicKeyInfo of the meter's key."""
+        """DER SubjectPublicKeyInfo of the meter's key. Blocks up to 20 s. DeviceUnavailable, DeviceMisread."""
 
 
 class CardReader(Protocol):

@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
@@ -44,6 +45,7 @@ from terminal_app.values import (
     Pilot,
     Stamp,
 )
+from tests.simulation.signing_meter import SigningMeter
 
 PAN = "4111111111111111"  # published test number; it must never reach a file
 T0 = 1_767_344_400_000  # 2026-01-02 10:00 in Berlin
@@ -159,6 +161,7 @@ class Paper:
         self.authenticated = False  # whether the card's chip proves itself
         self.outcomes: dict[type[actions.Action], Outcome] = {}  # what the gateway says instead of yes
         self.pending: deque[actions.Action] = deque()
+        self.meter: SigningMeter | None = None
         numbers = itertools.count(self.ledger.head[0] + 1)
         self.engine = Engine(
             read_standing(self.config, path, self.keys, False),
@@ -205,6 +208,13 @@ class Paper:
             case actions.ReadRegister(connector=connector, session_id=session_id, purpose=purpose):
                 identity = MeterIdentity("Eastron", "SDM630-Modbus V2", SERIAL, "1.15")
                 return events.RegisterRead(connector, session_id, purpose, self.reading(), self.reading(), identity)
+            case actions.BeginSigned(connector=connector, session_id=session_id, reference=reference, tariff_text=text):
+                assert self.meter is not None
+                left = self.meter.begin(reference, text, self.wh, self.clock.now().utc_ms)
+                return events.SignedBegun(connector, session_id, left)
+            case actions.EndSigned(connector=connector, session_id=session_id):
+                assert self.meter is not None
+                return events.SignedEnded(connector, session_id, self.meter.end(self.wh, self.clock.now().utc_ms))
             case actions.SignOcmf(session_id=session_id, payload=payload):
                 return events.OcmfSigned(session_id, self.keys.ocmf.sign(payload))
             case actions.SignRecord(record_seq=seq, signing_input=signing_input, key_id=key_id):
@@ -217,6 +227,12 @@ class Paper:
 
     def _outcome(self, action: actions.Action, usual: Outcome) -> Outcome:
         return self.outcomes.get(type(action), usual)
+
+    def sign_with(self, meter: SigningMeter) -> None:
+        """The meter of connector 1 signs from here on."""
+        self.meter = meter
+        self.engine.standing = replace(self.engine.standing, signing=frozenset({1}))
+        self.turn(events.MeterKeyRead(1, SERIAL, meter.spki.hex()))
 
     # --- a driver ----------------------------------------------------------------------------------------------------
 

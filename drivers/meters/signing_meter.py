@@ -52,6 +52,7 @@ class SigningMeter(ModbusMeter):
         self._evse_id, self._offset_min = evse_id, offset_min
         self._session_id = ""
         self._tariff_text = ""
+        self._resumed = ("", "")  # session and tariff text of a measurement that another process began
         self._left_over: bytes | None = None
         self._doubt_until = 0.0  # monotonic: an answer was lost and may still come
 
@@ -59,6 +60,10 @@ class SigningMeter(ModbusMeter):
         """The record of an earlier measurement that nobody fetched, once; None if there is none. Never billed by itself."""
         found, self._left_over = self._left_over, None
         return found
+
+    def resume(self, session_id: str, tariff_text: str) -> None:
+        """Whose measurement is open; believed only if this process began none itself."""
+        self._resumed = (session_id, tariff_text)
 
     # --- registers ------------------------------------------------------------------------------------------------------
 

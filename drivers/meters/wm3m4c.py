@@ -77,6 +77,7 @@ class Wm3m4c(SigningMeter):
 
     def _set_metadata(self, deadline: float) -> None:
         """What the meter puts into its record. The session id stands first in ID."""
+        session_id, tariff_text = (self._session_id, self._tariff_text) if self._session_id else self._resumed
         body = {
             "FV": "1.0",
             "GI": "",
@@ -90,7 +91,7 @@ class Wm3m4c(SigningMeter):
             "IS": True,
             "IF": [],
             "IT": "NONE",
-            "ID": f"{self._session_id} {self._tariff_text}".strip(),
+            "ID": f"{session_id} {tariff_text}".strip(),
             "CT": "EVSEID",
             "CI": self._evse_id,
             "RD": [],

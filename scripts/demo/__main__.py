@@ -9,7 +9,7 @@ from pathlib import Path
 from drivers.sim.control import SimulationError
 from scripts.demo import interactive
 from scripts.demo.display import Display
-from scripts.demo.site import Site, Wanted, raised_signals
+from scripts.demo.site import METERS, Site, Wanted, raised_signals
 from scripts.demo.story import Story, ending, visit, write_summary
 
 DEFAULT_OUT = Path("demo-out")
@@ -51,12 +51,13 @@ def main() -> int:
     parser.add_argument("--energy-kwh", type=energy_wh, default=12_300, dest="energy_wh", help="default 12.3")
     parser.add_argument("--price-kwh", type=price, default="0.59", help="EUR incl. VAT, default 0.59; 0 = free charging")
     parser.add_argument("--by-phone", action="store_true", help="the driver scans the code and pays on the office's page")
+    parser.add_argument("--meter", choices=list(METERS), default="sdm630", help="all but the first sign their own readings")
     options = parser.parse_args()
     out: Path = options.out.absolute()
     if not clear(out):
         print(f"scripts/demo.sh: {out} is not empty and was not made by this demo: choose another --out", file=sys.stderr)
         return 2
-    wanted = Wanted(price=options.price_kwh, energy_wh=options.energy_wh, by_phone=options.by_phone)
+    wanted = Wanted(price=options.price_kwh, energy_wh=options.energy_wh, by_phone=options.by_phone, meter=options.meter)
     try:
         with raised_signals(), Display(options.headless) as display:
             if options.interactive:

@@ -30,6 +30,12 @@ TERMINAL = "DEMO-0001"
 TEST_PANS = {"mastercard": "5413330089020011", "visa": "4761739001010010"}  # published test cards
 CHARGE_S = 12  # the simulated car is fast: about this long for any energy
 METER_START_WH = 1_234_500
+METERS = {  # simulated model -> profile, unit; but for the first they sign their own readings
+    "sdm630": ("eastron-sdm630-v2", 1),
+    "em580": ("carlo-gavazzi-em580", 1),
+    "bsm-ws36a": ("bauer-bsm-ws36a", 42),
+    "wm3m4c": ("iskra-wm3m4c", 33),
+}
 
 
 @dataclass
@@ -45,6 +51,7 @@ class Wanted:
     core_environment: Mapping[str, str] = field(default_factory=dict)
     size: str = "800x480"
     by_phone: bool = False  # accounts pay on a page of the office
+    meter: str = "sdm630"  # of METERS
 
     @property
     def car_power_w(self) -> int:
@@ -114,6 +121,7 @@ class Site:
         self._device(
             "meter", "--link", self.folder / "ttyMeter", "--load", load, "--state", self.folder / "meter-register.json",
             "--register-wh", str(METER_START_WH), "--serial", "19283746",
+            "--model", self.wanted.meter, "--unit", str(METERS[self.wanted.meter][1]),
         )  # fmt: skip
         self.start_controller()
         self._device("car", "--cable", cable, "--power-w", str(self.wanted.car_power_w), "--want-wh", str(self.wanted.energy_wh))
@@ -242,7 +250,13 @@ class Site:
                 "state_dir": str(self.state),
                 "runtime_dir": str(self.sockets),
             },
-            "meter.main": {"profile": "eastron-sdm630-v2", "port": str(self.folder / "ttyMeter")},
+            "meter.main": {
+                "profile": METERS[self.wanted.meter][0],
+                "port": str(self.folder / "ttyMeter"),
+                "unit": METERS[self.wanted.meter][1],
+                "parity": "N",  # a pty knows none
+                "stop_bits": 1,
+            },
             "evse.main": {"driver": "openevse", "port": str(self.folder / "ttyController")},
             "reader": {
                 "pcsc_socket": str(self.devices["pcscd"].facts["socket"]),

@@ -7,6 +7,7 @@ certified for legal metrology. Moves no money; what does not verify must not be 
 """
 
 import base64
+import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -19,7 +20,17 @@ from terminal_app.billing import canonical
 from terminal_app.billing.signature import der_is_good, load_public_key, raw_to_der
 from terminal_app.errors import SignatureInvalid
 
-__all__ = ["FORMAT_VERSION", "Measurement", "OcmfContext", "OcmfReading", "assemble", "payload", "raw_to_der", "verify"]
+__all__ = [
+    "FORMAT_VERSION",
+    "Measurement",
+    "OcmfContext",
+    "OcmfReading",
+    "assemble",
+    "payload",
+    "raw_to_der",
+    "sha256_of",
+    "verify",
+]
 
 FORMAT_VERSION = "1.3"
 MAX_OCMF_BYTES = 16 * 1024
@@ -94,6 +105,13 @@ class Measurement:
     pagination: str
     certified: bool  # False: made by a terminal and marked so
     time_usable: bool
+    id_data: str = ""
+    tariff_text: str = ""
+    step_wh: int = 1  # the last digit the readings are written with, at least 1 Wh
+
+    def names(self, reference: str) -> bool:
+        """Whether this measurement is of that charge. Meters put their own words around it (Iskra, Carlo Gavazzi)."""
+        return reference in re.split(r"\s+|<=>", f"{self.id_data} {self.tariff_text}")
 
 
 def payload(context: OcmfContext, begin: OcmfReading, end: OcmfReading) -> bytes:
@@ -199,8 +217,25 @@ def verify(ocmf: str, public_key_spki: bytes) -> Measurement:
         gateway_serial=str(body.get("GS", "")),
         pagination=body["PG"],
         certified=not (isinstance(vendor, dict) and vendor.get("certified") is False),
+        id_data=_plain(body.get("ID")),
+        tariff_text=_plain(body.get("TT")),
+        step_wh=max(_step_wh(one) for one in full),
         time_usable="t" not in str(begin.get("EF", "")) + str(end.get("EF", "")),
     )
+
+
+def sha256_of(ocmf: str) -> str:
+    """Hex, of the record verbatim."""
+    return hashlib.sha256(ocmf.encode()).hexdigest()
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _step_wh(one: dict[str, Any]) -> int:
+    exponent = one["RV"].as_tuple().exponent if isinstance(one["RV"], Decimal) else 0
+    return int(max(Decimal(1), Decimal(1).scaleb(int(exponent)) * (1000 if one["RU"] == "kWh" else 1)))
 
 
 def _verified(ocmf: str, spki: bytes) -> dict[str, Any]:
@@ -225,8 +260,8 @@ def _check_pair(begin: dict[str, Any], end: dict[str, Any]) -> None:
             raise SignatureInvalid(f"OCMF: {name} of begin and end record differ")
     if len(begin["RD"]) != 1 or len(end["RD"]) != 1:
         raise SignatureInvalid("OCMF: RD: a begin and an end record have one reading each")
-    if int(begin["PG"][1:]) >= int(end["PG"][1:]):
-        raise SignatureInvalid(f"OCMF: PG: end {end['PG']} is not after begin {begin['PG']}")
+    if int(begin["PG"][1:]) + 1 != int(end["PG"][1:]):
+        raise SignatureInvalid(f"OCMF: PG: end {end['PG']} is not next to begin {begin['PG']}")
 
 
 def _object(section: bytes, name: str) -> dict[str, Any]:

@@ -181,6 +181,10 @@ class SessionBill(msgspec.Struct, frozen=True, kw_only=True):
     interrupted_from: Moment | None = None  # newest reading before an interruption, and when it was noticed
     interrupted_until: Moment | None = None
     not_billed: str = ""  # why energy costs nothing; see billing.law
+    meter_key: str = ""  # SPKI, hex, if the meter itself signed: all that is needed to verify `ocmf`
+    meter_clock: str = ""  # and the worse sync letter of its readings
+    unbilled_why: str = ""  # why energy that flowed is not billed; then nothing is
+    unbilled_wh: int = 0
     test: bool = False  # by service personnel: never a sale
     limits: tuple[tuple[int, int, str], ...] = ()  # changes of the current: UTC ms, A in force from then on (0 = paused), source
     stop_why: str = ""
@@ -250,6 +254,8 @@ def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
     for name, total in (("net_minor", bill.net_minor), ("vat_minor", bill.vat_minor), ("gross_minor", bill.total_minor)):
         if sum(getattr(line, name) for line in bill.lines) != total:
             raise ValueError(f"session {bill.session_id}: the lines do not add up to the total ({name})")
+    if bill.unbilled_why and (bill.energy_wh or bill.total_minor):
+        raise ValueError(f"session {bill.session_id}: billed, although it must not be: {bill.unbilled_why}")
     return (
         head_of(head, "session")
         | _only_if_so(bill)
@@ -280,11 +286,7 @@ def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
             "payment": None if bill.payment is None else _payment(bill.payment),
             "stop": {"reason": bill.stop_reason, "interrupted": bill.interrupted, **_interruption(bill)},
             "receipt": {"number": bill.receipt_number, "code": bill.receipt_code},
-            "ocmf": {
-                "record": bill.ocmf,
-                "sha256": hashlib.sha256(bill.ocmf.encode()).hexdigest() if bill.ocmf else "",
-                "key": bill.ocmf_key,
-            },
+            "ocmf": _ocmf(bill),
         }
     )
 
@@ -296,6 +298,8 @@ def _only_if_so(bill: SessionBill) -> dict[str, Any]:
         found["limits"] = [{"utc_ms": utc_ms, "limit_a": limit_a, "source": source} for utc_ms, limit_a, source in bill.limits]
     if bill.not_billed:
         found["not_billed"] = bill.not_billed
+    if bill.unbilled_why:
+        found["unbilled"] = {"why": bill.unbilled_why, "energy_wh": bill.unbilled_wh}
     return found
 
 
@@ -303,6 +307,12 @@ def _interruption(bill: SessionBill) -> dict[str, Any]:
     if bill.interrupted_from is None or bill.interrupted_until is None:
         return {}
     return {"from": msgspec.to_builtins(bill.interrupted_from), "until": msgspec.to_builtins(bill.interrupted_until)}
+
+
+def _ocmf(bill: SessionBill) -> dict[str, Any]:
+    sha256 = hashlib.sha256(bill.ocmf.encode()).hexdigest() if bill.ocmf else ""
+    by_meter = {"meter_key": bill.meter_key, "clock": bill.meter_clock} if bill.meter_key else {}
+    return {"record": bill.ocmf, "sha256": sha256, "key": bill.ocmf_key, **by_meter}
 
 
 def settlement_payload(head: RecordHead, bill: SettlementBill) -> dict[str, Any]:

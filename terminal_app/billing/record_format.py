@@ -45,9 +45,12 @@ session: a finished charge, priced
     stop                    reason, interrupted; from, until: moments of the newest reading before an interruption and of its
                             being noticed
     receipt                 number (own series, gapless), code (unguessable, for the receipt page)
-    ocmf                    record (verbatim), sha256, key (thumbprint of the OCMF key)
+    ocmf                    record (verbatim), sha256, key (thumbprint of the OCMF key). If the meter itself signed: meter_key (its
+                            SPKI, DER, hex; key is then its RFC 7638 thumbprint, or the base64url SHA-256 of the SPKI of another
+                            curve than P-256), clock (worse OCMF sync letter); record may be two, begin and end, one per line
     not_billed              only if energy flowed and costs nothing: "below_minimum" = less than may be billed in that country for
                             a meter of this resolution_wh; then there are no lines
+    unbilled                only if energy flowed that is not billed, because the meter's own record does not hold: why, energy_wh
     test                    true: a test by service personnel, never a sale (only in such records)
     limits                  changes of the current within the charge (only if there were any): utc_ms, limit_a in force from then
                             on (A; 0 = the charger paused), source ("service", "office": ordered; "grid": shared supply)

@@ -61,6 +61,15 @@ def thumbprint(spki: bytes) -> str:
     return _text(hashlib.sha256(canonical.canonical(jwk_of(spki))).digest())
 
 
+def ocmf_key_id(spki: bytes) -> str:
+    """How a record names the key of its readings: the thumbprint of a P-256 key; of any other curve, which no JWK registry need
+    know, the SHA-256 of its DER SubjectPublicKeyInfo, base64url."""
+    key = load_public_key(spki)
+    if key.curve.name == "secp256r1":
+        return thumbprint(spki)
+    return _text(hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest())
+
+
 def raw_to_der(signature: bytes) -> bytes:
     """Raw r||s (64 bytes, as JWS and PKCS#11 have it) -> DER SEQUENCE {r, s} (as OCMF has it). ValueError for another length."""
     if len(signature) != 64:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from terminal_app.engine import cdr_orders, energy_orders, evse_orders, money_orders
+from terminal_app.engine import cdr_orders, energy_orders, evse_orders, meter_orders, money_orders
 from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
 from terminal_app.engine.receipt_orders import receipt_print
@@ -89,7 +89,7 @@ def _connector(engine: Engine, state: State, number: int) -> dict[str, Any]:
         "meter_serial": live.meter.serial if live.meter else "",
         "meter_age_ms": max(0, terms.now.mono_ms - live.meter.stamp.mono_ms) if live.meter else None,
         "meter_utc_ms": live.meter.stamp.utc_ms if live.meter else None,
-    }
+    } | meter_orders.signing(engine, state, number, live.meter.serial if live.meter else "")
 
 
 # --- the ledger, in pages --------------------------------------------------------------------------------------------
@@ -245,6 +245,7 @@ def operations(engine: Engine, gateways: Mapping[str, PaymentGateway] | None = N
         "payment.refund": money_orders.payment_refund,
         "session.stop": session_stop,
         "receipt.print": receipt_print,
+        "meter.trust": meter_orders.meter_trust,
         "evse.test": evse_orders.evse_test,
         "evse.test.stop": evse_orders.evse_test_stop,
         "evse.limit": evse_orders.evse_limit,

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from terminal_app.billing.record import KeyChange
-from terminal_app.office import store
+from terminal_app.office import meter_keys, store
 from terminal_app.office.derived import put
 from terminal_app.office.verify import Billed
 
@@ -26,6 +26,7 @@ class Keys:
 
     record: dict[str, bytes] = field(default_factory=dict)
     ocmf: dict[str, bytes] = field(default_factory=dict)
+    meters: dict[str, str] = field(default_factory=dict)  # serial of a meter that signs -> its SPKI, hex
     added_utc_ms: dict[str, int] = field(default_factory=dict)  # of record keys
     changes: list[tuple[str, int, str, int]] = field(default_factory=list)  # chain_id, seq, new key, learned when; by seq
 
@@ -42,7 +43,7 @@ class Keys:
 
 
 def keys_of(db: Connection, terminal: str) -> Keys:
-    found, k, c = Keys(), store.keys, store.key_changes
+    found, k, c = Keys(meters=meter_keys.known(db, terminal)), store.keys, store.key_changes
     for row in db.execute(sa.select(k).where(k.c.terminal == terminal)).mappings():
         (found.record if row["purpose"] == "record" else found.ocmf)[row["key_id"]] = row["spki_pem"].encode()
         if row["purpose"] == "record":

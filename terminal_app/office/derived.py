@@ -157,6 +157,9 @@ def _shortfall(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: s
 
 def _billed(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:
     _live(db, chain, fact["session_id"], state="ended", energy_wh=int(fact["energy_wh"]), changed_utc_ms=utc_ms)
+    if unbilled := fact.get("unbilled"):
+        lost = f"{int(unbilled['energy_wh'])} Wh of session {fact['session_id']} are not billed: {unbilled['why']}"
+        store.alarm(db, chain["terminal"], chain["chain_id"], "unbilled", lost)
 
 
 def _asked(db: Connection, chain: dict[str, Any], utc_ms: int, session_id: str, fact: dict[str, Any]) -> None:

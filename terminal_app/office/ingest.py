@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from terminal_app.billing.acknowledgement import Ack, make_ack, seal_ack
 from terminal_app.billing.record import GENESIS, sha256_of
-from terminal_app.office import chain_checks, cross_checks, derived, store
+from terminal_app.office import chain_checks, cross_checks, derived, meter_keys, store
 from terminal_app.office.signing import OfficeKey
 from terminal_app.office.verify import Expected, Verdict, judge
 
@@ -120,6 +120,7 @@ class Collector:
                 record, chain_id = SentRecord(row["seq"], row["jws"]), row["chain_id"]
                 prev = _sha_before(db, terminal, chain_id, record.seq)
                 verdict = self._judge(db, terminal, chain_id, record, keys, prev)
+                meter_keys.first_seen(db, terminal, chain_id, keys.meters, verdict)
                 healed, left = healed + (not verdict.reason), left + bool(verdict.reason)
                 columns = _columns(record, verdict) | {"stored_utc_ms": row["stored_utc_ms"]}
                 db.execute(table.update().where(_where(table, terminal, chain_id, record.seq)).values(**columns))
@@ -175,6 +176,7 @@ class Collector:
             prev=prev,
             record_keys=keys.record,
             ocmf_keys=keys.ocmf,
+            meter_keys=keys.meters,
             demo=self._demo,
             signers=keys.signers(chain_id, record.seq),
             billed=lambda number: chain_checks.billed(db, terminal, chain_id, number, record.seq),
@@ -187,6 +189,7 @@ class Collector:
 
     def _first_time(self, db: Connection, batch: SentBatch, record: SentRecord, keys: chain_checks.Keys, prev: str) -> None:
         verdict = self._judge(db, batch.terminal, batch.chain_id, record, keys, prev)
+        meter_keys.first_seen(db, batch.terminal, batch.chain_id, keys.meters, verdict)
         db.execute(store.records.insert().values(**_identity(batch, record), **_columns(record, verdict)))
         _index(db, batch.terminal, batch.chain_id, record, verdict)
 
@@ -201,6 +204,7 @@ class Collector:
         prev = _sha_before(db, batch.terminal, batch.chain_id, record.seq)
         verdict = self._judge(db, batch.terminal, batch.chain_id, record, keys, prev)
         if known["quarantine"] and not verdict.reason:
+            meter_keys.first_seen(db, batch.terminal, batch.chain_id, keys.meters, verdict)
             if known["sha256"] != sha256:
                 _keep_conflict(db, batch, record.seq, known["jws"], known["quarantine"])
             db.execute(store.records.update().where(where).values(**_columns(record, verdict)))

@@ -152,6 +152,8 @@ class Pages:
         session = self._session(request)
         if session is None:
             return PlainTextResponse("no measurement record", 404, _HEADERS)
+        if meter_key := session["ocmf"].get("meter_key"):
+            return _download(meter_key, f"{_plain(session)}.pub", "text/plain; charset=us-ascii")
         pem = self._receipts.key(session["terminal"], session["ocmf"]["key"], "ocmf")
         if pem is None:
             return PlainTextResponse("the key is not registered", 404, _HEADERS)

@@ -36,6 +36,15 @@ keys = sa.Table(
     sa.Column("spki_pem", sa.Text, nullable=False),
     sa.Column("added_utc_ms", Big, nullable=False),
 )
+meter_keys = sa.Table(  # of meters that sign: the first key seen of a meter is its key
+    "meter_keys",
+    metadata,
+    sa.Column("terminal", sa.ForeignKey("terminals.terminal"), primary_key=True),
+    sa.Column("serial", sa.String(64), primary_key=True),
+    sa.Column("key_id", sa.String(64), nullable=False),
+    sa.Column("spki", sa.Text, nullable=False),  # DER, hex
+    sa.Column("added_utc_ms", Big, nullable=False),
+)
 chains = sa.Table(
     "chains",
     metadata,

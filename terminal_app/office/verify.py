@@ -13,7 +13,7 @@ from terminal_app.billing import ocmf
 from terminal_app.billing.cost import UNMEASURED, ChargingPeriod, Flow, cost_of
 from terminal_app.billing.law import BELOW_MINIMUM, smallest_sellable_wh
 from terminal_app.billing.record import KeyChange, key_change_of, open_record, record_lines, sha256_of
-from terminal_app.billing.signature import jws_key_id
+from terminal_app.billing.signature import jws_key_id, ocmf_key_id
 from terminal_app.billing.tariff import parse_tariff
 from terminal_app.errors import SignatureInvalid, TariffRefused
 
@@ -50,6 +50,7 @@ class Expected:
     record_keys: Mapping[str, bytes]
     ocmf_keys: Mapping[str, bytes]
     demo: bool
+    meter_keys: Mapping[str, str] = field(default_factory=dict)  # serial of a meter that signs -> its SPKI, DER, hex
     signers: frozenset[str] = frozenset()
     billed: Callable[[int], Billed | None] = nothing_billed
 
@@ -167,17 +168,32 @@ def _measurement(session: dict[str, Any], expected: Expected) -> str:
         return "" if session["energy_wh"] == 0 else "energy is billed without a signed measurement"
     if sha256_of(signed) != session["ocmf"]["sha256"]:
         return "the OCMF record is not the one its hash names"
-    key = expected.ocmf_keys.get(session["ocmf"]["key"])
-    if key is None:
-        return "OCMF signed by a key that is not registered for this terminal"
-    measured = ocmf.verify(signed, key)
+    measured = ocmf.verify(signed, _key_of(session, expected))
     if measured.energy_wh != session["energy_wh"]:
         return f"OCMF says {measured.energy_wh} Wh, billed are {session['energy_wh']} Wh"
     if measured.meter_serial != session["meter"]["serial"]:
         return f"OCMF is of meter {measured.meter_serial}, the session of meter {session['meter']['serial']}"
-    if (measured.begin_wh, measured.end_wh) != (register["start_wh"], register["stop_wh"]):
+    if int(measured.begin_wh) != register["start_wh"]:  # the stop is the start plus the whole Wh between both
         return "OCMF readings are not the registers billed"
     return ""
+
+
+def _key_of(session: dict[str, Any], expected: Expected) -> bytes:
+    """Whose key the measurement must verify with. A meter's own key is taken at its first sight and kept. SignatureInvalid."""
+    serial, key_id = session["meter"]["serial"], session["ocmf"]["key"]
+    told, known = session["ocmf"].get("meter_key", ""), expected.meter_keys.get(serial, "")
+    if known and not told:
+        raise SignatureInvalid(f"OCMF: meter {serial} signs its own readings, and this one is not signed by it")
+    if not told:
+        if key_id not in expected.ocmf_keys:
+            raise SignatureInvalid("OCMF signed by a key that is not registered for this terminal")
+        return expected.ocmf_keys[key_id]
+    if known and known != told:
+        raise SignatureInvalid(f"OCMF: meter {serial} has another public key than the one that is kept of it")
+    key = bytes.fromhex(told)
+    if ocmf_key_id(key) != key_id:
+        raise SignatureInvalid("OCMF: the meter's public key is not the one its id names")
+    return key
 
 
 def _page(payload: dict[str, Any], expected: Expected) -> Page | None:
@@ -185,7 +201,7 @@ def _page(payload: dict[str, Any], expected: Expected) -> Page | None:
     if payload["type"] != "session" or not payload["ocmf"]["record"]:
         return None
     key_id = payload["ocmf"]["key"]
-    measured = ocmf.verify(payload["ocmf"]["record"], expected.ocmf_keys[key_id])
+    measured = ocmf.verify(payload["ocmf"]["record"], _key_of(payload, expected))
     return Page(key_id, int(measured.pagination.removeprefix("T")), not measured.certified)
 
 

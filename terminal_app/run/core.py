@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from drivers.cards.pcsc_reader import PcscReader
 from drivers.evse.open import open_control
 from drivers.meters.modbus_meter import ModbusMeter
+from drivers.meters.open import open_meter
 from drivers.printers.open import open_printer
 from drivers.system import SystemClock, disk_space
 from terminal_app import __version__, config
@@ -38,7 +39,7 @@ from terminal_app.engine.ui_link import UiLink
 from terminal_app.errors import ConfigError, LedgerBroken, LedgerBusy
 from terminal_app.ledger.store import CommitProbe, Ledger
 from terminal_app.payments.offline import Offline
-from terminal_app.ports import ChargeControl, Clock, Increment, SignedMeter
+from terminal_app.ports import ChargeControl, Clock, Increment
 from terminal_app.run import access
 from terminal_app.run.closed import run_closed
 from terminal_app.run.gateways import build
@@ -147,15 +148,12 @@ class Core:
         self._gateways = gateways
         raising = (name for name, one in gateways.items() if one.capabilities.increment and isinstance(one, Increment))
         keeping = (name for name, one in gateways.items() if not one.capabilities.refund)
-        meters = {one.number: meter(settings, one.meter, clock, path) for one in settings.connector}
+        self._meters = {one.number: MeterWorker(one.number, meter(settings, one, clock, path), inbox) for one in settings.connector}
+        signing = (number for number, worker in self._meters.items() if worker.signed is not None)
         self.engine.standing = replace(  # accounts need the engine, so it comes first
-            standing,
-            incrementing=frozenset(raising),
-            without_refund=frozenset(keeping),
-            signing=frozenset(number for number, one in meters.items() if isinstance(one, SignedMeter)),
+            standing, incrementing=frozenset(raising), without_refund=frozenset(keeping), signing=frozenset(signing)
         )
         keepers = {name: one for name, one in gateways.items() if isinstance(one, Keeper)}
-        self._meters = {number: MeterWorker(number, one, inbox) for number, one in meters.items()}
         self.evses = controls(settings, clock)
         self._evses = {number: EvseWorker(number, control, inbox) for number, control in self.evses.items()}
         self._reader = ReaderWorker(PcscReader(settings.reader, clock), clock, inbox)
@@ -247,6 +245,10 @@ class Core:
                 self._settling.order(action)
             case actions.ReadRegister(connector=connector, session_id=session_id, purpose=purpose):
                 self._meters[connector].read_register(session_id, purpose)
+            case actions.BeginSigned():
+                self._meters[action.connector].begin_signed(action)
+            case actions.EndSigned():
+                self._meters[action.connector].end_signed(action)
             case actions.PrintReceipt() if self._printer is not None:
                 self._printer.order(action)
             case actions.SignOcmf() | actions.SignRecord() | actions.SignReceipt():
@@ -292,10 +294,11 @@ def read_standing(settings: config.Config, path: Path, keys: Keys, out_of_servic
     )
 
 
-def meter(settings: config.Config, name: str, clock: Clock, path: Path) -> ModbusMeter:
-    """The meter of `[meter.NAME]`. ConfigError names that section also when its profile is what is wrong."""
+def meter(settings: config.Config, connector: config.ConnectorSection, clock: Clock, path: Path) -> ModbusMeter:
+    """The connector's `[meter.NAME]`. ConfigError names that section also when its profile is what is wrong."""
+    name = connector.meter
     try:
-        return ModbusMeter(settings.meter[name], f"meter.{name}", clock)
+        return open_meter(settings.meter[name], f"meter.{name}", clock, connector.evse_id)
     except ConfigError as error:
         if str(error).startswith(f"{path.name}: "):
             raise

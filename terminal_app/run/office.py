@@ -22,6 +22,7 @@ from terminal_app.run.office_commands import command, commands_
 from terminal_app.run.office_database import DATABASE, FILE, TIME_ZONE, open_store
 from terminal_app.run.office_documents import closing, invoice, statement
 from terminal_app.run.office_import import import_
+from terminal_app.run.office_meters import meter_key
 from terminal_app.run.office_payments import payments
 from terminal_app.run.office_tariffs import tariff
 
@@ -56,6 +57,9 @@ def init(url: str, key_file: Path) -> None:
 @office.group()
 def terminal() -> None:
     """Terminals that may send."""
+
+
+terminal.add_command(meter_key)
 
 
 @terminal.command()

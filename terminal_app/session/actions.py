@@ -72,6 +72,24 @@ class ReadRegister(msgspec.Struct, frozen=True):
     purpose: str
 
 
+class BeginSigned(msgspec.Struct, frozen=True):
+    """The meter shall open a signed measurement. Answer: SignedBegun or SignedRefused."""
+
+    connector: int
+    session_id: str
+    reference: str  # what its record names
+    tariff_text: str
+
+
+class EndSigned(msgspec.Struct, frozen=True):
+    """The meter shall close it and give its record; the same again when asked again. Answer: SignedEnded or SignedRefused."""
+
+    connector: int
+    session_id: str
+    reference: str
+    tariff_text: str
+
+
 class SignOcmf(msgspec.Struct, frozen=True):
     """Answer: OcmfSigned."""
 
@@ -112,6 +130,8 @@ Action = (
     | Void
     | Refund
     | ReadRegister
+    | BeginSigned
+    | EndSigned
     | SignOcmf
     | SignRecord
     | SignReceipt

@@ -123,6 +123,40 @@ class RegisterUnreadable(msgspec.Struct, frozen=True):
     why: str
 
 
+class MeterKeyRead(msgspec.Struct, frozen=True):
+    """The public key (SPKI, hex) a signing meter shows: at the start, after every loss, and before every charge."""
+
+    connector: int
+    serial: str
+    spki: str
+
+
+class SignedBegun(msgspec.Struct, frozen=True):
+    """The meter measures. `left_over` is a record it still held of an earlier measurement, "" if none."""
+
+    connector: int
+    session_id: str
+    left_over: str = ""
+
+
+class SignedEnded(msgspec.Struct, frozen=True):
+    """The meter's own OCMF, verbatim: one record with both readings, or begin and end record, one per line."""
+
+    connector: int
+    session_id: str
+    record: str
+
+
+class SignedRefused(msgspec.Struct, frozen=True):
+    """It did not begin or end (`purpose`). `refused`: the meter itself says no; otherwise it could not be asked."""
+
+    connector: int
+    session_id: str
+    purpose: str  # "begin" | "end"
+    why: str
+    refused: bool = False
+
+
 class OcmfSigned(msgspec.Struct, frozen=True):
     """Raw r||s over the payload that SignOcmf named."""
 
@@ -246,6 +280,10 @@ Event = (
     | MeterReported
     | RegisterRead
     | RegisterUnreadable
+    | MeterKeyRead
+    | SignedBegun
+    | SignedEnded
+    | SignedRefused
     | OcmfSigned
     | RecordSigned
     | ReceiptSigned
@@ -276,6 +314,10 @@ EVENTS: tuple[type[Event], ...] = (
     MeterReported,
     RegisterRead,
     RegisterUnreadable,
+    MeterKeyRead,
+    SignedBegun,
+    SignedEnded,
+    SignedRefused,
     OcmfSigned,
     RecordSigned,
     ReceiptSigned,

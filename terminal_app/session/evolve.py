@@ -3,6 +3,7 @@
 Replay folds the ledger through this function only; so an upgrade of the rules cannot rewrite history.
 """
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from terminal_app.session import facts as f
 from terminal_app.session.folding import (
     fresh_live,
     limited,
+    marks_from,
     replace,
     session_of,
     with_limits,
@@ -25,6 +27,7 @@ from terminal_app.session.state import (
     Finished,
     Limits,
     Live,
+    MeterBook,
     Phase,
     Seal,
     Session,
@@ -86,6 +89,7 @@ def _start(state: State, fact: f.StartRegistered, at: Stamp) -> State:
         start=fact.second,
         committed=fact.second,
         identity=fact.identity,
+        meter_key=fact.meter_key,
         started=at,
         marks=(mark,),
     )
@@ -154,11 +158,16 @@ def _frozen(state: State, fact: f.BillFrozen, at: Stamp) -> State:
         stop_source=fact.stop_source,
         stop_why=fact.stop_why,
     )
-    chain = state.chain
-    state = energy.billed(state, session, fact.stop, fact.energy_wh)
+    chain, register, energy_wh = state.chain, fact.stop, fact.energy_wh
+    own = fact.signed or fact.unbilled
+    if own is not None and session.start is not None:  # the books of the meter are kept by the register we read
+        register, energy_wh = own.register, own.register.energy_wh - session.start.energy_wh
+    if fact.signed is not None:
+        state = _signed(state, session, fact, fact.signed)
+    state = energy.billed(state, session, register, energy_wh)
     if fact.stop_source == "meter":
         wraps_at_wh = session.identity.wraps_at_wh if session.identity else 0
-        state = with_register(state, session.connector, energy.shown(fact.stop, wraps_at_wh))
+        state = with_register(state, session.connector, energy.shown(register, wraps_at_wh))
     return replace(
         state,
         chain=replace(
@@ -167,6 +176,18 @@ def _frozen(state: State, fact: f.BillFrozen, at: Stamp) -> State:
             next_receipt=chain.next_receipt + 1,
         ),
     )
+
+
+def _signed(state: State, session: Session, fact: f.BillFrozen, signed: f.MeterSigned) -> State:
+    """The bill stands on the register as the meter signed it, and this page of the meter is used."""
+    book = MeterBook(signed.meter_key, signed.page, hashlib.sha256(fact.ocmf.encode()).hexdigest())
+    state = replace(state, meters=with_item(state.meters, signed.register.serial, book))
+    frozen = state.sessions[session.connector]
+    return with_session(state, frozen, start=signed.start, marks=marks_from(session, signed.start, fact.stop))
+
+
+def _meter_key(state: State, fact: f.MeterKeySeen, at: Stamp) -> State:
+    return replace(state, meters=with_item(state.meters, fact.serial, MeterBook(fact.spki)))
 
 
 def _seal_intended(state: State, fact: f.SealIntended, at: Stamp) -> State:
@@ -375,6 +396,8 @@ _STEPS: dict[type, Callable[[State, Any, Stamp], State]] = {
     f.DenyListSet: _denied,
     f.TariffTaken: _tariff_taken,
     f.LawOverridden: _overridden,
+    f.MeterKeySeen: _meter_key,
+    f.MeterRecordSetAside: _nothing,
     **dict.fromkeys(f.CARRIED, _carried),
     f.LimitSet: _limit_set,
     **evolve_money.STEPS,

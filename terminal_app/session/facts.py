@@ -178,6 +178,7 @@ class StartRegistered(msgspec.Struct, frozen=True, tag="start_registered"):
     first: MeterValue
     second: MeterValue
     identity: MeterIdentity
+    meter_key: str = ""  # SPKI, hex, of a meter that has begun to sign this session: nothing else may be billed then
 
 
 class EnergyCheckpoint(msgspec.Struct, frozen=True, tag="energy_checkpoint"):
@@ -208,6 +209,25 @@ class SessionAborted(msgspec.Struct, frozen=True, tag="session_aborted"):
     detail: str = ""
 
 
+class MeterSigned(msgspec.Struct, frozen=True):
+    """What the meter's own record says: the bill is made of it. `register` is our own last reading, for the next session."""
+
+    start: MeterValue  # the register as signed at the begin
+    register: MeterValue
+    energy_wh: int
+    meter_key: str  # SPKI, hex: what `BillFrozen.ocmf` verifies with
+    page: int  # pagination of its last record
+    clock: str  # the worse OCMF sync letter of both readings
+
+
+class Unbilled(msgspec.Struct, frozen=True):
+    """Energy that flowed and is not billed, because the meter's record of it does not hold."""
+
+    why: str
+    energy_wh: int
+    register: MeterValue
+
+
 class BillFrozen(msgspec.Struct, frozen=True, tag="bill_frozen"):
     """The bill: immutable from here (I10). `stop` is the final register; `ocmf` the signed readings ("" if none flowed)."""
 
@@ -231,6 +251,8 @@ class BillFrozen(msgspec.Struct, frozen=True, tag="bill_frozen"):
     stop_source: str  # "meter" = two agreeing readings; "checkpoint" = last committed value, the meter never came back
     not_billed: str = ""  # why energy costs nothing: "below_minimum" = less than may be measured for money here
     stop_why: str = ""  # why a checkpoint ends it: "not_back" in time | "hold_ends" before | "changed": another register answers
+    signed: MeterSigned | None = None  # by the meter itself; `ocmf` is its record, verbatim, `pagination` none of ours (0)
+    unbilled: Unbilled | None = None
 
 
 class EnergyBalance(msgspec.Struct, frozen=True, tag="energy_balance"):
@@ -515,6 +537,23 @@ class DenyListSet(msgspec.Struct, frozen=True, tag="deny_list_set"):
     tokens: tuple[str, ...]
 
 
+class MeterKeySeen(msgspec.Struct, frozen=True, tag="meter_key_seen"):
+    """The public key of a meter that signs, at its first use here: from now on this meter has no other one."""
+
+    connector: int
+    serial: str
+    spki: str  # DER, hex
+
+
+class MeterRecordSetAside(msgspec.Struct, frozen=True, tag="meter_record_set_aside"):
+    """A record of the meter that is not billed: it does not verify, or nobody's charge belongs to it. Kept as evidence."""
+
+    connector: int
+    session_id: str  # "" = left over from before
+    why: str
+    record: str
+
+
 class PullerAcknowledged(msgspec.Struct, frozen=True, tag="puller_acknowledged"):
     """Somebody who pulls records says how far it has them; the hash was compared with ours. Deletes and covers nothing: only the
     office's countersigned watermark does. It may go back: who restored an older copy pulls again from there."""
@@ -614,6 +653,8 @@ Fact = (
     | DenyListSet
     | TariffTaken
     | LawOverridden
+    | MeterKeySeen
+    | MeterRecordSetAside
     | PullerAcknowledged
     | CdrDelivered
     | CdrRejected

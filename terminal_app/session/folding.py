@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from terminal_app.session.facts import LimitSet
+from terminal_app.session.facts import LimitSet, Mark
 from terminal_app.session.state import Limits, Session, State, amended_live, with_item
 from terminal_app.values import MeterValue
 
@@ -26,6 +26,15 @@ def with_settlement(state: State, hold_id: str, **changes: Any) -> State:
 def with_register(state: State, connector: int, value: MeterValue) -> State:
     """Two agreeing readings of a meter that can be told from another one."""
     return replace(state, registers=with_item(state.registers, connector, value)) if value.serial else state
+
+
+def marks_from(session: Session, start: MeterValue, stop: MeterValue) -> tuple[Mark, ...]:
+    """The marks of a session whose first and last register are `start` and `stop`: as the meter signed them, not as we read it."""
+    assert session.start is not None
+    moved_wh = start.energy_wh - session.start.energy_wh
+    return tuple(
+        replace(one, energy_wh=min(max(one.energy_wh + moved_wh, start.energy_wh), stop.energy_wh)) for one in session.marks
+    )
 
 
 def with_limits(state: State, connector: int, **changes: Any) -> State:
@@ -61,6 +70,9 @@ def fresh_live(state: State, connector: int) -> State:
         grant_since_mono_ms=0,
         stopping_since_mono_ms=0,
         ocmf_payload=b"",
+        start_read=None,
+        asked_end=False,
+        end_failures=0,
         still_wms=0,
         freeze_patience_ms=0,
     )

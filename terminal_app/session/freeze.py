@@ -14,9 +14,10 @@ from terminal_app.billing import ocmf, record
 from terminal_app.billing.law import BELOW_MINIMUM
 from terminal_app.billing.receipt import SHORT_CODE, to_receipt_lines
 from terminal_app.errors import SignatureInvalid
-from terminal_app.session import actions, energy, events, gate, register, settlement, watch
+from terminal_app.session import actions, energy, events, gate, register, settlement, signed, watch
 from terminal_app.session import facts as f
 from terminal_app.session.bill import cost_until, frozen_tariff, least_wh
+from terminal_app.session.folding import marks_from
 from terminal_app.session.state import Phase, Session
 from terminal_app.session.turn import Turn
 from terminal_app.values import ClockState, Device, Fault, MeterValue
@@ -98,14 +99,21 @@ def stop_unreadable(turn: Turn, connector: int, event: events.Event) -> None:
     session, now = turn.state.sessions[connector], turn.terms.now
     failures = turn.live(connector).read_failures + 1
     turn.note_live(connector, asked_read="", read_failures=failures, read_again_mono_ms=now.mono_ms + READ_AGAIN_MS)
-    assert session.stop_at is not None and session.committed is not None
-    tried_ms = now.mono_ms - turn.live(connector).stopping_since_mono_ms  # since this start: a long night is no patience
-    longest_ms, why = _patience(turn, session)
-    waited = now.utc_ms - session.stop_at.utc_ms > longest_ms and tried_ms > min(longest_ms, WAKE_UP_MS)
-    if waited or tried_ms > longest_ms:  # the second counts when the wall clock was set back
+    assert session.committed is not None
+    if why := _lost_for_good(turn, connector):
         _sign(turn, connector, session.committed, "checkpoint", why)
     elif _another_register(turn, connector):
         _sign(turn, connector, session.committed, "checkpoint", "changed")
+
+
+def _lost_for_good(turn: Turn, connector: int) -> str:
+    """Why the meter is waited for no longer; "" = it may still come back."""
+    session, now = turn.state.sessions[connector], turn.terms.now
+    assert session.stop_at is not None
+    tried_ms = now.mono_ms - turn.live(connector).stopping_since_mono_ms  # since this start: a long night is no patience
+    longest_ms, why = _patience(turn, session)
+    waited = now.utc_ms - session.stop_at.utc_ms > longest_ms and tried_ms > min(longest_ms, WAKE_UP_MS)
+    return why if waited or tried_ms > longest_ms else ""  # the second counts when the wall clock was set back
 
 
 def _patience(turn: Turn, session: Session) -> tuple[int, str]:
@@ -127,6 +135,13 @@ def _another_register(turn: Turn, connector: int) -> bool:
 
 def _sign(turn: Turn, connector: int, value: MeterValue, source: str, why: str = "") -> None:
     session = turn.state.sessions[connector]
+    if session.meter_key:
+        turn.note_session(connector, phase=Phase.SIGNING, stop=value, stop_source=source, stop_why=why)
+        if source == "meter":
+            signed.ask_end(turn, connector)
+        else:
+            _not_billed(turn, connector, "the meter never came back with its signed record")
+        return
     payload = _ocmf_payload(turn, session, value, source)
     turn.note_session(connector, phase=Phase.SIGNING, stop=value, stop_source=source, stop_why=why)
     turn.note_live(
@@ -141,7 +156,9 @@ def _sign(turn: Turn, connector: int, value: MeterValue, source: str, why: str =
 
 def sign_again_if_late(turn: Turn, connector: int, event: events.Event) -> None:
     live, now = turn.live(connector), turn.terms.now.mono_ms
-    if now - live.sign_asked_mono_ms > SIGN_AGAIN_MS:
+    if turn.state.sessions[connector].meter_key:
+        signed.ask_end_if_due(turn, connector)
+    elif now - live.sign_asked_mono_ms > SIGN_AGAIN_MS:
         turn.note_live(connector, sign_asked_mono_ms=now)
         turn.do(actions.SignOcmf(turn.state.sessions[connector].session_id, live.ocmf_payload))
 
@@ -168,12 +185,52 @@ def ocmf_signed(turn: Turn, connector: int, event: events.Event) -> None:
     _freeze(turn, connector, text)
 
 
-def _freeze(turn: Turn, connector: int, ocmf_text: str) -> None:
+def signed_ended(turn: Turn, connector: int, event: events.Event) -> None:
+    """The meter's own record came: it holds, or it is asked for again, or nothing is billed."""
+    assert isinstance(event, events.SignedEnded)
+    try:
+        found = signed.judged(turn, connector, event.record)
+    except SignatureInvalid as error:
+        if signed.end_failed(turn, connector) >= signed.VERIFY_TRIES:
+            text = event.record[: ocmf.MAX_OCMF_BYTES]
+            turn.commit(f.MeterRecordSetAside(connector, event.session_id, str(error), text))
+            _not_billed(turn, connector, str(error))
+        return
+    turn.then(events.FaultSeen(signed.record_fault(connector), False))
+    _freeze(turn, connector, event.record, found)
+
+
+def signed_refused(turn: Turn, connector: int, event: events.Event) -> None:
+    """Waited for like the stop register; a meter that says no is believed sooner."""
+    assert isinstance(event, events.SignedRefused)
+    if event.purpose != "end":
+        return
+    failures = signed.end_failed(turn, connector)
+    if _lost_for_good(turn, connector) or (event.refused and failures >= signed.END_REFUSALS):
+        _not_billed(turn, connector, f"the meter gives no signed record: {event.why}")
+
+
+def _not_billed(turn: Turn, connector: int, why: str) -> None:
+    """Nothing is taken for energy whose record does not hold, and nothing more is sold on this meter."""
+    turn.then(events.FaultSeen(signed.record_fault(connector, why), True))
+    _freeze(turn, connector, "", unbilled=signed.unbilled(turn.state.sessions[connector], why))
+
+
+def _freeze(
+    turn: Turn, connector: int, ocmf_text: str, by_meter: f.MeterSigned | None = None, unbilled: f.Unbilled | None = None
+) -> None:
     session, live, terms = turn.state.sessions[connector], turn.live(connector), turn.terms
     assert session.start is not None and session.stop is not None
+    start, stop = session.start, in_order(session.start, session.stop)
+    if by_meter is not None:  # the signed readings are what is billed
+        start = by_meter.start
+        stop = msgspec.structs.replace(stop, energy_wh=start.energy_wh + by_meter.energy_wh)
+        session = msgspec.structs.replace(session, start=start, marks=marks_from(session, start, stop))
+    elif unbilled is not None:
+        stop = msgspec.structs.replace(stop, energy_wh=start.energy_wh)
     charging_ms, parking_ms = max(session.charging_ms, live.charging_ms), max(session.parking_ms, live.parking_ms)
-    energy_wh, least = session.stop.energy_wh - session.start.energy_wh, least_wh(session, terms.config.terminal.country)
-    cost = cost_until(session, session.stop.energy_wh, charging_ms, parking_ms, terms.config.terminal.time_zone, least)
+    energy_wh, least = stop.energy_wh - start.energy_wh, least_wh(session, terms.config.terminal.country)
+    cost = cost_until(session, stop.energy_wh, charging_ms, parking_ms, terms.config.terminal.time_zone, least)
     hold = turn.state.settlements.get(session.hold_id)
     held = hold.approved_minor if hold else 0
     capture = min(cost.total_minor, held) if hold else 0
@@ -181,7 +238,7 @@ def _freeze(turn: Turn, connector: int, ocmf_text: str) -> None:
     turn.commit(
         f.BillFrozen(
             session_id=session.session_id,
-            stop=in_order(session.start, session.stop),
+            stop=stop,
             energy_wh=energy_wh,
             charging_ms=charging_ms,
             parking_ms=parking_ms,
@@ -193,13 +250,15 @@ def _freeze(turn: Turn, connector: int, ocmf_text: str) -> None:
             capture_minor=capture,
             shortfall_minor=cost.total_minor - capture if hold else 0,
             ocmf=ocmf_text,
-            pagination=chain.next_pagination,
+            pagination=chain.next_pagination if by_meter is None and unbilled is None else 0,
             receipt_number=turn.receipt_number(),
             receipt_code=terms.receipt_code,
             ended=terms.now,
             stop_source=session.stop_source,
             stop_why=session.stop_why,
             not_billed=BELOW_MINIMUM if 0 < energy_wh < least and not session.free else "",
+            signed=by_meter,
+            unbilled=unbilled,
         )
     )
     if hold is not None and cost.total_minor > capture:
@@ -208,7 +267,8 @@ def _freeze(turn: Turn, connector: int, ocmf_text: str) -> None:
     if hold is not None and capture > 0:
         settlement.intend_capture(turn, hold.hold.hold_id, capture, terms.receipt_code[:SHORT_CODE].lower())
     elif hold is not None:
-        settlement.intend_void(turn, hold.hold.hold_id, "nothing to pay")
+        why = "nothing to pay" if unbilled is None else f"nothing is billed: {unbilled.why}"
+        settlement.intend_void(turn, hold.hold.hold_id, why)
 
 
 def _ocmf_payload(turn: Turn, session: Session, value: MeterValue, source: str) -> bytes:

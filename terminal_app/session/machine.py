@@ -5,7 +5,7 @@
 now on the glass.
 """
 
-from terminal_app.session import arming, charge, events, grid, kiosk, limits, orders, receipts, sealing, settlement, watch
+from terminal_app.session import arming, charge, events, grid, kiosk, limits, orders, receipts, sealing, settlement, signed, watch
 from terminal_app.session import facts as f
 from terminal_app.session.actions import Authorize, EvseWish, ReaderWish
 from terminal_app.session.evolve import evolve
@@ -85,6 +85,10 @@ def _note_telemetry(turn: Turn, event: events.Event) -> None:
                 turn.commit(f.FaultRaised(fault))
             elif not raised and known:
                 turn.commit(f.FaultCleared(turn.state.faults[fault_key(fault)]))
+        case events.MeterKeyRead():
+            signed.key_read(turn, event)
+        case events.SignedBegun():
+            signed.keep_left_over(turn, event)
         case _:
             pass
 
@@ -100,6 +104,9 @@ def _connectors(state: State, event: events.Event) -> tuple[int, ...]:
         case (
             events.RegisterRead(connector=connector, session_id=session_id)
             | events.RegisterUnreadable(connector=connector, session_id=session_id)
+            | events.SignedBegun(connector=connector, session_id=session_id)
+            | events.SignedEnded(connector=connector, session_id=session_id)
+            | events.SignedRefused(connector=connector, session_id=session_id)
         ):
             session = state.sessions.get(connector)
             return (connector,) if session is not None and session.session_id == session_id else ()

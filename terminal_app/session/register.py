@@ -38,7 +38,8 @@ CHANGED = frozenset({*(one.value for one in Kind if one is not Kind.GOOD), FROZE
 
 OPEN_FLOW = "energy_while_open"  # the contactor is said to be open, and the register rises
 STUCK_RELAY = "stuck_relay"  # the controller says so itself
-LATCHED = {(Device.EVSE, OPEN_FLOW), (Device.EVSE, STUCK_RELAY), *((Device.METER, kind) for kind in CHANGED)}
+RECORD = "record"  # a meter that signs gave a record that does not hold
+LATCHED = {(Device.EVSE, OPEN_FLOW), (Device.EVSE, STUCK_RELAY), *((Device.METER, kind) for kind in (*CHANGED, RECORD))}
 """Faults that a restart does not clear."""
 
 

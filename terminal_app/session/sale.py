@@ -43,6 +43,8 @@ def not_for_sale(state: State, terms: Terms, connector: int) -> NotForSaleReason
         return NotForSaleReason.EVSE  # closed, and nobody may draw energy: welded, or not yet locked after a restart
     if live.meter is None or not live.meter.serial or live.outlier is not None or below_the_last_bill(state, connector, live.meter):
         return NotForSaleReason.METER
+    if connector in terms.signing and live.meter.serial not in state.meters:
+        return NotForSaleReason.METER  # its public key was not read yet: nothing it signs could be verified
     by_clock = connector in terms.clock_wanted or terms.tariffs[connector].needs_clock
     if by_clock and terms.now.clock is not ClockState.SYNCHRONISED:
         return NotForSaleReason.CLOCK

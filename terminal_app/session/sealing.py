@@ -4,8 +4,11 @@ A record is intended with its exact bytes (number, predecessor, content) in the 
 signs; `Sealed` and the outbox row are the next commit. After a crash the same bytes are signed, for nothing was published.
 """
 
+from typing import Any
+
 from terminal_app.billing import chain_records, record
 from terminal_app.billing.no_charge import NoCharge
+from terminal_app.billing.signature import ocmf_key_id
 from terminal_app.errors import SignatureInvalid
 from terminal_app.session import actions, chain_care, events, receipts
 from terminal_app.session import facts as f
@@ -169,16 +172,26 @@ def _session_payload(turn: Turn, session: Session) -> dict[str, object]:
             receipt_number=bill.receipt_number,
             receipt_code=bill.receipt_code,
             ocmf=bill.ocmf,
-            ocmf_key=turn.terms.ocmf_key_id,
             max_power_w=outlet.max_power_w,
             current=outlet.current,
             interrupted_from=record.moment(session.stop_after) if session.interrupted and session.stop_after else None,
             interrupted_until=record.moment(session.stop_at) if session.interrupted and session.stop_at else None,
+            **_measured(turn, bill),
             not_billed=bill.not_billed,
             test=session.test,
             limits=tuple((one.utc_ms, one.limit_a, one.source) for one in session.limits),
         ),
     )
+
+
+def _measured(turn: Turn, bill: f.BillFrozen) -> dict[str, Any]:
+    """Whose key the readings verify with, or why nothing is billed."""
+    if bill.signed is not None:
+        key = bill.signed.meter_key
+        return {"ocmf_key": ocmf_key_id(bytes.fromhex(key)), "meter_key": key, "meter_clock": bill.signed.clock}
+    if bill.unbilled is not None:
+        return {"ocmf_key": "", "unbilled_why": bill.unbilled.why, "unbilled_wh": bill.unbilled.energy_wh}
+    return {"ocmf_key": turn.terms.ocmf_key_id}
 
 
 def _settlement_payload(turn: Turn, one: Settlement) -> dict[str, object]:

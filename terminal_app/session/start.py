@@ -5,7 +5,7 @@ machine; its rules stand in the table of `charge`. PURE.
 import msgspec
 
 from terminal_app.screens import DeclineWords
-from terminal_app.session import actions, energy, events, gate, offline, register, sale
+from terminal_app.session import actions, energy, events, gate, offline, register, sale, signed
 from terminal_app.session import facts as f
 from terminal_app.session.bill import frozen_tariff, margin_minor
 from terminal_app.session.hold import keep, new_hold, session_of
@@ -198,7 +198,7 @@ def commanded(turn: Turn, connector: int, event: events.Event) -> None:
 
 def _ask_start(turn: Turn, connector: int) -> None:
     """Ask for the start register; a reading still outstanding from before an unplug is not asked a second time."""
-    outstanding = turn.live(connector).asked_read == "start"
+    outstanding = turn.live(connector).asked_read in ("start", "begin")
     turn.note_session(connector, phase=Phase.STARTING)
     turn.note_live(connector, read_failures=0, counted_mono_ms=turn.terms.now.mono_ms)
     if outstanding:
@@ -250,13 +250,44 @@ def start_read(turn: Turn, connector: int, event: events.Event) -> None:
     why = gate.disagreement(event.first, event.second, max_power_w(turn, connector))
     if not event.identity.serial or event.identity.serial != event.second.serial:
         why = f"serial number {event.identity.serial!r} / {event.second.serial!r}: a meter without a name cannot be billed"
+    if not why and connector in turn.terms.signing:
+        why = signed.not_ready(turn, connector, event.identity.serial)
     why = why or _not_the_register_known(turn, connector, event.first)
     for fault in energy.standing(turn.state, connector, Device.EVSE, energy.WELDS):
         why = why or fault.detail  # no contactor is closed on a connector whose last one did not open
     if why:
         start_unreadable(turn, connector, events.RegisterUnreadable(connector, event.session_id, "start", why))
         return
-    turn.commit(f.StartRegistered(event.session_id, event.first, event.second, event.identity))
+    if connector in turn.terms.signing:
+        signed.ask_begin(turn, connector, event)
+    else:
+        turn.commit(f.StartRegistered(event.session_id, event.first, event.second, event.identity))
+
+
+def begun(turn: Turn, connector: int, event: events.Event) -> None:
+    """The meter signs: what was read before is the start register, and the contactor may close."""
+    assert isinstance(event, events.SignedBegun)
+    live = turn.live(connector)
+    read, stale = live.start_read, live.stale_read
+    turn.note_live(connector, asked_read="", stale_read=False, start_read=None)
+    if stale or read is None:  # begun before this plug: everything once more
+        ask_register(turn, connector, "start")
+        return
+    key = turn.state.meters[read[2].serial].spki
+    turn.commit(f.StartRegistered(event.session_id, *read, meter_key=key))
+
+
+def begin_refused(turn: Turn, connector: int, event: events.Event) -> None:
+    """Without the meter's signature nothing can be billed: after a few tries there is no charge."""
+    assert isinstance(event, events.SignedRefused)
+    if event.purpose == "begin":
+        why = f"it does not begin to sign, so nothing could be billed: {event.why}"
+        start_unreadable(turn, connector, events.RegisterUnreadable(connector, event.session_id, "start", why))
+
+
+def answered_in_vain(turn: Turn, connector: int, event: events.Event) -> None:
+    """Unplugged while the meter was asked: it is asked again when the car is plugged in."""
+    turn.note_live(connector, asked_read="", stale_read=False, start_read=None)
 
 
 def _not_the_register_known(turn: Turn, connector: int, value: MeterValue) -> str:
@@ -276,14 +307,15 @@ def start_unreadable(turn: Turn, connector: int, event: events.Event) -> None:
     assert isinstance(event, events.RegisterUnreadable)
     failures = turn.live(connector).read_failures + 1
     again_ms = turn.terms.now.mono_ms + 1000
-    turn.note_live(connector, asked_read="", stale_read=False, read_failures=failures, read_again_mono_ms=again_ms)
+    turn.note_live(connector, asked_read="", stale_read=False, start_read=None, read_failures=failures, read_again_mono_ms=again_ms)
     if failures >= START_READ_TRIES:
         abort(turn, connector, f.StopReason.FAULT, f"meter: {event.why}")
 
 
 def starting_ticked(turn: Turn, connector: int, event: events.Event) -> None:
     live, now = turn.live(connector), turn.terms.now.mono_ms
-    if now - live.counted_mono_ms > START_DEADLINE_MS:
+    longest_ms = signed.BEGIN_DEADLINE_MS if connector in turn.terms.signing else START_DEADLINE_MS
+    if now - live.counted_mono_ms > longest_ms:
         abort(turn, connector, f.StopReason.FAULT, "the meter gave no start register in time")
     elif not live.asked_read and now >= live.read_again_mono_ms:
         ask_register(turn, connector, "start")

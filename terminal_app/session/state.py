@@ -102,6 +102,7 @@ class Session(msgspec.Struct, frozen=True):
     stop_source: str = ""
     stop_why: str = ""  # volatile like `stop`
     bill: BillFrozen | None = None
+    meter_key: str = ""  # SPKI, hex: the meter signs this session
 
 
 class SettlementPhase(enum.Enum):
@@ -273,6 +274,17 @@ class Live(msgspec.Struct, frozen=True):
     ocmf_pagination: int = 0
     stopping_since_mono_ms: int = 0
     sign_asked_mono_ms: int = 0
+    start_read: tuple[MeterValue, MeterValue, MeterIdentity] | None = None  # waits for the meter's begin
+    asked_end: bool = False  # EndSigned is outstanding
+    end_failures: int = 0
+
+
+class MeterBook(msgspec.Struct, frozen=True):
+    """A meter that signs: its pinned key (SPKI, hex), the page and hash of the record that was billed last."""
+
+    spki: str
+    page: int = 0
+    record_sha256: str = ""
 
 
 class Finished(msgspec.Struct, frozen=True):
@@ -332,6 +344,7 @@ class State(msgspec.Struct, frozen=True):
     faults: Mapping[str, Fault] = MappingProxyType({})
     finished: Mapping[int, Finished] = MappingProxyType({})
     registers: Mapping[int, MeterValue] = MappingProxyType({})  # last billing reading per connector: never below it
+    meters: Mapping[str, MeterBook] = MappingProxyType({})  # those that sign, by serial number
     energy: Mapping[int, EnergyBook] = MappingProxyType({})  # where the energy of each meter went since its last balance
     latched: Mapping[str, Fault] = MappingProxyType({})  # those of `faults` that a restart does not end
     slices: Slices = Slices()  # money set aside for cards at this terminal

@@ -202,6 +202,21 @@ def test_a_crash_of_ours_in_the_middle_keeps_the_open_measurement_for_the_new_pr
 
 
 @on_each
+def test_a_crash_of_ours_and_a_power_cut_of_the_meter_still_end_with_the_record_of_the_charge(bench: Bench) -> None:
+    """The Iskra wants its texts again before it can stop; the new process is told whose measurement it is."""
+    meter = bench.meter()
+    meter.begin(SESSION, TARIFF)
+    bench.flows(1200)
+    meter.close()
+    bench.meters.clear()
+    bench.device.do("power_cut")
+    again = bench.meter()
+    again.resume(SESSION, TARIFF)
+    measured = ocmf.verify(again.end().decode(), again.public_key_spki())
+    assert measured.energy_wh == 1200 and measured.names(SESSION)
+
+
+@on_each
 def test_a_begin_over_an_open_measurement_closes_and_keeps_the_old_one(bench: Bench) -> None:
     first = bench.meter()
     first.begin("left-behind", TARIFF)

@@ -236,7 +236,7 @@ def test_a_terminal_bills_and_changes_its_key_with_keys_in_a_token(hsm: SoftHsm,
             assert isinstance(first, Pkcs11Signer) and isinstance(site.keys.ocmf, Pkcs11Signer)
         lines = f'record = "{uris["second"]}"\nprevious_record = "{uris["record"]}"\nchange_reason = "yearly change"'
         path.write_text(text.replace(f'record = "{uris["record"]}"', lines))
-        with contextlib.closing(Paper(path, wh=1_246_905, ms=3_600_000)) as site:
+        with contextlib.closing(Paper(path, wh=1_300_000, ms=3_600_000)) as site:
             for _ in range(4):
                 site.turn(Ticked())
             site.paid_session(2_000)

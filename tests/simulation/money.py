@@ -151,9 +151,7 @@ def check_sums(holds: dict[str, Told], books: Books, payloads: list[dict[str, An
         owed = sum(due[one] for one in mine - listed - waived if holds[one].offline)
         sums.update({f"{gateway} captured": taken, f"{gateway} refunded": back, "receivable": owed, "manual": at_risk})
         sums["released by a person"] += sum(due[one] for one in mine & waived)
-    credits = [one for one in payloads if one["type"] == "credit"]
-    _credited(bills, settled, credits)
-    sums["credits"] = len(credits)
+    _credited(bills, settled, [one for one in payloads if one["type"] == "credit"])
     value = sum(one["totals"]["total_minor"] for one in bills)
     captured = sum(one["payment"]["capture_minor"] for one in bills)
     shortfall = sum(one["payment"]["shortfall_minor"] for one in bills)

@@ -10,6 +10,7 @@ from terminal_app.session import facts as f
 from terminal_app.session.facts import Fact
 from tests.simulation import money, stage
 from tests.simulation.money import Wrong, must
+from tests.simulation.signing_meter import opened
 from tests.simulation.world import World
 
 __all__ = ["Wrong", "check"]
@@ -23,6 +24,7 @@ def check(world: World) -> None:
     _money(world, facts)
     _pages(world, facts)
     _sessions(world, facts)
+    _signed(world, facts)
     _energy(world, [(one.stamp.utc_ms, one.fact) for one in entries])
     _taps(world)
     _cards(world)
@@ -71,7 +73,7 @@ def _sessions(world: World, facts: list[Fact]) -> None:
     must(Counter(started) == Counter(one.session_id for one in frozen), "not one bill for every session that started")
     sealed = [one.subject for one in facts if isinstance(one, f.Sealed) and one.record_type == "session"]
     must(sorted(sealed) == sorted(started), "not one record for every session that started")
-    numbers = [one.pagination for one in frozen]
+    numbers = [one.pagination for one in frozen if not (one.signed or one.unbilled)]
     must(numbers == list(range(1, len(numbers) + 1)), f"OCMF pagination is not gapless: {numbers}")
     receipts = [number for one in facts if (number := getattr(one, "receipt_number", ""))]
     wanted = list(range(1, len(receipts) + 1))
@@ -119,7 +121,8 @@ def _energy(world: World, facts: list[tuple[int, Fact]]) -> None:
         unexplained = [one for one in unexplained if one not in mine]
         must(all(one.opened_utc_ms is not None for one in mine), "the contactor is still closed")
         own_wh = mine[-1].register_wh[1] - mine[0].register_wh[0] if mine else 0
-        must(bill.energy_wh == bill.stop.energy_wh - start.second.energy_wh, "billed energy is not end minus begin")
+        begin_wh = bill.signed.start.energy_wh if bill.signed else start.second.energy_wh
+        must(bill.energy_wh == bill.stop.energy_wh - begin_wh, "billed energy is not end minus begin")
         lies = world.faults & {"meter", "weld", "controller_silent"}
         # A register that stood still and then jumps moves energy from one session into the next; nobody sees it here
         # (the controller measures no current), so only the sum is asked then.
@@ -134,6 +137,32 @@ def _energy(world: World, facts: list[tuple[int, Fact]]) -> None:
     for book in world.engine.state.energy.values():
         rise_wh = (book.last.energy_wh - book.began.energy_wh) % (world.plan.wraps_at_wh or 2**63)
         must(rise_wh == book.sessions_wh + book.tests_wh + book.unexplained_wh, f"the meter's account does not add up: {book}")
+
+
+def _signed(world: World, facts: list[Fact]) -> None:
+    """On a meter that signs: what is billed is one record of that meter, of this charge, each once; nothing else is billed."""
+    if world.signing is None:
+        return
+    holds = {one.session_id: one.hold.hold_id for one in facts if isinstance(one, f.AuthorizationIntended)}
+    holds |= {one.session_id: one.hold_id for one in facts if isinstance(one, f.HoldReused)}
+    pages = []
+    for one in (one for one in facts if isinstance(one, f.BillFrozen)):
+        world.sums["signed by the meter" if one.signed else "not billed"] += 1
+        if one.signed is None:
+            must(one.unbilled is not None and one.total_minor == one.energy_wh == 0 and not one.ocmf, "billed unsigned")
+            continue
+        body, energy_wh = opened(one.ocmf, world.signing.spki)
+        must(energy_wh == one.energy_wh, f"signed are {energy_wh} Wh, billed {one.energy_wh} Wh")
+        must(body["ID"] == holds[one.session_id], "billed by the record of another charge")
+        must(one.ocmf in world.signing.measured, "billed by a record the meter never made")
+        pages.append(one.signed.page)
+    must(pages == sorted(set(pages)), f"one record of the meter was billed twice: {pages}")
+    asides = [one for one in facts if isinstance(one, f.MeterRecordSetAside)]
+    world.sums["set aside"] += len(asides)
+    known = {one.ocmf for one in facts if isinstance(one, f.BillFrozen)} | {one.record for one in asides}
+    lost = [one for one in world.signing.measured if one not in known]
+    must(not lost or bool(world.faults & {"meter", "kill", "power"}), "a record of the meter was lost")
+    must(all(opened(one, world.signing.spki)[1] == 0 for one in lost), "a record with energy in it was lost")
 
 
 def _taps(world: World) -> None:

@@ -76,6 +76,7 @@ class Plan:
     gateways: tuple[str, ...] = ()  # by kind, the preferred one first; () = one host, one gateway for pages
     orders: tuple[tuple[str, int, int], ...] = ()  # afterwards, by a person: what, of which hold, percent of what was taken
     offline: bool = False  # charging on the operator's risk is configured
+    signing: bool = False  # the meter signs its own records
     signer_slow: bool = False
     wraps_at_wh: int = 0  # the meter's register rolls over there, and is 20 Wh before it at the start
     obey_ms: int = 200  # how long the controller takes to do what is wished
@@ -136,6 +137,7 @@ def drawn(seed: str, visits: int = 2) -> Plan:
     """A random plan; the same seed is the same plan."""
     chance = random.Random(seed)
     plan = Plan(seed, signer_slow=chance.random() < 0.1, obey_ms=chance.choice((50, 200, 200, 1_500)))
+    plan.signing = random.Random(f"{seed} signing").random() < 0.15
     for _ in range(visits):
         plan.visits.append(_visit(chance))
     for _ in range(chance.choice((0, 0, 1, 1, 2, 3))):

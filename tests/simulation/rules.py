@@ -26,6 +26,7 @@ from terminal_app.values import (
     Stamp,
 )
 from tests.simulation import stage
+from tests.simulation.signing_meter import SigningMeter
 
 replace = msgspec.structs.replace
 SERIAL = "21130042"
@@ -39,6 +40,7 @@ def durable(state: State) -> tuple[Any, ...]:
         {hold_id: _durable_settlement(one) for hold_id, one in state.settlements.items()},
         state.chain,
         dict(state.registers),
+        dict(state.meters),
         dict(state.energy),
         dict(state.latched),
         state.slices,
@@ -66,7 +68,9 @@ def _durable_settlement(one: Settlement) -> dict[str, Any]:
 class Rules:
     """One terminal's rules. `feed` runs a turn; `committed` is its ledger as stored bytes."""
 
-    def __init__(self, settings: Config | None = None, tariffs: Mapping[int, Tariff] | None = None) -> None:
+    def __init__(
+        self, settings: Config | None = None, tariffs: Mapping[int, Tariff] | None = None, signing: SigningMeter | None = None
+    ) -> None:
         self.settings = settings or stage.configuration()
         self.tariffs = {one.number: stage.tariff() for one in self.settings.connector} if tariffs is None else tariffs
         self.clock, self.chance = stage.FakeClock(), stage.Chance()
@@ -75,6 +79,7 @@ class Rules:
         self.todo: list[actions.Action] = []
         self.screen_no, self.shown_meaning = 1, ""
         self.incrementing: frozenset[str] = frozenset()
+        self.signing = signing  # the meter of connector 1, if it signs
         self.power_w = 11_000
         self.register_wh = {one.number: 1_000_000 for one in self.settings.connector}
         self.state: State = initial(self.settings)
@@ -84,6 +89,7 @@ class Rules:
 
     def terms(self) -> Terms:
         changes = {"tariffs": self.tariffs, "screen_no": self.screen_no, "incrementing": self.incrementing}
+        changes["signing"] = frozenset({1} if self.signing else ())
         return stage.terms(self.settings, self.clock, self.chance, **changes)
 
     def feed(self, event: events.Event) -> Turn:
@@ -196,6 +202,29 @@ class Rules:
         asked = self.take(actions.ReadRegister)
         return self.feed(events.RegisterUnreadable(asked.connector, asked.session_id, asked.purpose, "no answer"))
 
+    def read_key(self, spki: bytes = b"", serial: str = SERIAL) -> Turn:
+        assert self.signing is not None
+        return self.feed(events.MeterKeyRead(1, serial, (spki or self.signing.spki).hex()))
+
+    def begin(self) -> Turn:
+        """The meter begins to sign."""
+        asked, now = self.take(actions.BeginSigned), self.clock.now()
+        assert self.signing is not None
+        left = self.signing.begin(asked.reference, asked.tariff_text, self.register_wh[1], now.utc_ms)
+        return self.feed(events.SignedBegun(1, asked.session_id, left))
+
+    def end(self, record: str = "") -> Turn:
+        """The meter's record, or another one in its place."""
+        asked, now = self.take(actions.EndSigned), self.clock.now()
+        assert self.signing is not None
+        made = self.signing.end(self.register_wh[1], now.utc_ms)
+        return self.feed(events.SignedEnded(1, asked.session_id, record or made))
+
+    def refuse(self, kind: type[actions.Action], refused: bool = True) -> Turn:
+        asked = self.take(kind)
+        purpose = "begin" if kind is actions.BeginSigned else "end"
+        return self.feed(events.SignedRefused(1, asked.session_id, purpose, "no", refused))
+
     def sign_ocmf(self) -> Turn:
         asked = self.take(actions.SignOcmf)
         return self.feed(events.OcmfSigned(asked.session_id, stage.ocmf_key().sign(asked.payload)))
@@ -220,6 +249,8 @@ class Rules:
         for connector in self.state.live:
             self.evse(Pilot.A, connector=connector)
             self.meter(connector=connector)
+        if self.signing:
+            self.read_key()
         self.show()
 
     def to_authorizing(self) -> None:
@@ -237,6 +268,8 @@ class Rules:
     def to_charging(self) -> None:
         self.to_starting()
         self.answer_register()
+        if self.signing:
+            self.begin()
         self.clock.advance(500)
         self.evse(Pilot.C, relay=True, authorized=True)
 
@@ -265,7 +298,7 @@ class Rules:
 
     def to_sealing(self, seconds: int = 10) -> None:
         self.to_signing(seconds)
-        self.sign_ocmf()
+        self.end() if self.signing else self.sign_ocmf()
 
     def finish(self) -> None:
         """From sealing to the sealed settlement record."""

@@ -4,12 +4,13 @@ at most one authorization per tap, each hold ends once, one record per session, 
 
 import itertools
 import random
+from collections import Counter
 
 import pytest
 
 from tests.simulation.campaign import commits_of_the_standard_charge, crash_points, one_crash, run
 from tests.simulation.coverage import Coverage
-from tests.simulation.plan import Crash, Plan, standard
+from tests.simulation.plan import Crash, Plan, Trouble, standard
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +32,38 @@ def test_one_crash_at_every_commit(commits: int) -> None:
     print(f"\n{hit} crash points walked\n{coverage.report()}")
 
 
-def test_one_crash_at_every_commit_of_a_refund() -> None:
-    """Half of the charge is given back: the money goes once, and exactly as much of the bill is credited, in one record."""
-    given_back = {"gateways": ("own_reader",), "orders": (("refund", 0, 50),)}
-    commits = run(Plan("standard", [standard()], gateways=("own_reader",))).commits
-    until = run(Plan("refunded", [standard()], **given_back)).commits  # type: ignore[arg-type]
-    assert until - commits == 4, "intended, ended and credited, sealed, credit sealed"
-    for crash in crash_points(until, commits + 1):
-        world = run(Plan(f"refunded, {crash}", [standard()], [crash], **given_back))  # type: ignore[arg-type]
-        never_ordered = crash.commit == commits + 1 and crash.when != "after"
-        assert world.crashes and world.sums["credits"] == (0 if never_ordered else 1), crash
+def test_one_crash_at_every_commit_of_a_charge_that_the_meter_signs() -> None:
+    """Between begin, end and the frozen bill: never billed twice, never unsigned, and no record with energy in it is lost."""
+    standing = run(Plan("signed", [standard(), standard()], signing=True))
+    assert (standing.sums["signed by the meter"], standing.sums["set aside"]) == (2, 0)
+    sums: Counter[str] = Counter()
+    for crash in crash_points(standing.commits // 2 + 2):
+        sums.update(run(Plan(f"signed {crash}", [standard(), standard()], [crash], signing=True)).sums)
+    assert sums["not billed"] == 0 and sums["signed by the meter"] > 60
+
+
+def test_killed_around_the_begin_and_the_end_that_the_meter_signs() -> None:
+    """No commit lies between an order to the meter and its answer: so the process dies at every third of a second there."""
+    sums: Counter[str] = Counter()
+    for at_ms in (*range(600, 3_600, 300), *range(14_000, 17_500, 300)):
+        for what in ("kill", "power"):
+            visit = standard()
+            visit.sudden = (Trouble(what, at_ms, 5_000),)
+            sums.update(run(Plan(f"signed, {what} at {at_ms}", [visit, standard()], signing=True)).sums)
+    assert sums["not billed"] == 0 and sums["signed by the meter"] > 40 and sums["set aside"] > 0
+
+
+def test_a_meter_that_signs_and_falls_silent() -> None:
+    """Short: the record comes late. Longer than anybody waits: then nothing is billed, and a person must look."""
+    unbilled = 0
+    for at_ms in (500, 1_000, 9_000, 14_000):
+        for for_ms in (4_000, 40_000, 900_000):
+            visit = standard()
+            visit.troubles = (Trouble("silent", at_ms, for_ms),)
+            world = run(Plan(f"signed, silent at {at_ms} for {for_ms}", [visit, standard()], signing=True))
+            assert world.sums["not billed"] <= (for_ms == 900_000), (at_ms, for_ms)
+            unbilled += world.sums["not billed"]
+    assert unbilled
 
 
 def test_two_crashes_some(commits: int) -> None:

@@ -34,6 +34,7 @@ from tests.simulation.coverage import Coverage
 from tests.simulation.lines import Lines
 from tests.simulation.orders import ordered
 from tests.simulation.plan import METER_WAYS, Crash, Plan, Visit
+from tests.simulation.signing_meter import SigningMeter
 from tests.simulation.site import WMS_PER_WH, Outlet
 
 SERIAL = "21130042"
@@ -89,6 +90,7 @@ class World:
         self.coverage = coverage or Coverage()
         self.clock, self.chance = stage.FakeClock(), stage.Chance(plan.seed)
         self.outlet, self.lines = Outlet(), Lines(self)
+        self.signing = SigningMeter() if plan.signing else None
         if plan.wraps_at_wh:  # soon: the register is about to begin again with 0
             self.outlet.wms = (plan.wraps_at_wh - 20) * WMS_PER_WH
         self.now_ms = self.life = self.commits = self.turns = self.taps = 0
@@ -146,9 +148,16 @@ class World:
             self._advance_to(at_ms)
             assert self.now_ms < LONGEST_RUN_MS, f"never quiet: {self._open_matters()}"
             do()
+            self._look_at_the_meter()
             self._technician_looks()
             if self.quiet and not self._next_order():
                 return
+
+    def _look_at_the_meter(self) -> None:
+        """Afterwards a person clears what only a person clears."""
+        if self._done and self._engine is not None and not self.engine.state.sessions:
+            for fault in [one for one in self.engine.state.faults.values() if one.kind == "record"]:
+                self.deliver(events.FaultSeen(fault, False))
 
     def _next_order(self) -> bool:
         """A person gives an order about money, if one is left; what the rules refuse is told and forgotten."""
@@ -181,7 +190,7 @@ class World:
 
     def _open_matters(self) -> list[object]:
         state = self.engine.state
-        return [*state.sessions.values(), *state.settlements.values(), *state.credits, *([state.seal] if state.seal else [])]
+        return [*state.sessions.values(), *state.settlements.values(), *([state.seal] if state.seal else [])]
 
     # --- the terminal's process ------------------------------------------------------------------------------------------
 
@@ -190,6 +199,7 @@ class World:
         self._obey_from_ms = 0
         self._reader: actions.ReaderWish | None = None
         self._raised: set[str] = set()
+        self._key_told = False
         self._bad_since: dict[str, int] = {}
         self.glass: screens.Screen | None = None
         self.lines.watched = set()
@@ -199,7 +209,11 @@ class World:
         self._reset_adapters()
         self._ledger = Ledger(self.folder, self._probe)
         outside = Outside(self._act, self._wish_evse, self._wish_reader, self._publish)
-        standing = replace(stage.standing(self.settings, {1: self.tariff}), incrementing=self._raising)
+        standing = replace(
+            stage.standing(self.settings, {1: self.tariff}),
+            incrementing=self._raising,
+            signing=frozenset({1} if self.signing else ()),
+        )
         self._engine = self.engine_class(standing, self._ledger, self.clock, self.chance, outside)
         self.coverage.note(self._replayed(), events.Booted(), self.faults)
         if self._guarded(lambda: self.engine.start(crashed)):
@@ -346,8 +360,12 @@ class World:
         value = self._read_meter()
         if value is None:
             self._bad(Device.METER, "timeout")
+            self._key_told = False
             return
         self._good(Device.METER, "timeout")
+        if self.signing and not self._key_told:
+            self._key_told = True
+            self.deliver(events.MeterKeyRead(1, value.serial, self.signing.spki.hex()))
         self.after(5, lambda: self.deliver(events.MeterReported(1, value)))
 
     def _read_register(self, action: actions.ReadRegister) -> None:
@@ -393,8 +411,24 @@ class World:
                 self.lines.settle(action)
             case actions.ReadRegister():
                 self.after(50, lambda: self._read_register(action))
+            case actions.BeginSigned() | actions.EndSigned():
+                self.after(400, lambda: self._meter_signs(action))
             case actions.SignOcmf() | actions.SignRecord() | actions.SignReceipt():
                 self.after(12_000 if self.plan.signer_slow else 30, lambda: self._sign(action))
+
+    def _meter_signs(self, action: actions.BeginSigned | actions.EndSigned) -> None:
+        """It obeys at once; its answer comes later, and is lost with the terminal's process."""
+        assert self.signing is not None
+        wh, utc_ms, purpose = self.outlet.register_wh, self.clock.utc_ms, "end"
+        answer: events.Event
+        if isinstance(action, actions.BeginSigned):
+            purpose = "begin"
+            answer = events.SignedBegun(1, action.session_id, self.signing.begin(action.reference, action.tariff_text, wh, utc_ms))
+        else:
+            answer = events.SignedEnded(1, action.session_id, self.signing.end(wh, utc_ms))
+        if "silent" in self.troubled:
+            answer = events.SignedRefused(1, action.session_id, purpose, "no answer")
+        self.after(300, lambda: self.deliver(answer))
 
     def _sign(self, action: actions.SignOcmf | actions.SignRecord | actions.SignReceipt) -> None:
         if "signer" in self.troubled:

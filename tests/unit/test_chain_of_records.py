@@ -57,7 +57,7 @@ class Lived:
                 give_back(site, None, "the cable was bad")
             self.old = {name: keyfile.KeyFileSigner(folder / f"{name}.pem") for name in ("record", "ocmf")}
             use_keys(self.path, record=keyfile.create(folder / "second.pem"), why="yearly change")
-            with contextlib.closing(Paper(self.path, wh=1_246_905, ms=3_600_000)) as site:
+            with contextlib.closing(Paper(self.path, wh=1_300_000, ms=3_600_000)) as site:
                 settle(site)
                 site.paid_session(5_000)
                 site.acknowledge()
@@ -124,7 +124,7 @@ def test_a_checkpoint_says_where_everything_stood(lived: Lived) -> None:
     after_the_key, daily = lived.said(8), lived.said(11)
     assert daily["ledger"]["entries"] > after_the_key["ledger"]["entries"] > 0
     assert (after_the_key["acknowledged_through"], daily["acknowledged_through"]) == (0, 10)
-    assert list(daily["meter_registers_wh"].values()) == [1_251_905] and daily["open_holds"] == 0
+    assert list(daily["meter_registers_wh"].values()) == [1_305_000] and daily["open_holds"] == 0
     assert {"software", "configuration", "tariff of connector 1"} <= set(daily["digests"])
 
 
@@ -272,7 +272,7 @@ def test_the_office_learns_the_new_key_and_shows_the_credits_with_their_session(
     assert (older["credited_minor"], older["refunded_minor"], newer["credited_minor"]) == (total, total, 0)
     assert [(one["number"], one["total_minor"]) for one in credits] == [(1, -250), (2, 250 - total)]
     assert point is not None and (point["seq"], point["acknowledged_through"]) == (11, 10)
-    assert list(point["registers"].values()) == [1_251_905]
+    assert list(point["registers"].values()) == [1_305_000]
 
 
 def sealed_by(key: keyfile.KeyFileSigner, payload: dict[str, Any], after: StoredRecord, **changes: Any) -> StoredRecord:
@@ -390,13 +390,13 @@ def test_a_new_key_of_the_readings_is_announced_by_the_record_key(begun: Path) -
     with pytest.raises(ConfigError, match="change_reason"):
         Paper(begun)
     changed(begun, 'ocmf = "ocmf2.pem"', 'ocmf = "ocmf2.pem"\nchange_reason = "new seal"')
-    with contextlib.closing(Paper(begun, wh=1_246_905, ms=3_600_000)) as site:
+    with contextlib.closing(Paper(begun, wh=1_300_000, ms=3_600_000)) as site:
         settle(site)
         newest = list(site.ledger.records())[2]
         said = claims(newest.jws)
         assert (newest.type, said["new_ocmf_key_id"]) == ("key-change", site.keys.ocmf.key_id)
         assert said["new_key_id"] == site.keys.records.key_id, "the record key stays"
-    with contextlib.closing(Paper(begun, wh=1_246_905, ms=3_700_000)) as site:
+    with contextlib.closing(Paper(begun, wh=1_300_000, ms=3_700_000)) as site:
         settle(site)
         assert [one.type for one in site.ledger.records()].count("key-change") == 1, "announced once"
 
@@ -406,7 +406,7 @@ def test_rotate_makes_a_private_key_and_its_lines_work(begun: Path, capsys: pyte
     code, found = tool.json("keys", "rotate", "--reason", "yearly change")
     assert code == 0 and Path(found["file"]).stat().st_mode & 0o777 == 0o600
     changed(begun, 'record = "record.pem"', "\n".join(found["lines"]))
-    with contextlib.closing(Paper(begun, wh=1_246_905, ms=3_600_000)) as site:
+    with contextlib.closing(Paper(begun, wh=1_300_000, ms=3_600_000)) as site:
         settle(site)
         assert [one.type for one in site.ledger.records()] == ["session", "settlement", "key-change", "checkpoint"]
     _, shown = tool.json("keys", "show")

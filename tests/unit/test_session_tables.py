@@ -16,7 +16,7 @@ TABLES = {
     "settlement": (settlement.RULES, SettlementPhase, settlement.HANDLED),
     "kiosk": (kiosk.RULES, KioskPhase, kiosk.HANDLED),
 }
-FROM_THE_COUPLING = {events.FaultSeen}  # a matter of the fault axis, noted before any machine
+FROM_THE_COUPLING = {events.FaultSeen, events.MeterKeyRead}  # noted before any machine: faults, and whose key a meter shows
 
 
 @pytest.mark.parametrize("name", TABLES)

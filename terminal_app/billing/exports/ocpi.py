@@ -223,12 +223,16 @@ def _remark(session: dict[str, Any], place: Place) -> str:
 
 
 def _signed(ocmf: str, version: Version, key: bytes | None) -> dict[str, Any]:
-    value = {
-        "nature": "End",  # one OCMF record holds begin and end
-        "plain_data": _plain_data(ocmf.split("|")[1], version),
-        "signed_data": base64.b64encode(ocmf.encode()).decode(),
-    }
-    found: dict[str, Any] = {"encoding_method": "OCMF", "signed_values": [value]}
+    records = ocmf.split("\n")  # one OCMF record holds begin and end; some meters sign them apart
+    values = [
+        {
+            "nature": nature,
+            "plain_data": _plain_data(one.split("|")[1], version),
+            "signed_data": base64.b64encode(one.encode()).decode(),
+        }
+        for nature, one in zip(("Start", "End")[-len(records) :], records, strict=True)
+    ]
+    found: dict[str, Any] = {"encoding_method": "OCMF", "signed_values": values}
     return found if key is None else found | {"public_key": base64.b64encode(key).decode()}
 
 

@@ -22,6 +22,7 @@ from terminal_app.run.service import (
     meter_dump,
     meter_profiles,
     meter_scan,
+    meter_trust,
     meter_watch,
     payments,
     record_show,
@@ -73,7 +74,13 @@ for _command in (
     carry.export,
 ):
     cli.add_command(_command)
-for _command in (*meter_profiles.COMMANDS, *meter_scan.COMMANDS, *meter_watch.COMMANDS, *meter_dump.COMMANDS):
+for _command in (
+    *meter_profiles.COMMANDS,
+    *meter_scan.COMMANDS,
+    *meter_watch.COMMANDS,
+    *meter_dump.COMMANDS,
+    *meter_trust.COMMANDS,
+):
     devices.meter.add_command(_command)
 
 for _command in evse_test.COMMANDS:

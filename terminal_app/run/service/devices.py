@@ -7,7 +7,9 @@ from typing import Any
 import click
 from rich.live import Live
 
+from terminal_app.billing.signature import ocmf_key_id
 from terminal_app.errors import CardMisread, ChargeError, DeviceMisread, DeviceUnavailable
+from terminal_app.ports import SignedMeter
 from terminal_app.run.service import show
 from terminal_app.run.service.core_talk import ServiceTrouble
 from terminal_app.run.service.options import json_option
@@ -77,6 +79,8 @@ def _from_core(site: Site, wanted: list[int]) -> Iterator[list[dict[str, Any]]]:
                 "energy_wh": one["meter_wh"],
                 "power_w": one["power_w"],
                 "serial": one["meter_serial"],
+                "signs": one["meter_signs"],
+                "spki": one["meter_spki"],
                 "utc_ms": one["meter_utc_ms"],
                 "age_ms": one["meter_age_ms"],
                 "latency_ms": None,
@@ -92,13 +96,13 @@ def _said(fault: dict[str, Any] | None) -> str:
 
 
 def _from_meters(site: Site, wanted: list[int]) -> Iterator[list[dict[str, Any]]]:
-    from drivers.meters.modbus_meter import ModbusMeter
+    from drivers.meters.open import open_meter
     from drivers.system import SystemClock
 
     site.claim_devices("meter read")
     sections = {one.number: one.meter for one in site.config.connector if one.number in wanted}
     clock = SystemClock()
-    meters = {number: ModbusMeter(site.config.meter[name], f"meter.{name}", clock) for number, name in sections.items()}
+    meters = {number: open_meter(site.config.meter[name], f"meter.{name}", clock) for number, name in sections.items()}
     try:
         while True:
             yield [_asked(number, one) for number, one in meters.items()]
@@ -110,13 +114,16 @@ def _from_meters(site: Site, wanted: list[int]) -> Iterator[list[dict[str, Any]]
 def _asked(number: int, one: Any) -> dict[str, Any]:
     row: dict[str, Any] = {"connector": number, "source": "meter", "trouble": ""}
     row |= dict.fromkeys(("energy_wh", "power_w", "serial", "utc_ms", "age_ms", "latency_ms"))
+    row |= {"signs": isinstance(one, SignedMeter), "spki": ""}
     began = time.monotonic()
     try:
         value = one.read()
+        row["latency_ms"] = int((time.monotonic() - began) * 1000)
+        if isinstance(one, SignedMeter):
+            row["spki"] = one.public_key_spki().hex()
     except (DeviceUnavailable, DeviceMisread) as error:
         row["trouble"] = f"{error.kind}: {error.reason}"
         return row
-    row["latency_ms"] = int((time.monotonic() - began) * 1000)
     row |= {
         "energy_wh": value.energy_wh,
         "power_w": value.power_w,
@@ -148,11 +155,20 @@ def _table(site: Site, rows: list[dict[str, Any]]) -> Any:
             row["serial"] or "-",
             show.moment(row["utc_ms"], site.config.terminal.time_zone) or "-",
             _freshness(row),
+            _key(row),
             row["trouble"],
         )
         for row in rows
     )
-    return show.table(("connector", "register", "power", "serial", "at", "how", "trouble"), cells, right=("register", "power"))
+    heads = ("connector", "register", "power", "serial", "at", "how", "public key", "trouble")
+    return show.table(heads, cells, right=("register", "power"))
+
+
+def _key(row: dict[str, Any]) -> str:
+    """As records name it; the whole key stands in --json."""
+    if not row["signs"]:
+        return "does not sign"
+    return ocmf_key_id(bytes.fromhex(row["spki"])) if row["spki"] else "not read"
 
 
 # --- reader ----------------------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ class Out:
         if said.get("type") != "session" or not said["ocmf"]["record"]:
             return
         self.save(f"{_name(said)}.ocmf", said["ocmf"]["record"])
-        spki = self._keys.ocmf.get(said["ocmf"]["key"])
+        spki = self._keys.of_readings(said)
         if spki is None:
             why = self._keys.missing or "give it with --ocmf-key FILE"
             self.troubles.append(f"record {one.seq}: the public key {said['ocmf']['key']} of its OCMF is not known here: {why}")

@@ -92,7 +92,7 @@ class Formats:
     def _safe_xml(self, one: StoredRecord, said: dict[str, Any]) -> None:
         if said["type"] != "session" or not said["ocmf"]["record"]:
             return
-        key = self._keys.ocmf.get(said["ocmf"]["key"])
+        key = self._keys.of_readings(said)
         if key is None:
             why = self._keys.missing or "give it with --ocmf-key FILE"
             self._folder.troubles.append(f"record {one.seq}: the public key {said['ocmf']['key']} is not known here: {why}")
@@ -106,7 +106,7 @@ class Formats:
         self._folder.save("records.csv", csv_row(said, one.sha256), more=True)
 
     def _cdr(self, session: dict[str, Any], version: Version) -> dict[str, Any]:
-        return session_cdr(session, version, self._place, self._keys.ocmf.get(session["ocmf"]["key"]))
+        return session_cdr(session, version, self._place, self._keys.of_readings(session))
 
     def _json(self, name: str, body: dict[str, Any]) -> None:
         self._folder.save(name, canonical.canonical(body).decode() + "\n")

@@ -111,6 +111,7 @@ def _identified(place: Place, line: Line, unit: int, known: list[Profile]) -> di
                 "fits": one.fits,
                 "points": one.points,
                 "serial": one.serial,
+                "signs": bool(one.profile.signed),
             }
             for one in survey.ranked(candidates)
         ],
@@ -127,7 +128,15 @@ def _told(site: Site, found: list[dict[str, Any]], nothing: str) -> int:
             raise ServiceTrouble(nothing)
     else:
         rows = [
-            (one["unit"], one["setting"], rank, fit["profile"], fit["model"], f"{fit['fits']}/{fit['points']}", fit["serial"])
+            (
+                one["unit"],
+                one["setting"],
+                rank,
+                fit["profile"],
+                f"{fit['model']}{' (signs)' if fit['signs'] else ''}",
+                f"{fit['fits']}/{fit['points']}",
+                fit["serial"],
+            )
             for one in found
             for rank, fit in enumerate(one["candidates"], 1)
         ]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from terminal_app import config
-from terminal_app.billing.signature import thumbprint
+from terminal_app.billing.signature import ocmf_key_id
 from terminal_app.errors import ConfigError, DeviceUnavailable, LedgerBroken, SignatureInvalid
 from terminal_app.ledger.entry import Entry
 from terminal_app.ledger.reading import CoreLock, LedgerReader, StoredRecord
@@ -60,6 +60,11 @@ class PublicKeys:
     @property
     def known(self) -> dict[str, bytes]:
         return self.former | self.record
+
+    def of_readings(self, session: dict[str, Any]) -> bytes | None:
+        """The key a session record's OCMF verifies with: one given or known here, else the meter's own, as the record says it."""
+        said = session["ocmf"]
+        return self.ocmf.get(said["key"]) or (bytes.fromhex(said["meter_key"]) if "meter_key" in said else None)
 
 
 class Site:
@@ -168,7 +173,7 @@ class Site:
         for given, into in ((record_key, found.record), (ocmf_key, found.ocmf)):
             if given is not None:
                 spki = public_key_of(given)
-                into[thumbprint(spki)] = spki
+                into[ocmf_key_id(spki)] = spki
         return found
 
     def _add_former_keys(self, found: PublicKeys) -> None:

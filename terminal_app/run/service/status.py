@@ -87,7 +87,9 @@ def _print(site: Site, body: dict[str, Any], code: int) -> None:
         out.print(f"[bold red]out of service:[/] {escape(why)}{remedy}", soft_wrap=True)
     if body["connectors"]:
         out.print(
-            show.table(("connector", "sale", "session", "car", "relay", "meter", "power", "read"), map(_row, body["connectors"]))
+            show.table(
+                ("connector", "sale", "session", "car", "relay", "meter", "signed", "power", "read"), map(_row, body["connectors"])
+            )
         )
     for one in body["connectors"]:
         for breach in one.get("breaches", []):
@@ -121,9 +123,17 @@ def _row(one: dict[str, Any]) -> tuple[Any, ...]:
         PILOTS.get(one["pilot"], "unknown"),
         {True: "closed", False: "open", None: "unknown"}[one["relay"]],
         show.energy(one["meter_wh"]) or "no reading",
+        _signed(one),
         "" if one["power_w"] is None else f"{one['power_w']} W",
         "" if one["meter_age_ms"] is None else f"{one['meter_age_ms'] / 1000:.1f} s ago",
     )
+
+
+def _signed(one: dict[str, Any]) -> str:
+    """Who signs what is billed here."""
+    if not one.get("meter_signs"):
+        return "by terminal"
+    return f"by meter {one['meter_key'][:8]}" if one["meter_key"] else "by meter, key not read"
 
 
 def _clock(letter: str) -> str:

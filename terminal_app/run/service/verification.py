@@ -100,6 +100,7 @@ class Walk:
         self._whose, self._keys, self._sealed = whose, keys, sealed
         self._chain, self._readings = chain, readings
         self._seq, self._head = 0, record.GENESIS
+        self._meter_keys: dict[str, str] = {}
         self._pages: dict[str, int] = {}
         self._registers: dict[str, tuple[int, int]] = {}
         self._signers: frozenset[str] = frozenset()  # who must sign, once a record has told
@@ -121,6 +122,7 @@ class Walk:
                 record_keys=self._known,
                 ocmf_keys=self._keys.ocmf,
                 demo=True,
+                meter_keys=self._meter_keys,
                 signers=self._signers,
                 billed=self._bills.get,
             ),
@@ -168,17 +170,19 @@ class Walk:
     def _measured(self, seq: int, session: dict[str, Any]) -> None:
         """Pagination rises, and the meter goes on where the last session left it; what it counted between is told."""
         signed = session["ocmf"]["record"]
-        if not signed or (key := self._keys.ocmf.get(session["ocmf"]["key"])) is None:
+        if not signed or (key := self._keys.of_readings(session)) is None:
             return
         try:
             measured = ocmf.verify(signed, key)
         except SignatureInvalid:
             return  # told already
         self._readings.checked += 1
-        page, gateway = int(measured.pagination[1:]), measured.gateway_serial
-        if page <= self._pages.get(gateway, 0):
-            self._readings.first(seq, f"record {seq}: OCMF pagination T{page} follows T{self._pages[gateway]}")
-        self._pages[gateway] = page
+        page, key_id = int(measured.pagination[1:]), session["ocmf"]["key"]
+        if page <= self._pages.get(key_id, 0):
+            self._readings.first(seq, f"record {seq}: OCMF pagination T{page} follows T{self._pages[key_id]}")
+        self._pages[key_id] = page
+        if "meter_key" in session["ocmf"]:
+            self._meter_keys.setdefault(measured.meter_serial, session["ocmf"]["meter_key"])
         serial, start, stop = measured.meter_serial, session["register"]["start_wh"], session["register"]["stop_wh"]
         before, at = self._registers.get(serial, (start, seq))
         if start < before:
