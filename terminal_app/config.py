@@ -56,6 +56,7 @@ class ConnectorSection(_Section, frozen=True, kw_only=True, forbid_unknown_field
     evse: Name
     max_current_a: Annotated[int, Meta(ge=6, le=1000)]
     max_power_w: Annotated[int, Meta(ge=1000, le=10_000_000)]
+    current: Literal["AC", "DC"] = "AC"  # on receipts
     tariff: Path | None = None  # OCPI 2.3.0 tariff file, plain or signed; none = not for sale, unless the office sends one
     tariff_without_clock: Path | None = None  # sold by while the clock is not synchronised; none = not for sale then
     priority: Annotated[int, Meta(ge=0, le=9)] = 0  # with [grid]: who is served first when there is not enough; 9 before 0
@@ -283,6 +284,33 @@ class PolicySection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     checkpoint_wh: Annotated[int, Meta(ge=100)] = 5000
 
 
+class _Printer(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a receipt printer is: `device` (/dev/usb/lp0; a file for "text") or `host` + `tcp_port`. `width` in characters."""
+
+    device: str = ""
+    host: str = ""
+    tcp_port: Port = 9100
+    width: Annotated[int, Meta(ge=24, le=64)] = 42  # 42 or 48 on 80 mm paper, 32 on 58 mm
+    automatic: bool = False  # a copy after every charge, without being asked
+
+
+class EscposSection(_Printer, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="driver", tag="escpos"):
+    """[printer] driver = "escpos": a printer that speaks ESC/POS. `qr`: "native" = the printer draws the code, "raster" = it gets
+    a picture, "none". `status`: it is asked for its paper (some answer nothing; then paper out is not seen)."""
+
+    code_page: Literal["CP437", "CP850", "CP858", "CP1252"] = "CP858"  # CP858 has umlauts and the euro sign
+    qr: Literal["native", "raster", "none"] = "native"
+    cut: bool = True
+    status: bool = True
+
+
+class TextPrinterSection(_Printer, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="driver", tag="text"):
+    """[printer] driver = "text": plain UTF-8 and form feed to `device`, for printers that take text."""
+
+
+PrinterSection = EscposSection | TextPrinterSection
+
+
 class KeysSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[keys] PEM files (PKCS#8, P-256) or PKCS#11 URIs (drivers/signers/pkcs11.py): `record` signs the JWS chain, `ocmf` the
     terminal-made OCMF. Never the same key.
@@ -413,6 +441,7 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sync: SyncSection = SyncSection()
     routing: RoutingSection = RoutingSection()
     offline: OfflineSection | None = None
+    printer: PrinterSection | None = None
     law: LawSection = LawSection()
     tariffs: TariffsSection = TariffsSection()
     pull: PullSection | None = None
@@ -610,6 +639,7 @@ def _check_relations(config: Config, path: Path) -> None:
         elif not gateway.url.startswith("https://"):
             refuse(f"[gateway.{name}] url", "must begin with https:// outside demo mode")
     _check_money(config, refuse)
+    _check_printer(config.printer, refuse)
     if not config.demo and not config.office.url.startswith("https://"):
         refuse("[office] url", "must begin with https:// outside demo mode")
     if bool(config.office.client_cert) != bool(config.office.client_key):
@@ -669,6 +699,15 @@ def _check_currents(config: Config, refuse: Callable[[str, str], None]) -> None:
             refuse("[grid] limit_a", f"is below the {max(least_a, grid.min_a)} A that connector {one.number} needs at least")
         if grid.min_a > one.max_current_a:
             refuse("[grid] min_a", f"is above max_current_a of connector {one.number}: it could never charge")
+
+
+def _check_printer(printer: PrinterSection | None, refuse: Callable[[str, str], None]) -> None:
+    if printer is None:
+        return
+    if bool(printer.device) == bool(printer.host):
+        refuse("[printer]", "give either device (a path) or host (network printer)")
+    if isinstance(printer, TextPrinterSection) and printer.host:
+        refuse("[printer] host", 'driver = "text" writes to a device only')
 
 
 def _check_money(config: Config, refuse: Callable[[str, str], None]) -> None:

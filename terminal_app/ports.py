@@ -4,7 +4,7 @@ Every method blocks its caller, which is always one worker thread that owns the 
 Drivers translate library errors at the border: only `DeviceUnavailable`, `DeviceMisread` and `CardMisread` come out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -260,6 +260,13 @@ class RecordSigner(Protocol):
 
 
 class ReceiptPrinter(Protocol):
-    """Prints one receipt given as text lines. DeviceUnavailable (paper, link)."""
+    """One printer, one thread. It moves no money, and nothing but paper ever waits for it.
 
-    def print_lines(self, lines: list[str]) -> None: ...
+    DeviceUnavailable: kind "paper", "cover", "port" or "timeout".
+    """
+
+    def print_receipt(self, lines: Sequence[str], qr: str) -> None:
+        """All lines, and a code with `qr` in it ("" = none) below. Blocks up to 60 s; after an error a part may be on paper."""
+
+    def check(self) -> None:
+        """Raises if it is known that nothing can be printed now. Blocks up to 10 s."""

@@ -217,6 +217,7 @@ class DeclinedView(msgspec.Struct, frozen=True, tag="declined"):
 
     What may help instead: `by_phone` (touch PAY_BY_PHONE), `lower_hold_minor` > 0: a lower hold (touch LOWER_HOLD).
     With HOLD_KEPT `held_minor` stays held for `kept_s`: the same card may be tapped again; else, or by touching OK, it is released.
+    `qr`: address of the receipt of what was released, "" = none.
     """
 
     connector: int
@@ -226,6 +227,7 @@ class DeclinedView(msgspec.Struct, frozen=True, tag="declined"):
     by_phone: bool = False
     lower_hold_minor: int = 0
     kept_s: int = 0
+    qr: str = ""
 
 
 class PlugIn(msgspec.Struct, frozen=True, tag="plug_in"):
@@ -256,6 +258,17 @@ class Charging(msgspec.Struct, frozen=True, tag="charging"):
     owed: bool = False
 
 
+class PrintWords(enum.Enum):
+    """What paper there is."""
+
+    NONE = "none"  # no printer
+    READY = "ready"
+    BUSY = "busy"
+    DONE = "done"
+    FAILED = "failed"  # worth another try
+    OUT = "out"  # the printer has a fault
+
+
 class ReceiptLine(msgspec.Struct, frozen=True):
     """One bill line, VAT included: quantity as decimal text in `kind`'s unit (kWh, minutes, sessions)."""
 
@@ -267,7 +280,8 @@ class ReceiptLine(msgspec.Struct, frozen=True):
 
 
 class Receipt(msgspec.Struct, frozen=True, tag="receipt"):
-    """The bill. Touch: DONE. `qr` is the receipt address ("" = not available); `number` the receipt number."""
+    """The bill. Touch: DONE; PRINT if there is a printer that can. `qr` is the receipt's address ("" = not available), with
+    the signed line behind "#" once there is one; `number` the receipt number."""
 
     connector: int
     label: str
@@ -286,6 +300,7 @@ class Receipt(msgspec.Struct, frozen=True, tag="receipt"):
     card: str
     qr: str
     interrupted: bool
+    printing: PrintWords = PrintWords.NONE
 
 
 class OutOfService(msgspec.Struct, frozen=True, tag="out_of_service"):
@@ -336,6 +351,7 @@ class Button(enum.Enum):
     CANCEL = "cancel"
     STOP = "stop"
     OK = "ok"
+    PRINT = "print"
     DONE = "done"
     LANGUAGE = "language"  # value = ISO 639-1 code
 

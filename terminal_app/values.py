@@ -217,6 +217,7 @@ class MoneyStep(msgspec.Struct, frozen=True):
     amount_minor: int
     key: str
     attempt: int = 1
+    statement: str = ""  # of a capture: the short code that shall stand on the bank statement, where the gateway has a field
 
 
 # --- faults --------------------------------------------------------------------------------------------------------
@@ -231,6 +232,7 @@ class Device(enum.Enum):
     DISK = "disk"
     LEDGER = "ledger"
     SIGNER = "signer"
+    PRINTER = "printer"
     OFFICE = "office"
     UI = "ui"
     SETTLEMENT = "settlement"

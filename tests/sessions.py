@@ -221,6 +221,8 @@ class Paper:
                 old = self.keys.previous
                 signer = old if old is not None and old.key_id == key_id else self.keys.records
                 return events.RecordSigned(seq, signer.sign(signing_input))
+            case actions.SignReceipt(record_seq=seq, signing_input=signing_input):
+                return events.ReceiptSigned(seq, self.keys.records.sign(signing_input))
         return None
 
     def _outcome(self, action: actions.Action, usual: Outcome) -> Outcome:

@@ -16,6 +16,7 @@ from ui.icons import Icon
 from ui.labels import FitLabel
 from ui.theme import Style
 
+LEAST_MODULE = 2  # px at 480 px height of one module: on 7 inches 0.38 mm, which phones read from a hand's breadth
 QUIET_MODULES = 4  # ISO/IEC 18004: blank border around a QR code
 SPIN_S = 0.1  # each step of the spinner redraws the whole screen
 SLIP = 24  # px at 480 px height a finger may slip off a button between press and release
@@ -159,20 +160,29 @@ class Qr(Widget):
     """A QR code, black on white in every theme, with its quiet zone and whole pixels per module."""
 
     content = StringProperty("")
+    spare = StringProperty("")
 
     def __init__(self, style: Style, **layout: object) -> None:
+        """`spare` is shown instead where the modules of `content` would be too small for a phone's camera."""
         self.style = style
         self.module_px = 0
+        self.shown, self._edge = "", 0
         self._texture: Texture | None = None
         self._again = Clock.create_trigger(self._draw, -1)
         super().__init__(**layout)
-        self.bind(pos=self._again, size=self._again, content=self._make)
+        self.bind(pos=self._again, size=self._again, content=self._make, spare=self._make)
 
     def _make(self, *_: object) -> None:
+        self.shown = self.content
+        self._paint()
+        self._edge = self._texture.width if self._texture is not None else 0
+        self._again()
+
+    def _paint(self) -> None:
         self._texture = None
-        if self.content:
+        if self.shown:
             # the fewest modules (so the largest on the glass), and of that size the best error correction
-            matrix = segno.make(self.content, error="l", boost_error=True, micro=False).matrix
+            matrix = segno.make(self.shown, error="l", boost_error=True, micro=False).matrix
             edge = len(matrix) + 2 * QUIET_MODULES
             pixels = bytearray(b"\xff" * edge * edge)
             for y, line in enumerate(matrix):
@@ -182,15 +192,19 @@ class Qr(Widget):
             self._texture = Texture.create(size=(edge, edge), colorfmt="luminance")
             self._texture.mag_filter = self._texture.min_filter = "nearest"
             self._texture.blit_buffer(bytes(pixels), colorfmt="luminance", bufferfmt="ubyte")
-        self._again()
 
     def _draw(self, *_: object) -> None:
         self.canvas.clear()
         self.module_px = 0
         if self._texture is None:
             return
+        room = int(min(self.width, self.height))
+        small = self.spare and room // self._edge < self.style.px(LEAST_MODULE)
+        if self.shown != (wanted := self.spare if small else self.content):  # room comes and goes with what stands beside it
+            self.shown = wanted
+            self._paint()
         edge = self._texture.width
-        self.module_px = int(min(self.width, self.height)) // edge
+        self.module_px = room // edge
         side = edge * self.module_px
         with self.canvas:
             Color(1, 1, 1, 1)

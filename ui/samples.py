@@ -2,6 +2,8 @@
 
 import re
 
+import msgspec
+
 from terminal_app.screens import (
     BankWait,
     ChargePhase,
@@ -22,6 +24,7 @@ from terminal_app.screens import (
     PlugIn,
     PriceKind,
     PriceLine,
+    PrintWords,
     ReadingCard,
     Receipt,
     ReceiptLine,
@@ -34,8 +37,10 @@ from ui.words import Words, catalogue
 CARD = "Mastercard ···· 0011"
 LONG_CARD = "American Express ···· 0011"
 QR = "HTTPS://CHARGE.EXAMPLE/R/K7Q2M9X4T1B8ZC5V"
+PLAIN_QR = "https://receipts.charging.example/r/" + "k7q2m9x4" * 4
 PAY_URL = "https://pay.charging.example/c/cs_test_a1B2c3D4"
 LONG_PAY_URL = "https://checkout.payments.charging.example/c/pay/cs_live_" + "a1B2c3D4" * 8 + "#" + "fidkdWxOYHwnPyd1" * 24
+SIGNED_QR = "https://receipts.charging.example/r/" + "k7q2m9x4" * 4 + "#" + "eyJhbGciOiJFUzI1NiIsImp3ayI6eyJjcnYi" * 20
 LONG_QR = "https://receipts.charging.example/r/" + "0Ab9" * 16
 ENERGY = PriceLine(PriceKind.ENERGY, "0.59")
 PRICES = (ENERGY, PriceLine(PriceKind.TIME, "0.05", "from_min", {"from_min": "240"}), PriceLine(PriceKind.FLAT, "0.50"))
@@ -154,6 +159,7 @@ USUAL: dict[str, View] = {
     "declined_lower": DeclinedView(1, DeclineWords.INSUFFICIENT_FUNDS, 0, 25, lower_hold_minor=2000),
     "declined_kept": DeclinedView(1, DeclineWords.HOLD_KEPT, 8000, 25, kept_s=84),
     "declined_by_driver": DeclinedView(1, DeclineWords.CANCELLED, 8000, 25),
+    "declined_receipt": DeclinedView(1, DeclineWords.NOT_PLUGGED, 8000, 25, qr=PLAIN_QR),
     "plug_in": PlugIn(1, "1", 8000, CARD, 154),
     "plug_in_reused": PlugIn(1, "1", 8000, CARD, 154, True),
     "plug_in_free": PlugIn(1, "1", 0, "", 154),
@@ -162,6 +168,18 @@ USUAL: dict[str, View] = {
     "charging_stopping": charging(phase=ChargePhase.STOPPING, power_w=0),
     "charging_awaited": charging(phase=ChargePhase.METER_AWAITED, power_w=0),
     "receipt": receipt(),
+    "receipt_signed": receipt(qr=SIGNED_QR, printing=PrintWords.READY),
+    "receipt_nothing": receipt(
+        lines=(),
+        total_minor=0,
+        vat_minor=0,
+        energy_wh=0,
+        seconds=12,
+        meter_stop_wh=1204500,
+        money=MoneyWords.RELEASED,
+        stop=StopWords.CAR_FINISHED,
+        qr=SIGNED_QR,
+    ),
     "receipt_no_qr": receipt(qr="", money=MoneyWords.SETTLING),
     "out_of_service": OutOfService(OutOfServiceReason.NO_CORE),
     "starting": OutOfService(OutOfServiceReason.STARTING),
@@ -233,6 +251,9 @@ for _words in DeclineWords:
     HARDEST[f"declined_{_words.value}_offers"] = DeclinedView(1, _words, 150000, 120, True, 120000, kept_s=600)
 for _phase in ChargePhase:
     HARDEST[f"charging_{_phase.value}"] = charging(phase=_phase, card=LONG_CARD)
+    HARDEST[f"declined_{_words.value}_receipt"] = DeclinedView(1, _words, 150000, 120, True, 120000, qr=PLAIN_QR)
+for _paper in PrintWords:
+    HARDEST[f"receipt_paper_{_paper.value}"] = msgspec.structs.replace(LONG_RECEIPT, printing=_paper, qr=SIGNED_QR)
 for _end in StopWords:
     HARDEST[f"receipt_{_end.value}"] = receipt(stop=_end, interrupted=True)
 for _money in MoneyWords:

@@ -24,6 +24,7 @@ from terminal_app.screens import (
     NotForSaleReason,
     OutOfServiceReason,
     PriceKind,
+    PrintWords,
     StopWords,
 )
 
@@ -39,6 +40,7 @@ PREFIXES = {
     ChargePhase: "phase",
     StopWords: "ended",
     MoneyWords: "money",
+    PrintWords: "paper",
 }
 FIGURE_NOTES = {f"{end}_{what}" for end in ("from", "to") for what in ("kwh", "min", "kw", "a")}
 PLAIN_NOTES = {"minimum", "maximum", "time_window"}  # conditions whose figures are not named like themselves

@@ -1,17 +1,16 @@
 """Receipt lines as plain text to a character device (`/dev/usb/lp0`) or a file (`ReceiptPrinter`).
 
 Thin on purpose: UTF-8 text and form feed, for printers that take text and for tests. Code pages, QR codes, paper cut and
-paper status need ESC/POS and come with the receipts work. Source: Linux usblp character device, ECMA-48 form feed.
+paper status need ESC/POS (`escpos`). Source: Linux usblp character device, ECMA-48 form feed.
 """
 
 import os
-import select
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from drivers.printers.link import to_device
 from terminal_app.errors import DeviceUnavailable
 
-PRINT_LIMIT_S = 10.0
 LINE_LIMIT = 256
 END_OF_RECEIPT = "\n\n\f"
 
@@ -23,32 +22,25 @@ class TextFilePrinter:
         self._path = path
         self._device = device_name
 
-    def print_lines(self, lines: list[str]) -> None:
-        """Blocks up to 10 s. DeviceUnavailable (not there, no paper); then a part may be on paper. Moves no money."""
-        text = "".join(_printable(line) + "\n" for line in lines) + END_OF_RECEIPT
-        try:
-            # a regular file is made if missing; a device under /dev never is
-            create = 0 if self._path.is_relative_to("/dev") else os.O_CREAT
-            file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | create, 0o600)
-        except OSError as error:
-            raise DeviceUnavailable(self._device, "port", f"{self._path} cannot be opened: {error.strerror}") from error
-        try:
-            self._write(file, text.encode("utf-8"))
-        except OSError as error:
-            raise DeviceUnavailable(self._device, "port", f"{self._path}: {error.strerror}") from error
-        finally:
-            os.close(file)
+    def print_receipt(self, lines: Sequence[str], qr: str) -> None:
+        """Blocks up to 20 s. DeviceUnavailable (not there, no paper); then a part may be on paper. Moves no money.
 
-    def _write(self, file: int, rest: bytes) -> None:
-        deadline = time.monotonic() + PRINT_LIMIT_S
-        while rest:
-            remaining = deadline - time.monotonic()
-            if remaining <= 0 or not select.select([], [file], [], remaining)[1]:
-                raise DeviceUnavailable(self._device, "timeout", f"{self._path} takes no more text; check paper and cover")
+        Instead of a code the address is printed, without the signed line behind it."""
+        address = qr.partition("#")[0]
+        text = "".join(_printable(line) + "\n" for line in (*lines, *([address] if address else ()))) + END_OF_RECEIPT
+        self.check()
+        with to_device(str(self._path), self._device) as link:
+            link.write(text.encode("utf-8"))
+
+    def check(self) -> None:
+        """A regular file is made if missing; a device under /dev never is. DeviceUnavailable."""
+        if self._path.is_relative_to("/dev") and not self._path.exists():
+            raise DeviceUnavailable(self._device, "port", f"{self._path} cannot be opened: it is not there")
+        if not self._path.exists():
             try:
-                rest = rest[os.write(file, rest) :]
-            except BlockingIOError:
-                continue
+                os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            except OSError as error:
+                raise DeviceUnavailable(self._device, "port", f"{self._path} cannot be made: {error.strerror}") from error
 
 
 def _printable(line: str) -> str:

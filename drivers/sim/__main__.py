@@ -28,6 +28,7 @@ Nothing here shares code with the product. From Python: `drivers.sim.launch.Simu
 |          | [--length binary|bcd] [--tls-cert PEM --tls-key PEM]                 |                                   |
 | certified_terminal                                                              | port (HOST:PORT), books, control  |
 |          | --books FILE [--listen 127.0.0.1:0] [--limit-minor N] [--tls-cert..] |                                   |
+| printer  | [--listen 127.0.0.1:0] or --link DEVICE                              | port or device, control           |
 
 | name     | command            | parameters and meaning                                                                  |
 |----------|--------------------|-----------------------------------------------------------------------------------------|
@@ -74,6 +75,9 @@ Nothing here shares code with the product. From Python: `drivers.sim.launch.Simu
 | certified| present, remove    | pan: a card is held to the reader and stays there (too_short: not); it is taken away    |
 | _terminal| next               | answer: approve, decline (code), partial (amount_minor) for a card; undecided           |
 |          | clear, get         | forget what was ordered; books (path), waiting, unreadable                              |
+| printer  | paper, cover       | lines: left of the roll (null: a new roll, and what waits is printed); open: true       |
+|          | fault, slow        | kind: none, silent (prints, answers nothing), off; ms for each portion of bytes         |
+|          | get                | receipts (lines, codes, pictures, cut), begun, out, unreadable                          |
 
 Wires between them: the outlet tells the meter's load socket `{"power_w", "at_ns"}`; the car tells the outlet's cable
 socket `{"want_w", "ready"}` and hears `{"pilot_a", "relay", "state", "power_w", "at_ns"}`. `at_ns` is CLOCK_MONOTONIC: all
@@ -91,7 +95,7 @@ from pathlib import Path
 
 from drivers.sim.control import SimulationError, ask, run
 
-DEVICES = ("meter", "evse", "car", "card", "pcscd", "acquirer", "certified_terminal")
+DEVICES = ("meter", "evse", "car", "card", "pcscd", "acquirer", "certified_terminal", "printer")
 
 
 def _ctl(arguments: list[str]) -> int:

@@ -15,8 +15,9 @@ from terminal_app.billing.model import TaxIncluded
 from terminal_app.billing.tariff import decimal_text, parse_tariff, price_text, with_vat
 from terminal_app.screens import MoneyWords, PriceKind, ReceiptLine
 
-__all__ = ["ReceiptDocument", "VatLine", "receipt_code", "receipt_of", "to_receipt_lines"]
+__all__ = ["SHORT_CODE", "ReceiptDocument", "VatLine", "receipt_code", "receipt_of", "receipt_of_hold", "to_receipt_lines"]
 
+SHORT_CODE = 8
 CODE_BYTES = 20  # 160 bit: 32 characters of base32 without padding
 
 
@@ -75,7 +76,18 @@ class ReceiptDocument(msgspec.Struct, frozen=True, kw_only=True):
     ocmf: str
     tariff_fingerprint: str
     demo: bool
+    software: str = ""
+    max_power_w: int = 0  # 0 = the record does not tell
+    current: str = ""
+    interrupted_from_utc_ms: int = 0  # newest reading before the interruption, 0 = not told
+    interrupted_until_utc_ms: int = 0
     test: bool = False  # by service personnel: nothing was sold
+    no_charge: str = ""  # of a hold that paid for nothing: why (a value of `screens.StopWords`); there is no measurement then
+
+    @property
+    def short_code(self) -> str:
+        """What stands on the bank statement and finds this receipt at the office together with amount and date."""
+        return self.code[:SHORT_CODE]
 
 
 def receipt_code(random: bytes) -> str:
@@ -154,7 +166,65 @@ def receipt_of(session: dict[str, Any], settlement: dict[str, Any] | None = None
         ocmf=session["ocmf"]["record"],
         tariff_fingerprint=session["tariff"]["fingerprint"],
         demo=session["demo"],
+        software=session["software"],
+        max_power_w=session.get("outlet", {}).get("max_power_w", 0),
+        current=session.get("outlet", {}).get("current", ""),
+        interrupted_from_utc_ms=session["stop"].get("from", {}).get("utc_ms", 0),
+        interrupted_until_utc_ms=session["stop"].get("until", {}).get("utc_ms", 0),
         test=session.get("test") is True,
+    )
+
+
+def receipt_of_hold(first: dict[str, Any], last: dict[str, Any] | None = None) -> ReceiptDocument:
+    """The receipt of a hold that paid for nothing, from its settlement record; `last`: a later one of the same hold."""
+    receipt, end = first["receipt"], last or first
+    card = receipt["card"] or {}
+    return ReceiptDocument(
+        number=receipt["number"],
+        code=receipt["code"],
+        terminal=first["terminal"],
+        record_seq=first["seq"],
+        session_id=first["session_id"],
+        seller=receipt["seller"]["name"],
+        seller_address=receipt["seller"]["address"],
+        seller_vat_id=receipt["seller"]["vat_id"],
+        station=receipt["site"]["station"],
+        country=receipt["site"]["country"],
+        time_zone=receipt["site"]["time_zone"],
+        connector=receipt["connector"],
+        evse_id=receipt["evse_id"],
+        begin_utc_ms=receipt["asked_utc_ms"],
+        end_utc_ms=receipt["released"]["utc_ms"],
+        clock=receipt["released"]["clock"],
+        charging_ms=0,
+        parking_ms=0,
+        energy_wh=0,
+        meter_start_wh=0,
+        meter_stop_wh=0,
+        meter_vendor="",
+        meter_model="",
+        meter_serial="",
+        obis="",
+        lines=(),
+        vat=(),
+        currency=first["currency"],
+        net_minor=0,
+        vat_minor=0,
+        total_minor=0,
+        money=_money(True, end["how"]),
+        authorized_minor=first["authorized_minor"],
+        captured_minor=end["amount_minor"] if end["how"] == "captured" else 0,
+        card_brand=card.get("brand", ""),
+        card_last4=card.get("last4", ""),
+        card_aid=card.get("aid", ""),
+        trace=dict(first["trace"]),
+        stop_reason=receipt["reason"],
+        interrupted=False,
+        ocmf="",
+        tariff_fingerprint="",
+        demo=first["demo"],
+        software=first["software"],
+        no_charge=receipt["reason"],
     )
 
 

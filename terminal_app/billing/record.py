@@ -17,6 +17,7 @@ import msgspec
 
 from terminal_app.billing import canonical
 from terminal_app.billing.cost import ChargingPeriod, Cost, CostLine
+from terminal_app.billing.no_charge import NoCharge, card_payload, no_charge_payload
 from terminal_app.billing.signature import (
     MAX_JWS_BYTES,
     PublicKey,
@@ -175,6 +176,10 @@ class SessionBill(msgspec.Struct, frozen=True, kw_only=True):
     receipt_code: str
     ocmf: str
     ocmf_key: str  # thumbprint of the OCMF key ("" without OCMF)
+    max_power_w: int = 0  # of the outlet, 0 = not told
+    current: str = ""  # "AC" or "DC"
+    interrupted_from: Moment | None = None  # newest reading before an interruption, and when it was noticed
+    interrupted_until: Moment | None = None
     not_billed: str = ""  # why energy costs nothing; see billing.law
     meter_key: str = ""  # SPKI, hex, if the meter itself signed: all that is needed to verify `ocmf`
     meter_clock: str = ""  # and the worse sync letter of its readings
@@ -199,6 +204,7 @@ class SettlementBill(msgspec.Struct, frozen=True, kw_only=True):
     trace: dict[str, str] = {}
     detail: str = ""
     receipt_number: str = ""
+    no_charge: NoCharge | None = None  # the receipt of a hold that no bill belongs to
 
 
 def record_lines(cost: Cost) -> tuple[RecordLine, ...]:
@@ -258,6 +264,7 @@ def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
             "authorization_reference": bill.payment.hold_id if bill.payment else "",
             "connector": bill.connector,
             "evse_id": bill.evse_id,
+            **({"outlet": {"max_power_w": bill.max_power_w, "current": bill.current}} if bill.max_power_w else {}),
             "seller": {"name": bill.operator, "address": bill.operator_address, "vat_id": bill.vat_id},
             "site": {"station": bill.station, "country": bill.country, "time_zone": bill.time_zone},
             "begin": msgspec.to_builtins(bill.begin),
@@ -277,7 +284,7 @@ def session_payload(head: RecordHead, bill: SessionBill) -> dict[str, Any]:
                 "total_minor": bill.total_minor,
             },
             "payment": None if bill.payment is None else _payment(bill.payment),
-            "stop": {"reason": bill.stop_reason, "interrupted": bill.interrupted},
+            "stop": {"reason": bill.stop_reason, "interrupted": bill.interrupted, **_interruption(bill)},
             "receipt": {"number": bill.receipt_number, "code": bill.receipt_code},
             "ocmf": _ocmf(bill),
         }
@@ -294,6 +301,12 @@ def _only_if_so(bill: SessionBill) -> dict[str, Any]:
     if bill.unbilled_why:
         found["unbilled"] = {"why": bill.unbilled_why, "energy_wh": bill.unbilled_wh}
     return found
+
+
+def _interruption(bill: SessionBill) -> dict[str, Any]:
+    if bill.interrupted_from is None or bill.interrupted_until is None:
+        return {}
+    return {"from": msgspec.to_builtins(bill.interrupted_from), "until": msgspec.to_builtins(bill.interrupted_until)}
 
 
 def _ocmf(bill: SessionBill) -> dict[str, Any]:
@@ -315,7 +328,7 @@ def settlement_payload(head: RecordHead, bill: SettlementBill) -> dict[str, Any]
         "ended": msgspec.to_builtins(bill.ended),
         "trace": dict(bill.trace),
         "detail": bill.detail,
-        "receipt": {"number": bill.receipt_number},
+        "receipt": {"number": bill.receipt_number} if bill.no_charge is None else no_charge_payload(bill.no_charge),
     }
 
 
@@ -333,7 +346,6 @@ def _period(one: ChargingPeriod) -> dict[str, int]:
 
 
 def _payment(one: Payment) -> dict[str, Any]:
-    card = one.card
     return {
         "gateway": one.gateway,
         "hold_id": one.hold_id,
@@ -341,17 +353,7 @@ def _payment(one: Payment) -> dict[str, Any]:
         "capture_minor": one.capture_minor,
         "shortfall_minor": one.shortfall_minor,
         "trace": dict(one.trace),
-        # The card token stays on the terminal: it links a person's sessions and no reader of a record needs it.
-        "card": None
-        if card is None
-        else {
-            "brand": card.brand,
-            "last4": card.last4,
-            "aid": card.aid,
-            "label": card.label,
-            "entry": card.entry.value,
-            "cvm": card.cvm,
-        },
+        "card": card_payload(one.card),
     }
 
 

@@ -22,6 +22,7 @@ Every record
 
 session: a finished charge, priced
     session_id, connector, evse_id
+    outlet                  max_power_w, current ("AC", "DC"); not in records of the first terminals
     authorization_reference the hold it is paid from ("" = not paid: free)
     seller                  name, address, vat_id
     site                    station, country, time_zone (IANA: prices by the clock follow it)
@@ -41,7 +42,8 @@ session: a finished charge, priced
     totals                  currency, net_minor, vat_minor, total_minor: sums of the lines
     payment                 null or gateway, hold_id, authorized_minor, capture_minor, shortfall_minor, trace, card (null or brand,
                             last4, aid, label, entry, cvm; never more of a card)
-    stop                    reason, interrupted
+    stop                    reason, interrupted; from, until: moments of the newest reading before an interruption and of its
+                            being noticed
     receipt                 number (own series, gapless), code (unguessable, for the receipt page)
     ocmf                    record (verbatim), sha256, key (thumbprint of the OCMF key). If the meter itself signed: meter_key (its
                             SPKI, DER, hex; key is then its RFC 7638 thumbprint, or the base64url SHA-256 of the SPKI of another
@@ -59,7 +61,8 @@ settlement: the end of a hold
     amount_minor            what really moved
     authorized_minor, currency, trace, detail
     ended                   moment
-    receipt                 number ("" unless it has one of its own)
+    receipt                 number ("" unless it has one of its own). Of a hold that paid for nothing: number, code, seller,
+                            site, connector, evse_id, asked_utc_ms, released (moment), reason, card
 
 credit: takes a bill back, whole or in part; follows the settlement record (refunded) of the money that went back
     session_id, authorization_reference

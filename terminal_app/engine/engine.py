@@ -20,7 +20,7 @@ from terminal_app.ledger.store import Ledger
 from terminal_app.ports import Clock
 from terminal_app.screens import Screen
 from terminal_app.session import book, chain_care, events, machine, presenter
-from terminal_app.session.actions import Action, EvseWish, ReaderWish
+from terminal_app.session.actions import Action, EvseWish, PrintReceipt, ReaderWish
 from terminal_app.session.facts import (
     CdrDelivered,
     CdrOrderedAgain,
@@ -281,6 +281,10 @@ class Engine:
         except LedgerBroken:
             self.open_everything()
             raise
+
+    def print_again(self, order: PrintReceipt) -> None:
+        """Paper on a person's order; no turn decides it, for nothing follows from it. Engine's thread."""
+        self._out.act(order)
 
     def open_everything(self) -> None:
         """Wish every contactor open and the reader at rest, whatever the state says."""

@@ -17,6 +17,7 @@ import msgspec
 from terminal_app.engine import cdr_orders, energy_orders, evse_orders, meter_orders, money_orders
 from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
+from terminal_app.engine.receipt_orders import receipt_print
 from terminal_app.ledger.entry import GENESIS
 from terminal_app.ports import PaymentGateway
 from terminal_app.session import events, grid, lawful, limits, sale
@@ -243,6 +244,7 @@ def operations(engine: Engine, gateways: Mapping[str, PaymentGateway] | None = N
         "payment.release": money_orders.payment_release,
         "payment.refund": money_orders.payment_refund,
         "session.stop": session_stop,
+        "receipt.print": receipt_print,
         "meter.trust": meter_orders.meter_trust,
         "evse.test": evse_orders.evse_test,
         "evse.test.stop": evse_orders.evse_test_stop,

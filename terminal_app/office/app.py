@@ -30,6 +30,7 @@ from terminal_app.office.operator_leaves import OperatorLeaves
 from terminal_app.office.pages import Pages
 from terminal_app.office.pay_pages import PayPages
 from terminal_app.office.payment_pages import PaymentPages
+from terminal_app.office.short_pages import ShortPages
 from terminal_app.office.signing import OfficeKey
 from terminal_app.office.slices import Slices
 from terminal_app.office.store import Store
@@ -68,6 +69,7 @@ def build(office: Office) -> Starlette:
     checkouts = Checkouts(office.database)
     charges = Charges(office.database, commands)
     by_phone = [*CheckoutApi(checkouts, access, office.public_url).routes, *PayPages(checkouts, office.demo).routes]
+    by_phone += ShortPages(office.database, office.demo).routes
     by_phone += ChargePages(office.database, charges, office.demo).routes
     machines = [*api.routes, *accounts.routes, *downlink.routes, *notifications.routes]
     invoices = Invoices(office.database, office.time_zone, office.invoice_series)

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 
 from terminal_app.office import references, store
 from terminal_app.office.command_tables import commands, gateway_references
+from terminal_app.office.receipt_tables import hold_receipts
 
 OPEN_HOLDS = ("asked", "held", "unknown", "capturing", "voiding", "refunding", "manual")
 LIVE_STATES = ("opened", "charging", "stopping")
@@ -48,6 +49,9 @@ def index_record(db: Connection, terminal: str, chain_id: str, seq: int, payload
         where = sa.and_(*(store.holds.c[name] == value for name, value in hold.items()))
         db.execute(store.holds.update().where(where).values(state=_end(row["how"]), changed_utc_ms=row["ended_utc_ms"]))
         references.learn(db, key, row["hold_id"], {"hold_id": row["hold_id"], **payload.get("trace", {})})
+        if code := payload.get("receipt", {}).get("code", ""):
+            receipt = {"hold_id": row["hold_id"], "receipt_number": payload["receipt"]["number"], "receipt_code": code}
+            put(db, hold_receipts, key, receipt)
     elif payload["type"] == "credit":
         put(db, store.credits, key, _credit_row(payload))
     elif payload["type"] == "checkpoint":

@@ -1,28 +1,32 @@
-"""Pages for people: the operator's live overview and the driver's receipt. Rendered here, no script in the browser."""
+"""Pages for people: the operator's live overview and the driver's receipt. Rendered here; only a signed line in an address is
+checked by a script, in the phone, so that it works when the record has not arrived or the network is gone."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import jinja2
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from terminal_app import units
-from terminal_app.billing.receipt import receipt_of
-from terminal_app.billing.record import open_record
-from terminal_app.billing.signature import jws_key_id, spki_of
-from terminal_app.errors import SignatureInvalid, TariffRefused
+from terminal_app.billing.receipt import ReceiptDocument
+from terminal_app.billing.signature import jwk_of, spki_of
+from terminal_app.errors import TariffRefused
 from terminal_app.office import chain_checks, queries, store
 from terminal_app.office.access import Access
 from terminal_app.office.document_words import DOCUMENT_WORDS
+from terminal_app.office.receipts import CODE, Found, Receipts
 from terminal_app.office.words import WORDS, language_of
+from terminal_app.paper_receipt import receipt_pdf
 
-CODE = re.compile(r"^[a-z2-7]{32}$", re.ASCII)
+KEY_ID = re.compile(r"^[A-Za-z0-9_-]{43}$", re.ASCII)
 _HERE = Path(__file__).parent
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -30,6 +34,10 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Robots-Tag": "noindex, nofollow",
     "Cache-Control": "no-store",
+}
+WITH_SCRIPT = _HEADERS | {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self';"
+    " frame-ancestors 'none'; base-uri 'none'"
 }
 LINE_UNITS = {"energy": "kWh", "time": "min", "flat": "", "parking": "min", "limit": ""}
 
@@ -39,11 +47,12 @@ class Pages:
 
     def __init__(self, database: store.Store, access: Access, public_url: str, demo: bool) -> None:
         self._database, self._access, self._public_url, self._demo = database, access, public_url.rstrip("/"), demo
+        self._receipts = Receipts(database)
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined
         )
         self._templates.filters |= {"money": money, "kwh": kwh_text, "clock": clock_text, "ago": ago}
-        self._templates.filters |= {"hms": duration_text, "local": local}
+        self._templates.filters |= {"hms": duration_text, "local": local, "kw": kw_text}
         self._templates.globals["invoice_words"] = DOCUMENT_WORDS
         self.routes = [
             Route("/", self.overview),
@@ -51,6 +60,9 @@ class Pages:
             Route("/r/{code}/ocmf", self.ocmf),
             Route("/r/{code}/key", self.ocmf_key),
             Route("/r/{code}/record", self.record),
+            Route("/r/{code}/pdf", self.pdf),
+            Route("/verify", self.verify),
+            Route("/keys/{kid}", self.record_key),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
         ]
 
@@ -80,14 +92,13 @@ class Pages:
         code = request.path_params["code"]
         if not CODE.match(code):
             return self._page("no_receipt.html", 404, request)
-        found = self._found(code)
+        found = self._receipts.find(code)
         if found is None:
-            return self._page("waiting.html", 202, request)
-        session, settlement, row, refunded_minor = found
-        try:
-            document = receipt_of(session, settlement)
-        except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, TariffRefused):
-            return self._page("review.html", 200, request)  # signed, but not readable as a bill: it lies in quarantine
+            return self._page("waiting.html", 202, request, headers=WITH_SCRIPT)
+        document = _document(found)
+        if document is None:
+            return self._page("review.html", 200, request)
+        row = found.row
         with self._database.read() as db:
             credits = queries.credits_of(db, row["terminal"], row["chain_id"], row["seq"])
         return self._page(
@@ -95,73 +106,84 @@ class Pages:
             200,
             request,
             r=document,
-            refunded_minor=refunded_minor,
+            refunded_minor=found.refunded_minor,
+            refresh=found.waits_for_money,
+            under_review=bool(found.row["quarantine"]),
             credits=credits,
-            refresh=settlement is None and session["payment"] is not None,
-            under_review=bool(row["quarantine"]),
             url=f"{self._public_url}/r/{code}",
             code=code,
-            sha256=row["sha256"],
+            sha256=found.row["sha256"],
             units=LINE_UNITS,
             stop=f"stop_{document.stop_reason}",
         )
 
+    def pdf(self, request: Request) -> Response:
+        found = self._receipts.find(request.path_params["code"])
+        if found is None or (document := _document(found)) is None:
+            return PlainTextResponse("no receipt", 404, _HEADERS)
+        language = language_of(request.headers.get("accept-language", ""))
+        paper = receipt_pdf(document, language, f"{self._public_url}/r/{document.code}")
+        name = {"Content-Disposition": f'attachment; filename="{_plain(found.payload)}.pdf"'}
+        return Response(paper, media_type="application/pdf", headers=_HEADERS | name)
+
+    def verify(self, request: Request) -> Response:
+        """The static page that checks the signed line behind "#": nothing of it reaches this server."""
+        return HTMLResponse((_HERE / "static" / "verify.html").read_text("utf-8"), 200, WITH_SCRIPT)
+
+    def record_key(self, request: Request) -> Response:
+        """Whose record key this is: what a signature alone cannot tell. RFC 7517."""
+        key_id = request.path_params["kid"].removesuffix(".json")
+        found = self._receipts.whose_key(key_id) if KEY_ID.match(key_id) else None
+        if found is None:
+            return JSONResponse({"error": "the key is not registered"}, 404, _HEADERS)
+        terminal, pem = found
+        return JSONResponse(
+            jwk_of(spki_of(pem)) | {"kid": key_id, "use": "sig", "alg": "ES256", "terminal": terminal}, 200, _HEADERS
+        )
+
     def ocmf(self, request: Request) -> Response:
-        found = self._found(request.path_params["code"])
-        if found is None or not found[0]["ocmf"]["record"]:
+        session = self._session(request)
+        if session is None or not session["ocmf"]["record"]:
             return PlainTextResponse("no measurement record", 404, _HEADERS)
-        return _download(found[0]["ocmf"]["record"], f"{_plain(found[0])}.ocmf", "text/plain; charset=us-ascii")
+        return _download(session["ocmf"]["record"], f"{_plain(session)}.ocmf", "text/plain; charset=us-ascii")
 
     def ocmf_key(self, request: Request) -> Response:
         """The meter key as hex SPKI, the form the transparency software takes."""
-        found = self._found(request.path_params["code"])
-        if found is None:
+        session = self._session(request)
+        if session is None:
             return PlainTextResponse("no measurement record", 404, _HEADERS)
-        if meter_key := found[0]["ocmf"].get("meter_key"):
-            return _download(meter_key, f"{_plain(found[0])}.pub", "text/plain; charset=us-ascii")
-        pem = self._key(found[0]["terminal"], found[0]["ocmf"]["key"], "ocmf")
+        if meter_key := session["ocmf"].get("meter_key"):
+            return _download(meter_key, f"{_plain(session)}.pub", "text/plain; charset=us-ascii")
+        pem = self._receipts.key(session["terminal"], session["ocmf"]["key"], "ocmf")
         if pem is None:
             return PlainTextResponse("the key is not registered", 404, _HEADERS)
-        return _download(spki_of(pem).hex(), f"{_plain(found[0])}.pub", "text/plain; charset=us-ascii")
+        return _download(spki_of(pem).hex(), f"{_plain(session)}.pub", "text/plain; charset=us-ascii")
 
     def record(self, request: Request) -> Response:
-        found = self._found(request.path_params["code"])
+        found = self._receipts.find(request.path_params["code"])
         if found is None:
             return PlainTextResponse("no record", 404, _HEADERS)
-        return _download(found[2]["jws"], f"{_plain(found[0])}.jws", "application/jose")
+        return _download(found.row["jws"], f"{_plain(found.payload)}.jws", "application/jose")
 
-    def _found(self, code: str) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any], int] | None:
-        """Session payload, settlement payload if it is known, the session's row, from the signed bytes; what was given back."""
-        if not CODE.match(code):
-            return None
-        with self._database.read() as db:
-            rows = queries.sessions(db, 1, code)
-            if not rows:
-                return None
-            session_row = queries.record(db, rows[0]["terminal"], rows[0]["seq"], rows[0]["chain_id"])
-            settlement_row = queries.settlement_of(db, rows[0])
-        if session_row is None or (session := self._opened(session_row)) is None:
-            return None
-        settlement = self._opened(settlement_row) if settlement_row else None
-        return session, settlement, session_row, int(rows[0]["refunded_minor"])
+    def _session(self, request: Request) -> dict[str, Any] | None:
+        found = self._receipts.find(request.path_params["code"])
+        return None if found is None else found.session
 
-    def _opened(self, row: dict[str, Any]) -> dict[str, Any] | None:
-        try:
-            pem = self._key(row["terminal"], jws_key_id(row["jws"]), "record")
-            return open_record(row["jws"], pem) if pem else None
-        except SignatureInvalid:
-            return None
-
-    def _key(self, terminal: str, key_id: str, purpose: str) -> bytes | None:
-        with self._database.read() as db:
-            pem = queries.key(db, terminal, key_id, purpose)
-        return pem.encode() if pem else None
-
-    def _page(self, name: str, status: int, request: Request | None, **values: Any) -> Response:
+    def _page(
+        self, name: str, status: int, request: Request | None, *, headers: Mapping[str, str] = _HEADERS, **values: Any
+    ) -> Response:
         """`request` None: a page for operators, in English."""
         language = language_of(request.headers.get("accept-language", "")) if request else "en"
         page = self._templates.get_template(name).render(demo=self._demo, language=language, t=WORDS[language], **values)
-        return HTMLResponse(page, status, _HEADERS)
+        return HTMLResponse(page, status, headers)
+
+
+def _document(found: Found) -> ReceiptDocument | None:
+    """None: signed, but not readable as a bill; it lies in quarantine."""
+    try:
+        return found.document()
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, TariffRefused):
+        return None
 
 
 def money(minor: int | None, currency: str) -> str:
@@ -175,6 +197,10 @@ def local(number: str, language: str) -> str:
 
 def kwh_text(energy_wh: int | None) -> str:
     return "" if energy_wh is None else f"{units.kwh(energy_wh)} kWh"
+
+
+def kw_text(power_w: int) -> str:
+    return f"{format(Decimal(power_w).scaleb(-3).normalize(), 'f')} kW"
 
 
 def clock_text(utc_ms: int | None, zone: str = "UTC") -> str:

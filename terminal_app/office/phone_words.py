@@ -75,6 +75,14 @@ _ENGLISH = {
     "price_TIME": "{0} {1} per hour",
     "price_PARKING_TIME": "{0} {1} per hour after charging",
     "price_FLAT": "{0} {1} per charge",
+    "short_title": "Find your receipt",
+    "short": "With the reference on your bank statement, the amount and the day of the charge.",
+    "short_code": "Reference (8 characters)",
+    "short_amount": "Amount",
+    "short_day": "Day of the charge",
+    "short_find": "Find",
+    "short_none": "No receipt agrees with all three. Please look at the reference, the amount and the day again.",
+    "short_later": "Too many tries from here. Please wait a minute.",
 }
 _GERMAN = {
     "pay_title": "Laden bezahlen",
@@ -149,5 +157,13 @@ _GERMAN = {
     "price_TIME": "{0} {1} je Stunde",
     "price_PARKING_TIME": "{0} {1} je Stunde nach dem Laden",
     "price_FLAT": "{0} {1} je Ladevorgang",
+    "short_title": "Beleg finden",
+    "short": "Mit der Kennung auf Ihrem Kontoauszug, dem Betrag und dem Tag des Ladevorgangs.",
+    "short_code": "Kennung (8 Zeichen)",
+    "short_amount": "Betrag",
+    "short_day": "Tag des Ladevorgangs",
+    "short_find": "Suchen",
+    "short_none": "Kein Beleg stimmt in allen drei Angaben überein. Bitte prüfen Sie Kennung, Betrag und Tag noch einmal.",
+    "short_later": "Zu viele Versuche von hier. Bitte warten Sie eine Minute.",
 }
 PHONE_WORDS = MappingProxyType({"en": WORDS["en"] | _ENGLISH, "de": WORDS["de"] | _GERMAN})

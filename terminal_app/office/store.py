@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
-from terminal_app.office import account_tables, command_tables, document_tables, payment_tables, phone_tables
+from terminal_app.office import account_tables, command_tables, document_tables, payment_tables, phone_tables, receipt_tables
 from terminal_app.office.metadata import Big, metadata
 
 __all__ = ["NoTables", "Store", "alarm", "metadata", "now_ms"]
-__all__ += ["account_tables", "command_tables", "document_tables", "payment_tables", "phone_tables"]
+__all__ += ["account_tables", "command_tables", "document_tables", "payment_tables", "phone_tables", "receipt_tables"]
 
 terminals = sa.Table(
     "terminals",

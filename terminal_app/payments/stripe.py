@@ -100,6 +100,8 @@ class StripeGateway:
         if not 0 < step.amount_minor <= int(hold.trace.get("held_minor", hold.amount_minor)):
             return Declined(DeclineReason.GATEWAY_REFUSED, "amount outside the hold")
         question = {"amount_to_capture": str(step.amount_minor)}
+        if step.statement:  # behind the merchant's own prefix on the card's statement
+            question["statement_descriptor_suffix"] = step.statement
         return self._settled(deadline_s, lambda end: self._step("capture", hold, step, question, states.captured, end))
 
     def void(self, hold: Hold, step: MoneyStep, deadline_s: float) -> Outcome:

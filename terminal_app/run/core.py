@@ -23,6 +23,7 @@ from drivers.cards.pcsc_reader import PcscReader
 from drivers.evse.open import open_control
 from drivers.meters.modbus_meter import ModbusMeter
 from drivers.meters.open import open_meter
+from drivers.printers.open import open_printer
 from drivers.system import SystemClock, disk_space
 from terminal_app import __version__, config
 from terminal_app.billing.receipt import CODE_BYTES, receipt_code
@@ -54,6 +55,7 @@ from terminal_app.workers.evse import EvseWorker
 from terminal_app.workers.health import HealthWorker
 from terminal_app.workers.meter import MeterWorker
 from terminal_app.workers.payment import SETTLE_DEADLINE_S, PaymentWorker
+from terminal_app.workers.printer import PrinterWorker
 from terminal_app.workers.reach import Reach
 from terminal_app.workers.reader import ReaderWorker
 from terminal_app.workers.signer import SignerWorker
@@ -162,6 +164,7 @@ class Core:
         longest_watch_s = policy.checkout_window_s + SETTLE_DEADLINE_S
         self._checkout = CheckoutWorker(gateways, policy.authorize_deadline_s, longest_watch_s, clock, inbox)
         self._signer = SignerWorker(keys.records, keys.ocmf, inbox, keys.previous)
+        self._printer = PrinterWorker(open_printer(settings.printer), inbox) if settings.printer is not None else None
         self._health = HealthWorker(lambda: disk_space(settings.terminal.state_dir).free_bytes, inbox)
         self._workers: list[Worker] = [
             *self._meters.values(),
@@ -172,6 +175,7 @@ class Core:
             self._settling,
             self._signer,
             self._health,
+            *([self._printer] if self._printer is not None else []),
             AuditWorker(lambda: snapshots.audit(ledger), inbox),
             *([SliceWorker(keepers, PocketCare(self.engine), inbox)] if keepers else []),
         ]
@@ -245,7 +249,9 @@ class Core:
                 self._meters[action.connector].begin_signed(action)
             case actions.EndSigned():
                 self._meters[action.connector].end_signed(action)
-            case actions.SignOcmf() | actions.SignRecord():
+            case actions.PrintReceipt() if self._printer is not None:
+                self._printer.order(action)
+            case actions.SignOcmf() | actions.SignRecord() | actions.SignReceipt():
                 self._signer.order(action)
 
     def _wish_evse(self, connector: int, wish: actions.EvseWish) -> None:

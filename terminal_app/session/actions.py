@@ -105,6 +105,21 @@ class SignRecord(msgspec.Struct, frozen=True):
     key_id: str = ""  # of the key that must sign; "" = the present one
 
 
+class SignReceipt(msgspec.Struct, frozen=True):
+    """Sign the line for the receipt's QR code with the record key. Answer: ReceiptSigned; none is no harm."""
+
+    record_seq: int
+    signing_input: bytes
+
+
+class PrintReceipt(msgspec.Struct, frozen=True):
+    """Answer: ReceiptPrinted or PrintFailed. `qr` is the content of a code below the lines."""
+
+    receipt_number: str
+    lines: tuple[str, ...]
+    qr: str
+
+
 Action = (
     Authorize
     | OpenCheckout
@@ -119,6 +134,8 @@ Action = (
     | EndSigned
     | SignOcmf
     | SignRecord
+    | SignReceipt
+    | PrintReceipt
 )
 
 

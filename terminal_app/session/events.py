@@ -169,6 +169,22 @@ class RecordSigned(msgspec.Struct, frozen=True):
     signature: bytes
 
 
+class ReceiptSigned(msgspec.Struct, frozen=True):
+    """Raw r||s over the line that SignReceipt named."""
+
+    record_seq: int
+    signature: bytes
+
+
+class ReceiptPrinted(msgspec.Struct, frozen=True):
+    receipt_number: str
+
+
+class PrintFailed(msgspec.Struct, frozen=True):
+    receipt_number: str
+    why: str
+
+
 class FaultSeen(msgspec.Struct, frozen=True):
     """A device went bad (`raised`) or is well again; workers send edges, the machine ignores repetitions."""
 
@@ -270,6 +286,9 @@ Event = (
     | SignedRefused
     | OcmfSigned
     | RecordSigned
+    | ReceiptSigned
+    | ReceiptPrinted
+    | PrintFailed
     | FaultSeen
     | StopCommanded
     | StartCommanded
@@ -301,6 +320,9 @@ EVENTS: tuple[type[Event], ...] = (
     SignedRefused,
     OcmfSigned,
     RecordSigned,
+    ReceiptSigned,
+    ReceiptPrinted,
+    PrintFailed,
     FaultSeen,
     StopCommanded,
     StartCommanded,

@@ -127,6 +127,7 @@ def _stop_intended(state: State, fact: f.StopIntended, at: Stamp) -> State:
         phase=Phase.STOPPING,
         stop_reason=fact.reason,
         stop_at=fact.at,
+        stop_after=session.committed.stamp if session.committed is not None else None,
         stop_detail=fact.detail,
         interrupted=session.interrupted or fact.interrupted,
         charging_ms=fact.charging_ms,

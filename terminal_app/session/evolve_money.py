@@ -6,7 +6,17 @@ from typing import Any
 from terminal_app.session import facts as f
 from terminal_app.session import pocket
 from terminal_app.session.folding import replace, session_of, with_session, with_settlement
-from terminal_app.session.state import Debt, Grant, Phase, Settlement, SettlementPhase, State, with_item, without
+from terminal_app.session.state import (
+    Debt,
+    Grant,
+    NoChargeReceipt,
+    Phase,
+    Settlement,
+    SettlementPhase,
+    State,
+    with_item,
+    without,
+)
 from terminal_app.values import EntryMode, Stamp
 
 GRANTS_KEPT_MS = 31 * 86_400_000
@@ -136,7 +146,12 @@ def _step_intended(state: State, fact: f.CaptureIntended | f.VoidIntended, at: S
         next_try_mono_ms=0,
         tries=0,
     )
-    return replace(state, chain=replace(state.chain, next_serial=max(state.chain.next_serial, fact.step.serial + 1)))
+    chain = replace(state.chain, next_serial=max(state.chain.next_serial, fact.step.serial + 1))
+    if isinstance(fact, f.VoidIntended) and fact.receipt_number and fact.no_charge is not None:
+        receipt = NoChargeReceipt(fact.receipt_number, fact.receipt_code, fact.no_charge, at)
+        state = with_settlement(state, fact.hold_id, no_charge=receipt)
+        chain = replace(chain, next_receipt=chain.next_receipt + 1)
+    return replace(state, chain=chain)
 
 
 def _reopened(state: State, fact: f.SettlementReopened, at: Stamp) -> State:

@@ -303,9 +303,14 @@ class CaptureIntended(msgspec.Struct, frozen=True, tag="capture_intended"):
 
 
 class VoidIntended(msgspec.Struct, frozen=True, tag="void_intended"):
+    """A hold shall be released. One that no bill belongs to gets a receipt: `no_charge` is why nothing was sold."""
+
     hold_id: str
     step: MoneyStep
     reason: str
+    receipt_number: str = ""
+    receipt_code: str = ""
+    no_charge: StopReason | None = None
 
 
 class HoldEnded(msgspec.Struct, frozen=True, tag="hold_ended"):

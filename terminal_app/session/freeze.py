@@ -12,7 +12,7 @@ import msgspec
 
 from terminal_app.billing import ocmf, record
 from terminal_app.billing.law import BELOW_MINIMUM
-from terminal_app.billing.receipt import to_receipt_lines
+from terminal_app.billing.receipt import SHORT_CODE, to_receipt_lines
 from terminal_app.errors import SignatureInvalid
 from terminal_app.session import actions, energy, events, gate, register, settlement, signed, watch
 from terminal_app.session import facts as f
@@ -265,7 +265,7 @@ def _freeze(
         lost = cost.total_minor - capture
         turn.commit(f.ShortfallBooked(session.session_id, hold.hold.hold_id, lost, hold.hold.currency))
     if hold is not None and capture > 0:
-        settlement.intend_capture(turn, hold.hold.hold_id, capture)
+        settlement.intend_capture(turn, hold.hold.hold_id, capture, terms.receipt_code[:SHORT_CODE].lower())
     elif hold is not None:
         why = "nothing to pay" if unbilled is None else f"nothing is billed: {unbilled.why}"
         settlement.intend_void(turn, hold.hold.hold_id, why)

@@ -7,6 +7,7 @@ import hashlib
 
 import msgspec
 
+from terminal_app.billing.receipt import receipt_code
 from terminal_app.session import actions, events
 from terminal_app.session import facts as f
 from terminal_app.session.state import Phase, Session, SettlementPhase, State, Terms
@@ -46,6 +47,11 @@ def new_step(turn: Turn, hold_id: str, operation: str, amount_minor: int) -> Mon
         amount_minor=amount_minor,
         key=operation_key(turn.terms, hold_id, operation),
     )
+
+
+def receipt_code_for(turn: Turn, hold_id: str) -> str:
+    """A code of its own for a hold's receipt: one turn may release several holds, and has one fresh code."""
+    return receipt_code(hashlib.sha256(f"{turn.terms.receipt_code}/{hold_id}".encode()).digest())
 
 
 def keep(turn: Turn, hold_id: str, connector: int, for_s: int) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from terminal_app.billing.tariff import Tariff
 from terminal_app.screens import Button, DeclineWords, Offer
-from terminal_app.session import actions, arming, checkout, events, hold, presenter, sale, settlement, start
+from terminal_app.session import actions, arming, checkout, events, hold, presenter, receipts, sale, settlement, start
 from terminal_app.session import facts as f
 from terminal_app.session.state import KioskPhase, Phase, without
 from terminal_app.session.turn import Ignored, Impossible, Step, Turn, apply_rule
@@ -68,10 +68,12 @@ def _touched(turn: Turn, event: events.Event) -> None:
             turn.then(events.StopCommanded(connector, f.StopReason.TOUCH, "driver", ""))
         case Button.OK if kiosk.phase is KioskPhase.DECLINED and kiosk.declined is DeclineWords.HOLD_KEPT:
             if kept := hold.kept(turn.state, connector):
-                settlement.intend_void(turn, kept, "the driver does not try again")
-            _decline(turn, DeclineWords.CANCELLED, kiosk.declined_hold_minor)
+                settlement.intend_void(turn, kept, "the driver does not try again", f.StopReason.FAULT)
+            _decline(turn, DeclineWords.CANCELLED, kiosk.declined_hold_minor, kept)
         case Button.OK if kiosk.phase is KioskPhase.DECLINED:
             turn.note_kiosk(phase=KioskPhase.FOCUSED, declined=None)
+        case Button.PRINT if connector in turn.state.finished:
+            receipts.print_(turn, connector)
         case Button.DONE if connector in turn.state.finished:
             _put_receipt_away(turn, connector)
         case _:
@@ -184,11 +186,13 @@ def _card_failed(turn: Turn, event: events.Event) -> None:
         _decline(turn, CARD_WORDS.get(event.reason, DeclineWords.CARD_ERROR), 0)
 
 
-def _decline(turn: Turn, words: DeclineWords, held_minor: int) -> None:
+def _decline(turn: Turn, words: DeclineWords, held_minor: int, hold_id: str = "") -> None:
+    one = turn.state.settlements.get(hold_id)
     turn.note_kiosk(
         phase=KioskPhase.DECLINED,
         declined=words,
         declined_hold_minor=held_minor,
+        declined_receipt=one.no_charge.code if one is not None and one.no_charge is not None else "",
         since_mono_ms=turn.terms.now.mono_ms,
     )
 
@@ -198,7 +202,7 @@ def _session_failed(turn: Turn, event: events.Event) -> None:
     if event.connector == turn.state.kiosk.connector:
         one = turn.state.settlements.get(event.hold_id)
         held = (one.approved_minor or one.hold.amount_minor) if one and not one.offline else 0
-        _decline(turn, event.words, held)
+        _decline(turn, event.words, held, event.hold_id)
         turn.note_kiosk(declined_kept_until_mono_ms=one.kept_until_mono_ms if one else 0)
 
 

@@ -5,7 +5,7 @@
 now on the glass.
 """
 
-from terminal_app.session import arming, charge, events, grid, kiosk, limits, orders, sealing, settlement, signed, watch
+from terminal_app.session import arming, charge, events, grid, kiosk, limits, orders, receipts, sealing, settlement, signed, watch
 from terminal_app.session import facts as f
 from terminal_app.session.actions import Authorize, EvseWish, ReaderWish
 from terminal_app.session.evolve import evolve
@@ -53,6 +53,8 @@ def _react(turn: Turn, event: events.Event) -> None:
         kiosk.decide(turn, event)
     if kind in sealing.HANDLED:
         sealing.decide(turn, event)
+    if kind in receipts.HANDLED:
+        receipts.decide(turn, event)
     if kind in limits.HANDLED:
         limits.decide(turn, event)
     if isinstance(event, events.RefundOrdered):

@@ -5,7 +5,7 @@ import msgspec
 from terminal_app import screens as s
 from terminal_app.billing.tariff import price_lines, vat_percent_text
 from terminal_app.config import PolicySection
-from terminal_app.session import book, checkout, limits, sale
+from terminal_app.session import book, checkout, limits, receipts, sale
 from terminal_app.session.bill import cost_until, frozen_tariff, least_wh
 from terminal_app.session.evolve import card_text
 from terminal_app.session.facts import Terminated
@@ -98,6 +98,7 @@ def view_of(state: State, terms: Terms) -> s.View:
             by_phone=phone_may_help(state, terms),
             lower_hold_minor=lower_hold_minor(state, terms),
             kept_s=max(0, kiosk.declined_kept_until_mono_ms - terms.now.mono_ms) // 1000,
+            qr=receipts.address(terms, kiosk.declined_receipt),
         )
     if kiosk.phase is KioskPhase.READING:
         return s.ReadingCard(connector)
@@ -107,7 +108,7 @@ def view_of(state: State, terms: Terms) -> s.View:
     if session is not None and not session.test:
         return _of_session(state, terms, session, label)
     if done := state.finished.get(connector):
-        return _receipt(terms, done, label)
+        return _receipt(state, terms, done, label)
     if out := sale.out_of_service(state, terms):
         return s.OutOfService(out)
     if reason := sale.not_for_sale(state, terms, connector):
@@ -247,7 +248,7 @@ def _money(done: Finished) -> s.MoneyWords:
     return s.MoneyWords.RECEIVABLE if done.offline and done.settled is None else MONEY[done.settled]
 
 
-def _receipt(terms: Terms, done: Finished, label: str) -> s.Receipt:
+def _receipt(state: State, terms: Terms, done: Finished, label: str) -> s.Receipt:
     session, bill = done.session, done.session.bill
     assert bill is not None and session.start is not None and session.stop_reason is not None
     return s.Receipt(
@@ -266,6 +267,7 @@ def _receipt(terms: Terms, done: Finished, label: str) -> s.Receipt:
         money=_money(done),
         stop=s.StopWords(session.stop_reason.value),
         card=done.card,
-        qr=f"{terms.config.office.receipt_url.rstrip('/')}/r/{bill.receipt_code}",
+        qr=receipts.address(terms, bill.receipt_code, done.compact),
         interrupted=session.interrupted,
+        printing=receipts.printing(terms, state, done),
     )

@@ -7,9 +7,10 @@ signs; `Sealed` and the outbox row are the next commit. After a crash the same b
 from typing import Any
 
 from terminal_app.billing import chain_records, record
+from terminal_app.billing.no_charge import NoCharge
 from terminal_app.billing.signature import ocmf_key_id
 from terminal_app.errors import SignatureInvalid
-from terminal_app.session import actions, chain_care, events
+from terminal_app.session import actions, chain_care, events, receipts
 from terminal_app.session import facts as f
 from terminal_app.session.bill import frozen_tariff, periods_of
 from terminal_app.session.state import Phase, Seal, Session, Settlement, SettlementPhase
@@ -29,7 +30,7 @@ def decide(turn: Turn, event: events.Event) -> None:
         if event.record_seq == seal.record_seq:
             jws = record.seal(seal.signing_input.encode(), event.signature)
             try:
-                record.open_record(jws, _spki(turn, seal))
+                sealed = record.open_record(jws, _spki(turn, seal))
             except SignatureInvalid as error:  # never sealed: what is chained can not be mended
                 turn.then(events.FaultSeen(Fault(Device.SIGNER, 0, "record", str(error)), True))
                 turn.note_seal(asked_mono_ms=turn.terms.now.mono_ms)
@@ -37,6 +38,8 @@ def decide(turn: Turn, event: events.Event) -> None:
             turn.then(events.FaultSeen(Fault(Device.SIGNER, 0, "record"), False))
             turn.sealed_jws = jws
             turn.commit(f.Sealed(seal.record_seq, seal.record_type, seal.subject, record.sha256_of(jws)))
+            if seal.record_type == "session":
+                receipts.offer(turn, sealed, record.sha256_of(jws))
         return
     now = turn.terms.now.mono_ms
     if not seal.asked or now - seal.asked_mono_ms > SIGN_AGAIN_MS:
@@ -119,7 +122,7 @@ def _session_payload(turn: Turn, session: Session) -> dict[str, object]:
     assert bill is not None and session.start is not None and session.started is not None
     assert session.identity is not None and session.stop_reason is not None
     tariff = frozen_tariff(session.tariff)
-    evse_id = next(one.evse_id for one in turn.terms.config.connector if one.number == session.connector)
+    outlet = next(one for one in turn.terms.config.connector if one.number == session.connector)
     hold = turn.state.settlements.get(session.hold_id)
     payment = None
     if hold is not None:
@@ -137,7 +140,7 @@ def _session_payload(turn: Turn, session: Session) -> dict[str, object]:
         record.SessionBill(
             session_id=session.session_id,
             connector=session.connector,
-            evse_id=evse_id,
+            evse_id=outlet.evse_id,
             operator=terminal.operator,
             operator_address=terminal.operator_address,
             vat_id=terminal.vat_id,
@@ -169,6 +172,10 @@ def _session_payload(turn: Turn, session: Session) -> dict[str, object]:
             receipt_number=bill.receipt_number,
             receipt_code=bill.receipt_code,
             ocmf=bill.ocmf,
+            max_power_w=outlet.max_power_w,
+            current=outlet.current,
+            interrupted_from=record.moment(session.stop_after) if session.interrupted and session.stop_after else None,
+            interrupted_until=record.moment(session.stop_at) if session.interrupted and session.stop_at else None,
             **_measured(turn, bill),
             not_billed=bill.not_billed,
             test=session.test,
@@ -202,7 +209,31 @@ def _settlement_payload(turn: Turn, one: Settlement) -> dict[str, object]:
             ended=record.moment(turn.terms.now),
             trace=one.hold.trace,
             detail=one.detail,
+            no_charge=_no_charge(turn, one),
         ),
+    )
+
+
+def _no_charge(turn: Turn, one: Settlement) -> NoCharge | None:
+    if one.no_charge is None:
+        return None
+    terminal = turn.terms.config.terminal
+    return NoCharge(
+        number=one.no_charge.number,
+        code=one.no_charge.code,
+        operator=terminal.operator,
+        operator_address=terminal.operator_address,
+        vat_id=terminal.vat_id,
+        station=terminal.station,
+        country=terminal.country,
+        time_zone=terminal.time_zone,
+        connector=one.hold.connector,
+        evse_id=next((each.evse_id for each in turn.terms.config.connector if each.number == one.hold.connector), ""),
+        asked_utc_ms=one.hold.utc_ms,
+        released_utc_ms=one.no_charge.at.utc_ms,
+        clock=one.no_charge.at.clock.value,
+        reason=one.no_charge.reason.value,
+        card=one.card,
     )
 
 

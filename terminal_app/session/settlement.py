@@ -26,22 +26,30 @@ ANSWER_LONGEST_MS = 60_000  # and its answer be on its way back
 IN_DOUBT = (DeclineReason.UNREACHABLE,)  # a refusal that says nothing about the money: ask again
 
 
-def intend_capture(turn: Turn, hold_id: str, amount_minor: int) -> None:
-    """Commit to take `amount_minor` (I1: never above what is held)."""
+def intend_capture(turn: Turn, hold_id: str, amount_minor: int, statement: str = "") -> None:
+    """Commit to take `amount_minor` (I1: never above what is held). `statement` finds the receipt from the bank statement."""
     settlement = turn.state.settlements[hold_id]
     assert settlement.phase is SettlementPhase.HELD, settlement.phase
     assert 0 < amount_minor <= settlement.approved_minor, (amount_minor, settlement.approved_minor)
     hold.give_up_increment(turn, hold_id, "the charge ended before it was answered")
-    turn.commit(f.CaptureIntended(hold_id, hold.new_step(turn, hold_id, "capture", amount_minor)))
+    step = hold.new_step(turn, hold_id, "capture", amount_minor)
+    turn.commit(f.CaptureIntended(hold_id, msgspec.structs.replace(step, statement=statement)))
 
 
-def intend_void(turn: Turn, hold_id: str, reason: str) -> None:
-    """Commit to release the hold, or to reverse one of unknown outcome."""
+def intend_void(turn: Turn, hold_id: str, reason: str, no_charge: f.StopReason | None = None) -> None:
+    """Commit to release the hold, or to reverse one of unknown outcome. `no_charge`: why an approved one paid for nothing; it
+    gets a receipt of its own."""
     settlement = turn.state.settlements[hold_id]
     assert settlement.phase in (SettlementPhase.HELD, SettlementPhase.ASKED), settlement.phase
     hold.give_up_increment(turn, hold_id, "the hold is released")
     amount = settlement.approved_minor or settlement.hold.amount_minor
-    turn.commit(f.VoidIntended(hold_id, hold.new_step(turn, hold_id, "void", amount), reason))
+    number = code = ""
+    if settlement.phase is not SettlementPhase.HELD or settlement.offline:
+        no_charge = None  # nobody knows of any money, or nothing was held
+    if no_charge is not None:
+        number, code = turn.receipt_number(), hold.receipt_code_for(turn, hold_id)
+    step = hold.new_step(turn, hold_id, "void", amount)
+    turn.commit(f.VoidIntended(hold_id, step, reason, number, code, no_charge))
 
 
 # --- a live hold -----------------------------------------------------------------------------------------------------
@@ -52,7 +60,7 @@ def _held(turn: Turn, hold_id: str, event: events.Event) -> None:
     one = turn.state.settlements[hold_id]
     if hold.session_of(turn.state, hold_id) is None:
         if isinstance(event, events.Booted) or turn.terms.now.mono_ms >= one.kept_until_mono_ms:
-            intend_void(turn, hold_id, "nobody came back to it")
+            intend_void(turn, hold_id, "nobody came back to it", f.StopReason.FAULT)
     elif isinstance(event, events.Booted):
         hold.give_up_increment(turn, hold_id, "the terminal was restarted")
     elif one.increment is not None:
@@ -66,7 +74,7 @@ def _ordered_on_held(turn: Turn, hold_id: str, event: events.Event) -> None:
     if event.act != "release":
         return
     if session is None:
-        intend_void(turn, hold_id, f"released by {event.actor}: {event.reason}")
+        intend_void(turn, hold_id, f"released by {event.actor}: {event.reason}", f.StopReason.REMOTE)
     elif session.phase in (Phase.AUTHORIZED, Phase.STARTING):
         turn.then(events.StopCommanded(session.connector, f.StopReason.REMOTE, event.actor, event.reason))
 

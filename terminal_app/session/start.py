@@ -153,7 +153,7 @@ def abort(turn: Turn, connector: int, reason: f.StopReason, detail: str = "") ->
             words = DeclineWords.HOLD_KEPT
         else:
             why = f"no charge: {NO_CHARGE[reason]}"
-            intend_void(turn, session.hold_id, f"{why} ({detail})" if detail else why)
+            intend_void(turn, session.hold_id, f"{why} ({detail})" if detail else why, reason)
     if words is not None and not session.test and (session.hold_id or reason is f.StopReason.FAULT):
         turn.then(events.SessionFailed(connector, words, session.hold_id))
 

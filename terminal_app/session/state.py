@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
+from terminal_app.billing.receipt import ReceiptDocument
 from terminal_app.billing.tariff import Tariff
 from terminal_app.config import Config
 from terminal_app.screens import DeclineWords
@@ -89,6 +90,7 @@ class Session(msgspec.Struct, frozen=True):
     stop_reason: StopReason | None = None
     stop_at: Stamp | None = None
     stop_detail: str = ""
+    stop_after: Stamp | None = None  # newest committed reading before the stop
     interrupted: bool = False
     origin: str = "screen"
     test: bool = False  # of a technician: never a sale
@@ -112,6 +114,15 @@ class SettlementPhase(enum.Enum):
     VOIDING = "voiding"
     REFUNDING = "refunding"
     ENDED = "ended"  # captured, voided, refunded or manual; its record is not sealed yet
+
+
+class NoChargeReceipt(msgspec.Struct, frozen=True):
+    """The receipt of a hold that pays for nothing, as committed with its release."""
+
+    number: str
+    code: str
+    reason: StopReason
+    at: Stamp
 
 
 class Settlement(msgspec.Struct, frozen=True):
@@ -138,6 +149,7 @@ class Settlement(msgspec.Struct, frozen=True):
     how: Terminated | None = None
     amount_minor: int = 0
     detail: str = ""
+    no_charge: NoChargeReceipt | None = None
     answer_due: bool = False  # this process asked for the hold and its own answer has not come: nothing may overtake it
     first_try_mono_ms: int = 0
     in_flight: bool = False
@@ -208,6 +220,7 @@ class Kiosk(msgspec.Struct, frozen=True):
     declined: DeclineWords | None = None
     declined_hold_minor: int = 0
     declined_kept_until_mono_ms: int = 0
+    declined_receipt: str = ""  # code of the receipt of what was released
     offered: Tariff | None = None  # the prices on the glass: what is bought by whoever taps, whatever begins meanwhile
     offered_for: int = 0  # on which connector
     hold_minor: int = 0  # what the driver chose to have held; 0 = the operator's amount
@@ -283,6 +296,13 @@ class Finished(msgspec.Struct, frozen=True):
     card: str
     settled: Terminated | None = None
     offline: bool = False
+    document: ReceiptDocument | None = None  # from the sealed record
+    compact_input: bytes = b""  # what the signer was asked to sign for the QR code
+    compact: str = ""
+    print_due: bool = False  # automatic, as soon as its code is signed
+    printing_since_mono_ms: int | None = None
+    prints: int = 0
+    print_failed: bool = False
 
 
 class Grant(msgspec.Struct, frozen=True):

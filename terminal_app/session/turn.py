@@ -14,7 +14,7 @@ from terminal_app.session.actions import Action
 from terminal_app.session.events import Event
 from terminal_app.session.evolve import evolve
 from terminal_app.session.facts import Fact
-from terminal_app.session.state import Kiosk, Limits, Live, Session, Settlement, State, Terms, amended_live, with_item
+from terminal_app.session.state import Finished, Kiosk, Limits, Live, Session, Settlement, State, Terms, amended_live, with_item
 
 MAX_FOLLOW_ONS = 64
 
@@ -68,6 +68,10 @@ class Turn:
     def note_settlement(self, hold_id: str, **changes: object) -> None:
         one: Settlement = msgspec.structs.replace(self.state.settlements[hold_id], **changes)
         self.state = msgspec.structs.replace(self.state, settlements=with_item(self.state.settlements, hold_id, one))
+
+    def note_finished(self, connector: int, **changes: object) -> None:
+        one: Finished = msgspec.structs.replace(self.state.finished[connector], **changes)
+        self.state = msgspec.structs.replace(self.state, finished=with_item(self.state.finished, connector, one))
 
     def note_seal(self, **changes: object) -> None:
         assert self.state.seal is not None

@@ -8,5 +8,6 @@
 | authorizing | the bank may take 15 s; a driver waits |
 | settling | captures and releases in the background, one at a time, never before a driver |
 | signer | a key in a chip may take half a second |
+| printer | paper takes seconds, and a printer may hang; only with a printer |
 | health | looks at disk and clock every ten seconds |
 """

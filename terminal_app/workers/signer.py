@@ -1,12 +1,12 @@
-"""Signer worker: signs OCMF payloads and records with their two keys."""
+"""Signer worker: signs OCMF payloads, records and the lines of receipts with its two keys."""
 
 import queue
 import time
 
 from terminal_app.errors import DeviceUnavailable
 from terminal_app.ports import RecordSigner
-from terminal_app.session.actions import SignOcmf, SignRecord
-from terminal_app.session.events import OcmfSigned, RecordSigned
+from terminal_app.session.actions import SignOcmf, SignReceipt, SignRecord
+from terminal_app.session.events import OcmfSigned, ReceiptSigned, RecordSigned
 from terminal_app.values import Device
 from terminal_app.workers.base import Health, Post, Worker
 
@@ -29,14 +29,16 @@ class SignerWorker(Worker):
         except queue.Empty:
             return
 
-    def order(self, action: SignOcmf | SignRecord) -> None:
+    def order(self, action: SignOcmf | SignRecord | SignReceipt) -> None:
         """Any thread."""
         self.submit(lambda: self._sign(action))
 
-    def _sign(self, action: SignOcmf | SignRecord) -> None:
+    def _sign(self, action: SignOcmf | SignRecord | SignReceipt) -> None:
         try:
             if isinstance(action, SignOcmf):
                 self.inbox.post(OcmfSigned(action.session_id, self._ocmf.sign(action.payload)))
+            elif isinstance(action, SignReceipt):
+                self.inbox.post(ReceiptSigned(action.record_seq, self._records.sign(action.signing_input)))
             else:
                 old = self._previous is not None and action.key_id == self._previous.key_id
                 signer = self._previous if old and self._previous is not None else self._records

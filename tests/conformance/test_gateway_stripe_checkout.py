@@ -127,7 +127,7 @@ def posts(bench: CheckoutBench, end: str) -> int:
 
 def test_the_forms_that_are_sent(bench: CheckoutBench) -> None:
     hold = paid(bench)
-    bench.gateway.capture(hold, fresh_step("capture", 1234), 10)
+    bench.gateway.capture(hold, msgspec.structs.replace(fresh_step("capture", 1234), statement="k7q2m9x4"), 10)
     bench.gateway.refund(hold, fresh_step("refund", 500), 10)
     other = paid(bench, fresh_hold(43))
     bench.gateway.void(other, fresh_step("void", 5000), 10)
@@ -150,7 +150,9 @@ def test_the_forms_that_are_sent(bench: CheckoutBench) -> None:
         "payment_intent_data[metadata][hold_key]": "key-41-authorize",
         "payment_intent_data[metadata][hold_id]": "hold-41",
     }
-    assert capture == {"amount_to_capture": "1234"}
+    assert capture == {"amount_to_capture": "1234", "statement_descriptor_suffix": "k7q2m9x4"}, (
+        "the bank statement finds the receipt"
+    )
     assert refund == {"payment_intent": hold.trace["payment_intent"], "amount": "500", "metadata[step_key]": "key-41-refund"}
     assert cancel == {"cancellation_reason": "abandoned"}
     assert [one.key for one in sent] == ["key-41-authorize", "key-41-capture", "key-41-refund", "key-43-authorize", "key-41-void"]

@@ -78,6 +78,7 @@ def _sessions(world: World, facts: list[Fact]) -> None:
     receipts = [number for one in facts if (number := getattr(one, "receipt_number", ""))]
     wanted = list(range(1, len(receipts) + 1))
     must([int(one.rpartition("-")[2]) for one in receipts] == wanted, f"receipt numbers are not gapless: {receipts}")
+    _receipts_of_holds(facts, {one.session_id for one in frozen})
     serials = [one.hold.serial for one in facts if isinstance(one, f.AuthorizationIntended)]
     steps = f.CaptureIntended | f.VoidIntended | f.IncrementIntended | f.RefundIntended
     serials += {one.step.key: one.step.serial for one in facts if isinstance(one, steps)}.values()  # once for a repetition
@@ -88,6 +89,24 @@ def _sessions(world: World, facts: list[Fact]) -> None:
         if not world.faults & ({"meter", "weld", "controller_silent"}):
             must(one.shortfall_minor == 0, f"{one.shortfall_minor} delivered beyond the hold")
     must(world.longest_bank_wait_ms <= 20_000, f"the driver waited {world.longest_bank_wait_ms} ms for the bank")
+
+
+def _receipts_of_holds(facts: list[Fact], billed: set[str]) -> None:
+    """A hold that was approved and released has a bill, or a receipt of its own; never both."""
+    serves: dict[str, str] = {}
+    approved: set[str] = set()
+    released: set[str] = set()
+    for one in facts:
+        match one:
+            case f.AuthorizationIntended(session_id=session_id, hold=hold):
+                serves[hold.hold_id] = session_id
+            case f.HoldReused(hold_id=hold_id, session_id=session_id):
+                serves[hold_id] = session_id
+            case f.AuthorizationApproved(hold_id=hold_id):
+                approved.add(hold_id)
+            case f.VoidIntended(hold_id=hold_id) if hold_id in approved - released:
+                released.add(hold_id)
+                must(bool(one.receipt_number) != (serves[hold_id] in billed), "not one receipt for a hold that was released")
 
 
 def _energy(world: World, facts: list[tuple[int, Fact]]) -> None:

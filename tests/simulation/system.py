@@ -186,6 +186,8 @@ class System:
             if isinstance(action, actions.ReadRegister | actions.SignOcmf | actions.SignRecord):
                 node = replace(node, asked=(*node.asked, action))
                 continue
+            if isinstance(action, actions.SignReceipt):  # a signer that never gets to it: nothing depends on it
+                continue
             if isinstance(action, actions.ExpireCheckout):  # it is watched no longer
                 node = replace(node, calls=tuple(one for one in node.calls if one.kind != "watch"))
             node = replace(node, calls=(*node.calls, Call(KINDS[type(action)], self.renamed(action, node))))

@@ -413,7 +413,7 @@ class World:
                 self.after(50, lambda: self._read_register(action))
             case actions.BeginSigned() | actions.EndSigned():
                 self.after(400, lambda: self._meter_signs(action))
-            case actions.SignOcmf() | actions.SignRecord():
+            case actions.SignOcmf() | actions.SignRecord() | actions.SignReceipt():
                 self.after(12_000 if self.plan.signer_slow else 30, lambda: self._sign(action))
 
     def _meter_signs(self, action: actions.BeginSigned | actions.EndSigned) -> None:
@@ -430,7 +430,7 @@ class World:
             answer = events.SignedRefused(1, action.session_id, purpose, "no answer")
         self.after(300, lambda: self.deliver(answer))
 
-    def _sign(self, action: actions.SignOcmf | actions.SignRecord) -> None:
+    def _sign(self, action: actions.SignOcmf | actions.SignRecord | actions.SignReceipt) -> None:
         if "signer" in self.troubled:
             self._bad_since["key"] = self.now_ms - 3_000
             self._bad(Device.SIGNER, "key")
@@ -438,6 +438,8 @@ class World:
         self._good(Device.SIGNER, "key")
         if isinstance(action, actions.SignOcmf):
             self.deliver(events.OcmfSigned(action.session_id, stage.ocmf_key().sign(action.payload)))
+        elif isinstance(action, actions.SignReceipt):
+            self.deliver(events.ReceiptSigned(action.record_seq, stage.record_key().sign(action.signing_input)))
         else:
             self.deliver(events.RecordSigned(action.record_seq, stage.record_key().sign(action.signing_input)))
 

@@ -32,6 +32,8 @@ from ui.theme import THEMES, Theme
 from ui.views.hold import Choice
 from ui.words import words_in
 
+VECTOR = Path(__file__).parent.parent / "vectors" / "compact-receipt-v1.json"
+
 
 @pytest.fixture
 def on_stage() -> Iterator[Stage]:
@@ -191,6 +193,20 @@ def test_the_receipt_code_decodes_from_the_framebuffer(content: str, theme: Them
         near = picture()[SIZE[1] - top : SIZE[1] - bottom, left:right]  # as a phone held before it sees it, twice as large
         near = cv2.resize(near, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
         assert cv2.QRCodeDetector().detectAndDecode(cv2.cvtColor(near, cv2.COLOR_RGB2BGR))[0] == content
+
+
+def test_a_signed_receipt_code_decodes_and_gives_way_where_its_modules_would_be_too_small() -> None:
+    signed = samples.PLAIN_QR + "#" + json.loads(VECTOR.read_text())["line"]
+    for player in stage(theme=THEMES["day"]):
+        player.show(screen(samples.receipt(qr=signed), screen_no=2))
+        code = player.frame.views[Receipt].qr  # type: ignore[attr-defined]
+        assert code.shown == signed and code.module_px >= 2
+        left, bottom, right, top = (round(edge) for edge in (code.x, code.y, code.right, code.top))
+        near = cv2.cvtColor(picture()[SIZE[1] - top : SIZE[1] - bottom, left:right], cv2.COLOR_RGB2BGR)
+        sizes = (cv2.resize(near, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC) for scale in (2, 2.5, 3, 4))
+        assert signed in [cv2.QRCodeDetector().detectAndDecode(one)[0] for one in sizes], "as a phone sees it from near by"
+        player.show(screen(samples.receipt(qr=samples.PLAIN_QR + "#" + "x" * 1300), screen_no=3))
+        assert code.shown == samples.PLAIN_QR and code.module_px >= 4
 
 
 @pytest.mark.parametrize("theme", THEMES.values(), ids=lambda theme: theme.name)

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from terminal_app.billing import receipt_text, record
+from terminal_app.billing import receipt_templates, record
 from terminal_app.billing.receipt import ReceiptDocument, receipt_of
-from terminal_app.billing.receipt_text import TEMPLATES, template_for, text_of
+from terminal_app.billing.receipt_templates import TEMPLATES, template_for
+from terminal_app.billing.receipt_text import text_of
 from tests.unit.billing_samples import Key, sealed, settled
 
 KEY = Key()
@@ -58,15 +59,15 @@ def test_what_happened_is_told() -> None:
 
 
 def test_what_a_country_wants_and_a_receipt_lacks_is_named() -> None:
-    assert receipt_text.missing(document("GB"), TEMPLATES["GB"]) == ()
+    assert receipt_templates.missing(document("GB"), TEMPLATES["GB"]) == ()
     bare = document("GB", seller={"name": "Example", "address": "", "vat_id": ""})
-    assert receipt_text.missing(bare, TEMPLATES["GB"]) == ("seller_address", "seller_vat_id")
+    assert receipt_templates.missing(bare, TEMPLATES["GB"]) == ("seller_address", "seller_vat_id")
     assert all(template.citation for template in TEMPLATES.values())
 
 
 def test_both_languages_have_the_same_words() -> None:
-    assert receipt_text.ENGLISH.keys() == receipt_text.GERMAN.keys()
-    assert receipt_text.STOPS["en"].keys() == receipt_text.STOPS["de"].keys()
+    assert receipt_templates.ENGLISH.keys() == receipt_templates.GERMAN.keys()
+    assert receipt_templates.STOPS["en"].keys() == receipt_templates.STOPS["de"].keys()
 
 
 def test_a_paper_too_narrow_is_refused() -> None:

@@ -53,13 +53,13 @@ def test_disk_space_counts_what_this_program_may_write(tmp_path: Path) -> None:
 
 def test_a_receipt_is_printed_line_by_line_without_control_characters(tmp_path: Path) -> None:
     path = tmp_path / "printer"
-    TextFilePrinter(path, "printer").print_lines(["Total 7,26 €", "a\x1bcommand\n"])
-    assert path.read_text("utf-8") == "Total 7,26 €\na command \n\n\n\f"
+    TextFilePrinter(path, "printer").print_receipt(["Total 7,26 €", "a\x1bcommand\n"], "https://office.example/r/abc#line")
+    assert path.read_text("utf-8") == "Total 7,26 €\na command \nhttps://office.example/r/abc\n\n\n\f"
 
 
 def test_a_missing_printer_is_a_fault_not_a_new_file() -> None:
     with pytest.raises(DeviceUnavailable, match="cannot be opened"):
-        TextFilePrinter(Path("/dev/ct-no-such-printer"), "printer").print_lines(["x"])
+        TextFilePrinter(Path("/dev/ct-no-such-printer"), "printer").print_receipt(["x"], "")
 
 
 def test_a_slow_printer_gets_the_whole_receipt(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_slow_printer_gets_the_whole_receipt(tmp_path: Path) -> None:
     printer = TextFilePrinter(path, "printer")
     holder = os.open(path, os.O_WRONLY)  # the reader must not see an end before the receipt begins
     thread.start()
-    printer.print_lines(lines)
+    printer.print_receipt(lines, "")
     os.close(holder)
     thread.join(20)
     os.close(reading)

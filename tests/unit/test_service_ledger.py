@@ -1,5 +1,6 @@
 """charge-service over a ledger: sessions told, records verified and exported; whole, spoilt, beside a core and without one."""
 
+import dataclasses
 import json
 import shutil
 import sqlite3
@@ -13,8 +14,10 @@ from pyocmf import OCMF
 
 from terminal_app.engine import operations
 from terminal_app.engine.control_link import Answering
+from terminal_app.engine.receipt_orders import receipt_print
 from terminal_app.ledger.reading import LedgerReader
-from terminal_app.session import actions
+from terminal_app.screens import Button
+from terminal_app.session import actions, events
 from terminal_app.values import Declined, DeclineReason, OutcomeUnknown
 from tests.service_tool import Tool, answering
 from tests.sessions import Paper, terminal
@@ -319,3 +322,40 @@ def test_reading_leaves_nothing_behind_that_the_core_could_stumble_over(site: Pa
     assert len(again.ledger.records()) == 4
     again.close()
     assert LedgerReader(site.config.terminal.state_dir).tail[0] == again.ledger.head[0]
+
+
+# --- receipts --------------------------------------------------------------------------------------------------------
+
+
+def test_the_receipt_of_any_charge_comes_again_as_text_and_pdf(site: Paper, tool: Tool, tmp_path: Path) -> None:
+    session_id = site.paid_session()
+    site.tap()
+    cancelled = site.engine.state.sessions[1].session_id
+    site.turn(events.Touched(Button.CANCEL, ""))
+    site.finish()
+    site.close()
+    code, text = tool("session", "receipt", session_id)
+    assert code == 0 and "12,345 kWh" in text and "Von der Karte abgebucht" in text and "9,48 EUR" in text
+    code, found = tool.json("session", "receipt", cancelled)
+    assert code == 0 and found["number"].endswith("000002") and "Es wurde nicht geladen: abgebrochen." in found["lines"]
+    code, _ = tool("session", "receipt", session_id, "--pdf", tmp_path / "receipt.pdf", "--language", "en")
+    assert code == 0 and (tmp_path / "receipt.pdf").read_bytes().startswith(b"%PDF")
+    code, _ = tool("session", "receipt", session_id, "--print")
+    assert code == 2 and "has no [printer]" in tool.stderr
+
+
+def test_a_copy_is_printed_by_the_running_core_and_stands_in_the_ledger(site: Paper) -> None:
+    session_id = site.paid_session()
+    site.path.write_text(site.path.read_text() + '\n[printer]\ndriver = "text"\ndevice = "paper.txt"\n')
+    site.close()
+    again = Paper(site.path)
+    engine, told = again.engine, list[actions.PrintReceipt]()
+    engine._out = dataclasses.replace(engine._out, act=told.append)
+    engine.ask = lambda question, timeout_s=5.0: question()  # type: ignore[method-assign]
+    answer = receipt_print(engine, {"session_id": session_id}, "somebody")
+    assert answer["receipt"].endswith("000001") and told[0].lines[0] == "*** KOPIE ***"
+    (act,) = [entry.fact for entry in again.ledger.entries(kinds=("service_act",))]
+    assert (act.act, act.target) == ("receipt.print", session_id)
+    with pytest.raises(ValueError, match="has no receipt"):
+        receipt_print(engine, {"session_id": "nothing"}, "somebody")
+    again.close()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from terminal_app.session import charge, events, kiosk, limits, orders, sealing, settlement
+from terminal_app.session import charge, events, kiosk, limits, orders, receipts, sealing, settlement
 from terminal_app.session.evolve import _STEPS
 from terminal_app.session.facts import Fact, kind_of
 from terminal_app.session.state import KioskPhase, Phase, SettlementPhase
@@ -38,7 +38,7 @@ def test_every_entry_is_a_step_or_gives_its_reason(name: str) -> None:
 
 def test_every_event_is_handled_by_some_machine() -> None:
     handled = {kind for _, _, kinds in TABLES.values() for kind in kinds} | FROM_THE_COUPLING
-    handled |= {*sealing.HANDLED, *orders.HANDLED, *limits.HANDLED}
+    handled |= {*sealing.HANDLED, *orders.HANDLED, *limits.HANDLED, *receipts.HANDLED}
     assert handled == set(events.EVENTS)
 
 

@@ -76,7 +76,7 @@ def test_users_and_groups_of_a_unit_are_created(unit: str) -> None:
     text = (SYSTEMD / "sysusers.d" / "charge-terminal.conf").read_text()
     created = {line.split()[1] for line in text.splitlines() if line[:2] in ("u ", "g ")}
     wanted = [name for key, value in directives(unit) if key in ("User", "Group", "SupplementaryGroups") for name in value.split()]
-    debian = {"dialout", "video", "render", "input"}  # device groups of base-passwd and udev
+    debian = {"dialout", "lp", "video", "render", "input"}  # device groups of base-passwd and udev
     assert set(wanted) <= created | debian
 
 

@@ -2,7 +2,7 @@
 
 from terminal_app.screens import Button, DeclinedView, DeclineWords, Screen
 from ui.labels import FitLabel
-from ui.panels import Action, Panel, Press, column, row
+from ui.panels import Action, Panel, Press, Qr, column, row
 from ui.theme import Style
 from ui.views.base import Notice, set_home, set_present
 from ui.words import Words
@@ -45,6 +45,11 @@ class DeclinedBox(Notice):
         self.money = Panel(style, fill="tint", radius=10, pad=(16, 4), size_hint_y=None)
         self.held = FitLabel(style, 20, role="on_tint", bold=True, wrap=True, align=align)
         self.money.add_widget(self.held)
+        self.code = column(style, gap=2)
+        self.qr = Qr(style)
+        self.scan = FitLabel(style, 16, align="center", size_hint_y=None, height=style.px(26))
+        self.code.add_widget(self.qr)
+        self.code.add_widget(self.scan)
         self.offers = row(style, gap=14, size_hint_y=None)
         self.phone = Action(style, press, Button.PAY_BY_PHONE, icon="qr", size=24)
         self.lower = Action(style, press, Button.LOWER_HOLD, icon="tap", size=24)
@@ -67,6 +72,12 @@ class DeclinedBox(Notice):
         self.back_in.text = words.say("declined.back_in", seconds=str(view.back_in_s))
         gives_up = view.reason is DeclineWords.HOLD_KEPT  # then the hold is released
         self.ok.label.text = words.say("button.cancel" if gives_up else "button.ok")
+        self.qr.content = view.qr
+        self.scan.text = words.say("declined.scan")
+        if self.style.portrait:
+            self.side.size_hint_y = 0.6 if view.qr else 0.3
+        set_home(self.badge, None if view.qr else self.side)
+        set_home(self.code, self.side if view.qr else None)
         self._show_offers(view, screen, words)
 
     def _about_hold(self, view: DeclinedView, screen: Screen, words: Words) -> str:

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from terminal_app.screens import Button, MoneyWords, PriceKind, Receipt, ReceiptLine, Screen
+from terminal_app.screens import Button, MoneyWords, PriceKind, PrintWords, Receipt, ReceiptLine, Screen
 from ui.icons import Icon
 from ui.labels import FitGroup, FitLabel
 from ui.panels import Action, Panel, Press, Qr, Rule, column, row
@@ -20,6 +20,11 @@ NAMES = {
 
 
 TEXTS, TEXTS_ALONE = 30, 90  # px of the texts under the QR code, and without one
+SHORT_BILL = 3  # lines
+CODE_BESIDE = 216  # px of the code where the texts stand beside it
+TOLD = (PrintWords.FAILED, PrintWords.OUT)  # instead of what to do with the code
+PRINTABLE = (PrintWords.READY, PrintWords.BUSY, PrintWords.DONE, PrintWords.FAILED)
+ON_BUTTON = {PrintWords.BUSY: "paper.busy", PrintWords.DONE: "button.print_copy"}  # every further one is marked as a copy
 
 
 class BillRow(Panel):
@@ -55,18 +60,21 @@ class ReceiptBox(ViewBox):
         self._build_bill()
         self.side = column(style, gap=12, size_hint=(1, 0.45) if style.portrait else (0.35, 1))
         self.code = Panel(style, orientation="horizontal" if style.portrait else "vertical", gap=2, pad=(10, 6))
-        self.qr = Qr(style)
+        self.qr = Qr(style, **({"size_hint_x": None, "width": style.px(CODE_BESIDE)} if style.portrait else {}))
         self.badge = Icon(style, "check", "on_tint", "tint", size_hint=(0.5, 0.5), pos_hint={"center_x": 0.5, "center_y": 0.5})
-        texts = column(style, size_hint=(1.15, 1) if style.portrait else (1, None), height=style.px(TEXTS))
+        texts = column(style, size_hint=(1, 1) if style.portrait else (1, None), height=style.px(TEXTS))
         self.scan = FitLabel(style, 18, bold=True, align="center", wrap=True, size_hint_y=0.8)
         self.alone = FitLabel(style, 20, align="center", wrap=True)
         self.code_texts = texts
         texts.add_widget(self.scan)
         self.code.add_widget(self.qr)
         self.code.add_widget(texts)
-        self.done = Action(style, press, Button.DONE, icon="check", size=28, size_hint_y=None, height=style.px(68))
+        self.buttons = row(style, gap=10, size_hint_y=None, height=style.px(68))
+        self.print = Action(style, press, Button.PRINT, kind="quiet", size=24)
+        self.done = Action(style, press, Button.DONE, icon="check", size=28)
+        self.buttons.add_widget(self.done)
         self.side.add_widget(self.code)
-        self.side.add_widget(self.done)
+        self.side.add_widget(self.buttons)
         self.add_widget(self.bill)
         self.add_widget(self.side)
 
@@ -112,6 +120,9 @@ class ReceiptBox(ViewBox):
         self.title.text = words.say("receipt.interrupted" if view.interrupted else "receipt.title")
         self.ended.text = words.of(view.stop)
         self.total.text = total
+        if self.style.portrait:  # a long bill needs the room of the larger code
+            self.bill.size_hint_y = 0.55 if len(view.lines) > SHORT_BILL else 0.5
+            self.side.size_hint_y = 1 - self.bill.size_hint_y
         while len(self.rows) < len(view.lines):
             self.rows.append(BillRow(self.style, self.group))
         if len(self.lines.children) != len(view.lines):
@@ -135,10 +146,18 @@ class ReceiptBox(ViewBox):
         hold = words.money(view.hold_minor, screen.currency)
         self.money.text = words.say("money.free") if view.money is MoneyWords.FREE else words.of(view.money, total=total, hold=hold)
         self._show_code(view, words)
+        self._show_paper(view, words)
         self.done.label.text = words.say("button.done")
 
+    def _show_paper(self, view: Receipt, words: Words) -> None:
+        """A button while there is a printer that can; what became of the paper stands on it or under the code."""
+        set_present(self.buttons, self.print, view.printing in PRINTABLE, index=1)
+        self.print.label.text = words.say(ON_BUTTON.get(view.printing, "button.print"))
+        if view.qr and view.printing in TOLD:
+            self.scan.text = words.of(view.printing)
+
     def _show_code(self, view: Receipt, words: Words) -> None:
-        self.qr.content = view.qr
+        self.qr.content, self.qr.spare = view.qr, view.qr.partition("#")[0]
         set_present(self.code, self.qr, bool(view.qr), index=1)
         set_present(self.code, self.badge, not view.qr, index=1)
         self.code_texts.height = self.style.px(TEXTS if view.qr else TEXTS_ALONE)

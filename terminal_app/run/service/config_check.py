@@ -12,6 +12,7 @@ import click
 from rich.markup import escape
 
 from terminal_app import config
+from terminal_app.billing.receipt_templates import template_for
 from terminal_app.errors import ChargeError, ConfigError
 from terminal_app.run.service import show
 from terminal_app.run.service.options import json_option
@@ -77,6 +78,17 @@ def examine(path: Path) -> Iterator[Remark]:
     yield from _gateways(settings, path)
     yield from _tariffs(settings, path)
     yield from _law(settings, path)
+    yield from _receipts(settings)
+
+
+def _receipts(settings: config.Config) -> Iterator[Remark]:
+    terminal, printer = settings.terminal, settings.printer
+    if "seller_vat_id" in template_for(terminal.country).wants and not terminal.vat_id:
+        says = f"receipts in {terminal.country} must show it, and there is none"
+        yield Remark("[terminal] vat_id", "warning", says, "ask whoever sells here for the VAT number")
+    if printer is not None and printer.device.startswith("/dev/") and not Path(printer.device).exists():
+        says = f"{printer.device} is not there; charges go on without paper"
+        yield Remark("[printer] device", "warning", says, "plug the printer in; names: ls -l /dev/usb")
 
 
 def _folders(settings: config.Config) -> Iterator[Remark]:

@@ -111,7 +111,10 @@ def _devices_by_core(site: Site) -> Iterator[Part]:
     else:
         yield Part("reader", "ok", "the core can use it")
     for (device, _), one in faults.items():
-        if device in ("signer", "ui"):
+        if device == "printer":
+            said = f"{one['kind']}: {one['detail']}"
+            yield Part("printer", "warning", said, "paper, cover, cable; charges go on without it")
+        elif device in ("signer", "ui"):
             yield Part(device, "fault", f"{one['kind']}: {one['detail']}", "journalctl -u charge-terminal -u charge-terminal-ui")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from terminal_app.billing import record
-from terminal_app.billing.receipt import receipt_of
+from terminal_app.billing.receipt import receipt_of, receipt_of_hold
 from terminal_app.billing.receipt_text import text_of
 from terminal_app.billing.signature import jws_key_id
 from terminal_app.errors import SignatureInvalid
@@ -32,9 +32,11 @@ def show_(site: Site, number: int, receipt: bool, record_key: Path | None) -> in
         raise ServiceTrouble(f"record {number}: there is none with this number")
     said, trouble = _checked(one, site.public_keys(record_key, None).known)
     if receipt:
-        if said.get("type") != "session":
-            raise ServiceTrouble(f"record {number}: it is of a {said.get('type')}; only a session has a receipt")
-        for line in (*text_of(receipt_of(said, _settlement(site, said))), *told_of_credits(site, said)):
+        of_hold = said.get("type") == "settlement" and "code" in said["receipt"]
+        if said.get("type") != "session" and not of_hold:
+            raise ServiceTrouble(f"record {number}: it is of a {said.get('type')} and has no receipt of its own")
+        document = receipt_of_hold(said) if of_hold else receipt_of(said, _settlement(site, said))
+        for line in (*text_of(document), *(() if of_hold else told_of_credits(site, said))):
             show.console().print(line, markup=False)
     elif site.as_json:
         verified = {"verified": not trouble, "trouble": trouble}

@@ -1,4 +1,4 @@
-"""`charge-service session list | show | explain | stop`."""
+"""`charge-service session list | show | explain | receipt | stop`."""
 
 import click
 
@@ -6,6 +6,7 @@ from terminal_app.run.service import show
 from terminal_app.run.service.chapters import SessionSummary, chapters, full_id, newest_sessions, plain, summary_of
 from terminal_app.run.service.explain import explain
 from terminal_app.run.service.options import json_option
+from terminal_app.run.service.receipt import receipt
 from terminal_app.run.service.site import Site
 
 
@@ -106,3 +107,4 @@ def _row(site: Site, one: SessionSummary) -> tuple[object, ...]:
 
 
 session.add_command(explain)
+session.add_command(receipt)
