@@ -26,6 +26,8 @@ from terminal_app.session.facts import Sealed, kind_of
 
 BUSY_TIMEOUT_S = 5
 COLUMNS = "seq, utc_ms, mono_ms, boot_id, clock, kind, session_id, public, body, sha256"
+_TEST = """SELECT 1 FROM entries AS opened WHERE records.type = 'session' AND opened.session_id <> ''
+    AND opened.session_id = records.subject AND opened.kind = 'session_opened' AND instr(opened.body, '"test":true')"""
 
 
 class StoredRecord(NamedTuple):
@@ -153,10 +155,12 @@ class LedgerReader:
         return [StoredRecord(*row) for row in self._all(sql, (*values, limit))]
 
     def sealed(self, after: int, types: Sequence[str], limit: int = -1) -> list[tuple[int, str, int]]:
-        """Records of some types after `after`, oldest first: number, type, UTC ms of the commit that sealed it. LedgerBroken."""
+        """Records of some types after `after`, oldest first: number, type, UTC ms of the commit that sealed it. Test charges of
+        service personnel are left out: nothing was sold. LedgerBroken."""
         sql = (
             "SELECT records.seq, records.type, entries.utc_ms FROM records JOIN entries ON entries.seq = records.entry_seq "
-            f"WHERE records.seq > ? AND records.type IN ({', '.join('?' * len(types))}) ORDER BY records.seq LIMIT ?"
+            f"WHERE records.seq > ? AND records.type IN ({', '.join('?' * len(types))}) AND NOT EXISTS ({_TEST}) "
+            "ORDER BY records.seq LIMIT ?"
         )
         return [(int(seq), str(kind), int(utc_ms)) for seq, kind, utc_ms in self._all(sql, (after, *types, limit))]
 

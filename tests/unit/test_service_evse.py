@@ -11,6 +11,7 @@ import pytest
 from terminal_app.billing.record import open_record
 from terminal_app.engine import evse_orders
 from terminal_app.engine.command_link import acts_of
+from terminal_app.engine.publication import Publication
 from terminal_app.office import verify
 from terminal_app.office.derived import _session_row
 from terminal_app.run.service import evse_test, show
@@ -95,6 +96,7 @@ def test_a_test_is_ordered_watched_and_judged(site: Paper, tool: Tool) -> None:
     (act,) = facts(site, f.ServiceAct)
     assert (act.act, act.actor, act.target) == ("evse.test", getpass.getuser(), "1") and "new contactor" in act.reason
     (record,) = site.ledger.records()
+    assert Publication(site.ledger).between(0, 0, 0, 10) == (0, []), "nothing was sold: nobody is sent a CDR of it"
     said = open_record(record.jws, site.keys.records.public_key_spki())
     assert said["test"] is True and said["totals"]["total_minor"] == 0 and said["payment"] is None
     assert _session_row(said)["test"] is True and verify._money(said) == ""
