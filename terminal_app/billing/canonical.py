@@ -1,7 +1,7 @@
 """JSON in and out without floats: strict parsing to int and Decimal, canonical form by RFC 8785. PURE."""
 
 import json
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any, NoReturn
 
@@ -60,7 +60,10 @@ def _plain(value: Any) -> Any:
 
 
 def _decimal(text: str, max_digits: int) -> Decimal:
-    number = Decimal(text)
+    try:
+        number = Decimal(text)
+    except InvalidOperation as error:  # an exponent that decimals do not have
+        raise ValueError(f"the number {text[:40]} has too many digits") from error
     if len(number.as_tuple().digits) > max_digits or not -12 <= number.adjusted() <= MAX_DIGITS:
         raise ValueError(f"the number {text[:40]} has too many digits")
     return number

@@ -82,7 +82,7 @@ class Fetch:
             return self._failed(f"the office answered {answer.status}", floor_s)
         try:
             fetched = msgspec.json.decode(answer.body, type=Fetched)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             return self._failed("the office answered 200 without a list of commands")
         taken = self._handed_over(fetched.commands)
         if fetched.commands and not taken:

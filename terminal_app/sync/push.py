@@ -93,7 +93,7 @@ class Push:
             return self._failed(f"the office answered {answer.status}: {_words(answer)}", floor_s)
         try:
             posted = msgspec.json.decode(answer.body, type=Posted)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             return self._failed("the office answered 200 without an acknowledgement")
         if refusal := self._core.acknowledge(posted.ack):
             return self._failed(f"the office's acknowledgement is not believed: {refusal}")

@@ -122,6 +122,6 @@ def _said(body: bytes) -> tuple[int | None, str]:
     """Status code and message of an OCPI envelope; None if it is none."""
     try:
         found = msgspec.json.decode(body, type=_Envelope)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):  # nested too deeply: no answer of theirs may end our thread
         return None, ""
     return found.status_code, "".join(c if c.isprintable() else " " for c in found.status_message[:200])

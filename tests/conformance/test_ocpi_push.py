@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from terminal_app.billing import canonical
 from terminal_app.config import OcpiSection
 from terminal_app.engine import cdr_orders
 from terminal_app.http_client import HttpAnswer, HttpClient
@@ -14,7 +15,7 @@ from terminal_app.session.facts import CdrDelivered, CdrRejected
 from terminal_app.sync import ocpi_push
 from terminal_app.sync.core_link import CoreLink
 from terminal_app.sync.ocpi_push import OcpiPush
-from terminal_app.sync.receiver import Fate, same_origin, verdict
+from terminal_app.sync.receiver import Fate, same_origin, shown_is_ours, verdict
 from tests.conformance.carrying import Carrying, carrying
 from tests.conformance.ocpi_receiver import KEEPS, TOKEN, Mood, Receiver
 
@@ -190,6 +191,22 @@ def test_the_operators_own_codes_stand_in_the_cdr(core: Carrying, receiver: Rece
 def test_what_an_answer_means(status: int, body: bytes, location: str, fate: Fate) -> None:
     answer = HttpAnswer(status, {"location": location} if location else {}, body)
     assert verdict(answer, "https://r.example/ocpi/cdrs").fate is fate
+
+
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize(
+    "odd", [DEEP, b"1e9999999", b"1e99999999999999999999", b"1e-99999999999999999999", b"9" * 5000, b'"\\ud800"', b"NaN", b"null"]
+)
+def test_no_answer_ends_the_thread_that_reads_it(odd: bytes) -> None:
+    """It is the process that carries the records to the office."""
+    cdr = {"id": "A", "country_code": "DE", "party_id": "ABC", "currency": "EUR", "total_energy": 1, "total_cost": {"excl_vat": 1}}
+    cdr |= dict.fromkeys(("start_date_time", "end_date_time"), "2026-01-01T00:00:00Z")
+    shown = canonical.canonical(cdr).replace(b'"total_energy":1', b'"total_energy":' + odd)
+    answer = HttpAnswer(200, {"location": "/cdrs/1"}, b'{"status_code":1000,"data":' + shown + b"}")
+    assert shown_is_ours(answer, cdr) is not True
+    assert verdict(answer, "https://r.example/ocpi/cdrs").fate in (Fate.STORED, Fate.LATER)
 
 
 def test_our_token_goes_to_no_other_origin() -> None:

@@ -95,6 +95,7 @@ def test_an_office_that_sends_only_nonsense_or_does_not_let_wait_is_asked_slowly
 
 
 ODD: tuple[tuple[int, bytes], ...] = ((404, b"{}"), (503, b""), (200, b"{}"), (200, b'{"commands":[1]}'), (200, b"<html>"))
+ODD += ((200, b'{"more":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),)
 
 
 @pytest.mark.parametrize(("status", "body"), ODD)
