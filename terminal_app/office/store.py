@@ -12,7 +12,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool
 
-from terminal_app.office import account_tables, command_tables, document_tables, payment_tables, phone_tables, receipt_tables
+from terminal_app.office import (
+    account_tables,
+    command_tables,
+    document_tables,
+    payment_tables,
+    phone_tables,
+    receipt_tables,
+    upgrades,
+)
 from terminal_app.office.metadata import Big, metadata
 
 __all__ = ["NoTables", "Store", "alarm", "metadata", "now_ms"]
@@ -261,8 +269,9 @@ class Store:
         self.engine = _engine(url)
         if create:
             metadata.create_all(self.engine)
-        elif missing := set(metadata.tables) - set(sa.inspect(self.engine).get_table_names()):
-            many = "no tables of an office" if terminals.name in missing else "not all tables of this version"
+            upgrades.upgrade(self.engine)
+        elif missing := upgrades.missing(self.engine):
+            many = "no tables of an office" if terminals.name in missing else "not all tables and columns of this version"
             raise NoTables(f"holds {many}; `charge-office init` makes what is missing")
 
     @contextlib.contextmanager
