@@ -93,11 +93,15 @@ class Collector:
     def __init__(self, database: store.Store, key: OfficeKey, demo: bool) -> None:
         self._database, self._key, self._demo = database, key, demo
 
-    def take(self, batch: SentBatch) -> str:
-        """Store and acknowledge. Returns the compact JWS. BatchRefused; SQLAlchemyError if nothing could be stored."""
+    def take(self, batch: SentBatch, proven: bool = True) -> str:
+        """Store and acknowledge. Returns the compact JWS. BatchRefused; SQLAlchemyError if nothing could be stored.
+
+        Not `proven` (it came by hand, and nothing shows that the terminal wrote it): only records that verify are taken, and
+        nothing that it claims beside them is believed. Else a stranger's file could fill numbers that the terminal has not used yet.
+        """
         _check_order(batch)
         with self._database.write() as db:
-            stored = self._store(db, batch)
+            stored = self._store(db, batch, proven)
         ack = Ack(
             terminal=batch.terminal,
             chain_id=batch.chain_id,
@@ -127,7 +131,7 @@ class Collector:
                 _index(db, terminal, chain_id, record, verdict)
         return healed, left
 
-    def _store(self, db: Connection, batch: SentBatch) -> Stored:
+    def _store(self, db: Connection, batch: SentBatch, proven: bool) -> Stored:
         locked = sa.select(store.terminals).where(store.terminals.c.terminal == batch.terminal).with_for_update()
         if db.execute(locked).first() is None:
             raise BatchRefused(f"terminal {batch.terminal} is not known here")
@@ -136,18 +140,20 @@ class Collector:
         through, head = int(chain["through_seq"]), str(chain["through_sha256"])
         for record in batch.records:
             if record.seq <= through:
-                self._again(db, batch, record, keys)
+                self._again(db, batch, record, keys, proven)
                 if record.seq == through:
                     head = sha256_of(record.jws) if _stored_sha(db, batch, record.seq) == sha256_of(record.jws) else head
             elif record.seq == through + 1:
-                self._first_time(db, batch, record, keys, head)
+                self._first_time(db, batch, record, keys, head, proven)
                 through, head = record.seq, sha256_of(record.jws)
             else:
                 store.alarm(db, batch.terminal, batch.chain_id, "gap", f"record {through + 1} is missing, {record.seq} came")
                 break
         facts_through = _store_facts(db, batch, int(chain["facts_through"]))
-        _check_head(db, batch, through, head)
         now = store.now_ms()
+        claims = {"claimed_seq": batch.head_seq, "claimed_sha256": batch.head_sha256, "seen_utc_ms": now} if proven else {}
+        if proven:
+            _check_head(db, batch, through, head)
         where = (store.chains.c.terminal == batch.terminal) & (store.chains.c.chain_id == batch.chain_id)
         db.execute(
             store.chains.update()
@@ -156,13 +162,12 @@ class Collector:
                 through_seq=through,
                 through_sha256=head,
                 facts_through=facts_through,
-                claimed_seq=batch.head_seq,
-                claimed_sha256=batch.head_sha256,
-                seen_utc_ms=now,
+                **claims,
             )
         )
         mine = store.terminals.c.terminal == batch.terminal
-        db.execute(store.terminals.update().where(mine).values(seen_utc_ms=now, chain_id=batch.chain_id))
+        seen = {"seen_utc_ms": now} if proven else {}
+        db.execute(store.terminals.update().where(mine).values(chain_id=batch.chain_id, **seen))
         return Stored(through, head, facts_through, _quarantined(db, batch))
 
     def _judge(
@@ -187,13 +192,17 @@ class Collector:
             chain_checks.learn(db, terminal, chain_id, record.seq, verdict.change, reason, keys)
         return verdict
 
-    def _first_time(self, db: Connection, batch: SentBatch, record: SentRecord, keys: chain_checks.Keys, prev: str) -> None:
+    def _first_time(
+        self, db: Connection, batch: SentBatch, record: SentRecord, keys: chain_checks.Keys, prev: str, proven: bool
+    ) -> None:
         verdict = self._judge(db, batch.terminal, batch.chain_id, record, keys, prev)
+        if verdict.reason and not proven:
+            raise BatchRefused(f"record {record.seq} does not prove itself: {verdict.reason}")
         meter_keys.first_seen(db, batch.terminal, batch.chain_id, keys.meters, verdict)
         db.execute(store.records.insert().values(**_identity(batch, record), **_columns(record, verdict)))
         _index(db, batch.terminal, batch.chain_id, record, verdict)
 
-    def _again(self, db: Connection, batch: SentBatch, record: SentRecord, keys: chain_checks.Keys) -> None:
+    def _again(self, db: Connection, batch: SentBatch, record: SentRecord, keys: chain_checks.Keys, proven: bool) -> None:
         """Same bytes: nothing to do, unless what kept them in quarantine is healed (a key registered since). Other bytes:
         kept beside the first; only a record in quarantine gives way to one that verifies, for the first was damaged."""
         where = _where(store.records, batch.terminal, batch.chain_id, record.seq)
@@ -210,6 +219,8 @@ class Collector:
             db.execute(store.records.update().where(where).values(**_columns(record, verdict)))
             _index(db, batch.terminal, batch.chain_id, record, verdict)
         elif known["sha256"] != sha256:
+            if verdict.reason and not proven:
+                raise BatchRefused(f"record {record.seq} is not the stored one, and does not prove itself: {verdict.reason}")
             self._other_bytes(db, batch, record, verdict)
 
     def _other_bytes(self, db: Connection, batch: SentBatch, record: SentRecord, verdict: Verdict) -> None:

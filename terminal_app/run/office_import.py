@@ -35,7 +35,7 @@ class Part(NamedTuple):
 def import_(url: str, key_file: Path, out: Path, demo: bool, files: tuple[Path, ...]) -> None:
     """Take FILES of `charge-service export write`, in any order and as often as you like; nothing is stored twice.
 
-    Facts are left out if a file does not carry the HMAC made with its terminal's token.
+    If a file does not carry the HMAC made with its terminal's token, only records that verify are taken, and no facts.
     """
     if len(files) > MAX_FILES:
         raise click.UsageError(f"at most {MAX_FILES} files at once")
@@ -81,12 +81,16 @@ def _taken(part: Part, database: store.Store, collector: Collector) -> str:
             if (batch.terminal, batch.chain_id) != head:
                 raise ValueError("a batch of another terminal or chain")
             if not believed:
-                batch = msgspec.structs.replace(batch, facts=(), facts_through=batch.facts_after)
-            jws, seq = collector.take(batch), batch.records[-1].seq if batch.records else seq
+                batch = msgspec.structs.replace(batch, facts=(), facts_after=0, facts_through=0)
+                if not batch.records:
+                    continue
+            jws, seq = collector.take(batch, believed), batch.records[-1].seq if batch.records else seq
         except (ValueError, BatchRefused) as error:
             raise click.ClickException(f"{file}: line {number + 1}: {error}; what was before it is stored") from error
         except sa.exc.SQLAlchemyError as error:
             raise click.ClickException(f"{file}: cannot be stored now: {type(error).__name__}") from error
+    if not jws:
+        raise click.ClickException(f"{file}: holds no record, and nothing else of it is believed")
     _say(part, database, seq)
     return jws
 
@@ -116,5 +120,5 @@ def _lines(file: Path) -> Iterator[bytes]:
 def _batch(line: bytes) -> SentBatch:
     try:
         return msgspec.json.decode(line, type=SentBatch)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(f"not a batch: {error}") from error

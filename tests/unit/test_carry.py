@@ -72,6 +72,11 @@ class Post:
         with contextlib.closing(sqlite3.connect(self.folder / "office.db")) as db:
             return db.execute(f"SELECT seq FROM {table} ORDER BY seq").fetchall()
 
+    def books(self) -> list[Any]:
+        tables = ("terminals", "chains", "records", "conflicts", "facts", "alarms")
+        with contextlib.closing(sqlite3.connect(self.folder / "office.db")) as db:
+            return [db.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
+
     def everything_is_there(self) -> None:
         with contextlib.closing(sqlite3.connect(self.folder / "office.db")) as db:
             stored = db.execute("SELECT seq, jws, quarantine FROM records ORDER BY seq").fetchall()
@@ -152,6 +157,30 @@ def test_a_file_that_was_touched_brings_records_but_no_facts(post: Post) -> None
     file.write_bytes(text)
     assert "left out" not in post.bring(file)
     assert post.rows("facts") == post.facts()
+
+
+def test_a_strangers_file_fills_no_numbers_and_claims_nothing(post: Post) -> None:
+    """A record that does not verify would be stored and acknowledged, and the terminal's next one would find its number taken."""
+    file = post.write("a")
+    post.bring(file)
+    head, *_ = text = file.read_bytes().splitlines()
+    forged = msgspec.json.decode(text[1]) | {
+        "records_after": 6,
+        "facts": [],
+        "facts_after": 900,
+        "facts_through": 900,
+        "head_seq": 2,
+    }
+    jws = str(forged["records"][0]["jws"])
+    before = post.books()
+    for records in ([{"seq": 7, "jws": jws}], [{"seq": 3, "jws": jws}], []):
+        file.write_bytes(head + b"\n" + msgspec.json.encode(forged | {"records": records}) + b"\n")
+        assert "facts are left out" in post.bring(file, fails=True)
+        other = msgspec.json.decode(head) | {"chain_id": "another"}
+        batch = forged | {"chain_id": "another", "records_after": 0, "records": [one | {"seq": 1} for one in records]}
+        file.write_bytes(msgspec.json.encode(other) + b"\n" + msgspec.json.encode(batch) + b"\n")
+        post.bring(file, fails=True)
+        assert post.books() == before
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\x00\xff", b'{"kind":"charge-terminal-parcel","v":2}\n', b"[" * 9999])
