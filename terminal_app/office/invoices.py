@@ -99,7 +99,8 @@ class Invoices:
             return ended[0] if ended else self._take_back(db, case, row, CANCEL, actor, reason)
 
     def follow_credits(self) -> list[str]:
-        """A credit note for every sealed credit of a session whose invoice is in force. Their numbers."""
+        """A credit note for every sealed credit of a session whose invoice is in force. Their numbers. An alarm tells of one that
+        cannot be made."""
         r, i = store.records, invoices
         same = (r.c.terminal == i.c.terminal) & (r.c.session_id == i.c.session_id)
         note = i.alias()
@@ -113,10 +114,14 @@ class Invoices:
             waiting = db.execute(open_.distinct().limit(MAX_LISTED)).all()
         issued: list[str] = []
         for place in waiting:
-            with self._database.write() as db:
-                numbering.locked(db, _ALL)
-                case = case_of_session(db, Opener(db).record(*place))
-                issued += self._follow(db, case) if case else []
+            try:
+                with self._database.write() as db:
+                    numbering.locked(db, _ALL)
+                    case = case_of_session(db, Opener(db).record(*place))
+                    issued += self._follow(db, case) if case else []
+            except ValueError as error:  # it does not fit its invoice: nothing was issued, and the next ones do not wait for it
+                with self._database.write() as db:
+                    store.alarm(db, place[0], place[1], "credit-note", f"no credit note for record {place[2]}: {error}")
         return issued
 
     # --- in the caller's commit, with all series locked ------------------------------------------------------------------

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from terminal_app import units
 from terminal_app.billing.exports.table import csv_line
 from terminal_app.office import queries
+from terminal_app.office.closing_energy import is_test
 from terminal_app.office.local_time import moment_text
 from terminal_app.office.sealed import Opener
 
@@ -52,7 +53,7 @@ def _row(session: dict[str, Any]) -> dict[str, Any]:
         "duration_s": (end - begin) // 1000,
         "charging_s": session["charging_ms"] // 1000,
         "energy_kwh": units.kwh(session["energy_wh"]),
-        "activation": _activation(session["payment"]),
+        "activation": "test" if is_test(session) else _activation(session["payment"]),
         "currency": totals["currency"],
         "receipt_number": session["receipt"]["number"],
         **{name: units.major(value, totals["currency"]) for name, value in minor.items()},
@@ -60,7 +61,7 @@ def _row(session: dict[str, Any]) -> dict[str, Any]:
 
 
 def _activation(payment: dict[str, Any] | None) -> str:
-    """How the charge was opened: the way of the card, "page" for a phone, "free"."""
+    """How the charge was opened: the way of the card, "page" for a phone, "free"; a technician's run is a "test"."""
     if payment is None:
         return "free"
     card = payment.get("card") or {}

@@ -196,14 +196,18 @@ def test_no_export_carries_a_card_number() -> None:
 
 
 def test_csv_rows_have_one_fixed_header_and_read_back() -> None:
-    odd = SESSION | {"terminal": '=cmd|" /C calc"!A0', "stop": {"reason": 'a "b",\nc', "interrupted": True}}
+    odd = SESSION | {
+        "terminal": '=cmd|" /C calc"!A0',
+        "evse_id": '-1+cmd|" /C calc"!A0',
+        "stop": {"reason": 'a "b",\nc', "interrupted": True},
+    }
     table = csv_header() + csv_row(SESSION, "aa") + csv_row(settlement(), "bb") + csv_row(odd, "cc")
     rows = list(csv.DictReader(io.StringIO(table, newline="")))
     assert tuple(rows[0]) == HEADER
     assert (rows[0]["total"], rows[0]["energy_wh"], rows[0]["card_last4"], rows[0]["sha256"]) == ("9.48", "12345", "0011", "aa")
     assert (rows[1]["how"], rows[1]["amount"], rows[1]["type"]) == ("captured", "9.48", "settlement")
     assert rows[2]["stop_reason"] == 'a "b",\nc'
-    assert rows[2]["terminal"].startswith("'=")
+    assert rows[2]["terminal"].startswith("'=") and rows[2]["evse_id"].startswith("'-1+")
     assert table.endswith("\r\n")
 
 

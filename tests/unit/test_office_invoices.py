@@ -267,6 +267,27 @@ def test_a_sealed_credit_becomes_a_credit_note_once(charger: Charger) -> None:
     assert "cancelled by the operator: asked by phone" in text_of(last["pdf"])
 
 
+def test_a_credit_that_fits_no_invoice_is_told_and_stops_nothing(charger: Charger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Following goes on in the background for as long as the office serves: nothing may end it."""
+    made = [charger.session(AT + hour * 7_200_000)[0] for hour in range(2)]
+    for at in (0, 2):
+        office(charger).issue(code(charger, at), BUYER, "en")
+    for session in made:
+        charger.send(charger.credit(session, 200))
+    with monkeypatch.context() as patch:
+        once = iter([ValueError("a credit note of -900 does not fit")])
+
+        def crooked(*about: Any, **said: Any) -> Document:
+            for error in once:
+                raise error
+            return credit_note(*about, **said)
+
+        patch.setattr(invoices_room, "credit_note", crooked)
+        assert len(office(charger).follow_credits()) == 1
+    assert [row["detail"] for row in charger.desk.rows(store.alarms) if row["kind"] == "credit-note"]
+    assert [row["running"] for row in kept(charger)] == [1, 2, 3]
+
+
 def test_a_new_buyer_gets_the_credits_again(charger: Charger) -> None:
     session, _ = charger.session(AT)
     charger.send(charger.credit(session, 200))

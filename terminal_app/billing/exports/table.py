@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from typing import Any
 
 from terminal_app import units
@@ -15,6 +16,10 @@ HEADER = (
     "tariff_fingerprint", "currency", "net", "vat", "total", "how", "amount", "authorized", "card_brand", "card_last4",
     "stop_reason", "interrupted", "receipt_number", "detail", "sha256",
 )  # fmt: skip
+
+
+_COMMANDS = "=+-@\t\r\n"
+_NUMBER = re.compile(r"-[0-9]+(\.[0-9]+)?")
 
 
 def csv_header() -> str:
@@ -89,6 +94,4 @@ def csv_line(cells: tuple[str, ...]) -> str:
 
 def _harmless(cell: str) -> str:
     """A text that a spreadsheet would run as a formula is kept a text; numbers stay numbers."""
-    if (cell[:1] in "=+@\t\r" and cell[:1]) or (cell[:1] == "-" and not cell[1:2].isdigit()):
-        return f"'{cell}"
-    return cell
+    return f"'{cell}" if cell[:1] in _COMMANDS and cell and not _NUMBER.fullmatch(cell) else cell
