@@ -97,7 +97,8 @@ class Collector:
         """Store and acknowledge. Returns the compact JWS. BatchRefused; SQLAlchemyError if nothing could be stored.
 
         Not `proven` (it came by hand, and nothing shows that the terminal wrote it): only records that verify are taken, and
-        nothing that it claims beside them is believed. Else a stranger's file could fill numbers that the terminal has not used yet.
+        nothing that it claims beside them is believed. Else a stranger's file could fill numbers that the terminal has not used
+        yet.
         """
         _check_order(batch)
         with self._database.write() as db:

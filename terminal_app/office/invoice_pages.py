@@ -63,9 +63,13 @@ class InvoicePages:
 
     async def ask(self, request: Request) -> Response:
         fields = typed(await form_of(request))
-        if not self._pace.allows(time.monotonic()):
+        known = await run_in_threadpool(self._known, request.path_params["code"])
+        if known and not self._pace.allows(time.monotonic()):  # who has no receipt takes nobody's turn
             return await run_in_threadpool(self._page, request, 429, "too_many", fields)
         return await run_in_threadpool(self._ask, request, fields)
+
+    def _known(self, code: str) -> bool:
+        return _CODE.fullmatch(code) is not None and self._invoices.offer(code).why_not != "unknown"
 
     def _ask(self, request: Request, fields: dict[str, str]) -> Response:
         code = request.path_params["code"]

@@ -77,7 +77,7 @@ class Receipts:
         if not SHORT.match(short):
             return ""
         s = store.sessions.c
-        alike = s.receipt_code.like(f"{short}%")
+        alike = s.receipt_code.between(short, short + "z" * (32 - SHORT_CODE))  # by the index, which LIKE does not use
         with self._database.read() as db:
             rows = db.execute(sa.select(s.receipt_code, s.capture_minor, s.currency).where(alike).limit(SHORT_AT_MOST)).all()
         codes = [str(code) for code, taken, currency in rows if units.major(taken, currency) == amount]

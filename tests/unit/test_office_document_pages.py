@@ -129,6 +129,8 @@ def test_a_flood_is_slowed(charger: Charger, browser: Browser, monkeypatch: pyte
     session, _ = charger.session(local_ms("2026-01-02T10:00"))
     code = code_of(session, charger.terminal)
     monkeypatch.setattr(invoice_pages.time, "monotonic", lambda: 1.0)
+    for _ in range(invoice_pages.PER_MINUTE + 1):
+        assert browser.ask(f"/r/{'a' * 32}/invoice", form=FORM)[0] == 404, "who has no receipt takes nobody's turn"
     found = [browser.ask(f"/r/{code}/invoice", form=FORM | {"vat_id": "1"})[0] for _ in range(invoice_pages.PER_MINUTE + 1)]
     assert found == [422] * invoice_pages.PER_MINUTE + [429]
 

@@ -15,6 +15,7 @@ from terminal_app.errors import ConfigError
 REPO = Path(__file__).parents[2]
 SYSTEMD = REPO / "systemd"
 TERMINAL_UNITS = ("charge-terminal", "charge-terminal-ui", "charge-terminal-sync")
+OFFICE_UNITS = ("charge-office", "charge-office-closing")
 THRESHOLD = "16"  # exposure 1.6; a service without any of this has 9.6
 
 needs_analyze = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
@@ -34,7 +35,7 @@ def directives(unit: str) -> list[tuple[str, str]]:
 
 
 @needs_analyze
-@pytest.mark.parametrize("unit", [*TERMINAL_UNITS, "charge-office"])
+@pytest.mark.parametrize("unit", [*TERMINAL_UNITS, *OFFICE_UNITS])
 def test_a_unit_is_exposed_at_most_as_promised(unit: str) -> None:
     result = exposure(SYSTEMD / f"{unit}.service")
     assert result.returncode == 0, result.stdout
@@ -52,7 +53,7 @@ def test_a_unit_that_lost_its_sandbox_would_be_noticed(tmp_path: Path) -> None:
 def test_systemd_accepts_every_unit(tmp_path: Path) -> None:
     """Units as they are, only the programs (installed later under /opt) exchanged for one that exists here."""
     copies = []
-    for unit in [*SYSTEMD.glob("*.service"), *SYSTEMD.glob("*.target")]:
+    for unit in [*SYSTEMD.glob("*.service"), *SYSTEMD.glob("*.target"), *SYSTEMD.glob("*.timer")]:
         copy = tmp_path / unit.name
         copy.write_text(re.sub(r"(?m)^(ExecStart|ExecStartPre)=\S+", r"\1=/bin/true", unit.read_text()))
         copies.append(str(copy))
@@ -61,14 +62,20 @@ def test_systemd_accepts_every_unit(tmp_path: Path) -> None:
     assert not complaints, "\n".join(complaints)
 
 
-@pytest.mark.parametrize("unit", [*TERMINAL_UNITS, "charge-office"])
+@pytest.mark.parametrize("unit", [*TERMINAL_UNITS, *OFFICE_UNITS])
 def test_a_unit_starts_a_program_of_this_package(unit: str) -> None:
     setup = configparser.ConfigParser(interpolation=None)
     setup.read(REPO / "setup.cfg")
     programs = {line.split("=")[0].strip() for line in setup["options.entry_points"]["console_scripts"].split("\n") if line}
     start = dict(directives(unit))["ExecStart"].split()[0]
     assert Path(start).name in programs
-    assert start.startswith("/opt/charge-office/venv/bin/" if unit == "charge-office" else "/opt/charge-terminal/venv/bin/")
+    assert start.startswith("/opt/charge-office/venv/bin/" if unit in OFFICE_UNITS else "/opt/charge-terminal/venv/bin/")
+
+
+def test_the_office_may_open_more_files_than_it_serves_connections() -> None:
+    assert int(dict(directives("charge-office"))["LimitNOFILE"]) > 2 * 1024
+    users = {dict(directives(unit))["User"] for unit in OFFICE_UNITS}
+    assert len(users) == 1, "they share a state directory"
 
 
 @pytest.mark.parametrize("unit", TERMINAL_UNITS)
