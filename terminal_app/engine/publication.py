@@ -91,10 +91,12 @@ class Publication:
 
 
 def credited(ledger: LedgerReader, credit_jws: str) -> Credited:
-    """Of our own records: they were sealed here. `session` is "" if the ledger does not hold what the credit names."""
+    """Of our own records: they were sealed here. `session` is "" if the ledger does not hold what the credit names. Only what lies
+    between bill and credit is looked at: records have no index by session, and there may be very many."""
     said = claims(credit_jws)
-    found = ledger.records(subject=str(said["session_id"]))
-    sessions = [one.jws for one in found if one.seq == said["credits"]["seq"] and one.sha256 == said["credits"]["sha256"]]
+    place = int(said["credits"]["seq"])
+    sessions = [one.jws for one in ledger.records(place - 1, 1) if (one.seq, one.sha256) == (place, said["credits"]["sha256"])]
+    found = ledger.records(place, subject=str(said["session_id"]), before=int(said["seq"]))
     before = tuple(one.jws for one in found if one.type == "credit" and claims(one.jws)["number"] < said["number"])
     return Credited(sessions[0] if sessions else "", before)
 

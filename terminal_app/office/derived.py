@@ -116,11 +116,12 @@ def apply_fact(db: Connection, terminal: str, chain_id: str, utc_ms: int, kind: 
     try:
         fact = json.loads(body)
         chain = {"terminal": terminal, "chain_id": chain_id}
-        if step := _STEPS.get(kind):
-            step(db, chain, utc_ms, session_id, fact)
-        _refer(db, chain, fact)
-        references.learn_fact(db, chain, fact)
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
+        with db.begin_nested():
+            if step := _STEPS.get(kind):
+                step(db, chain, utc_ms, session_id, fact)
+            _refer(db, chain, fact)
+            references.learn_fact(db, chain, fact)
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError, sa.exc.StatementError):
         return  # said differently by another version: stored, not shown
 
 

@@ -298,7 +298,7 @@ def _index(db: Connection, terminal: str, chain_id: str, record: SentRecord, ver
                 chain_checks.stands(db, terminal, chain_id, verdict.payload)
             if verdict.page:
                 cross_checks.measured_in_turn(db, terminal, chain_id, record.seq, verdict.page)
-    except (KeyError, TypeError, AttributeError, sa.exc.StatementError):
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, sa.exc.StatementError):
         where = _where(store.records, terminal, chain_id, record.seq)
         db.execute(store.records.update().where(where).values(quarantine=verdict.reason or "malformed: cannot be indexed"))
 

@@ -38,7 +38,7 @@ def settings(folder: Path, hold_minor: int = 6000) -> configuration.Config:
     return configuration.decode(
         {
             "terminal": {
-                "id": "BENCH", "mode": "demo", "station": "s", "operator": "o", "operator_address": "a", "country": "DE",
+                "id": "BENCH", "mode": "demo", "station": "s", "operator": "o", "operator_address": "a", "country": "AT",
                 "time_zone": "Europe/Berlin", "currency": "EUR", "languages": ["en"], "helpline": "1",
                 "state_dir": "state", "runtime_dir": "run",
             },
@@ -52,7 +52,6 @@ def settings(folder: Path, hold_minor: int = 6000) -> configuration.Config:
             "gateway": {"bank": {"kind": "iso8583", "host": "h", "port": 1, "tls": False, "terminal_id": "T0000001",
                                  "merchant_id": "M00000000000001"}},
             "policy": {"hold_minor": hold_minor},
-            "law": {"override": [{"rule": "de-signed-meter", "by": "bench", "why": "nothing is sold here"}]},
             "keys": {"record": "r", "ocmf": "o"},
             "office": {"url": "http://127.0.0.1:1", "public_key": "k", "token_file": "t", "receipt_url": "http://127.0.0.1:1"},
         },

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from terminal_app.billing.record import GENESIS
+from terminal_app.engine.publication import Publication
 from terminal_app.engine.pull_link import PullLink
 from terminal_app.http_client import HttpAnswer, HttpClient, HttpTrouble
 from terminal_app.http_server import Tls
@@ -168,6 +169,20 @@ def test_a_part_given_back_is_a_credit_and_a_corrected_cdr(tmp_path: Path) -> No
         assert cents[1:] == [-cents[0], cents[0] - 50, 50 - cents[0]]
         assert sorted({one["last_updated"] for one in every}) == [one["last_updated"] for one in every]
         assert [one for offset in range(4) for one in client.get(f"/ocpi/2.2.1/cdrs?limit=1&offset={offset}")["data"]] == every
+
+
+def test_a_credit_is_told_without_reading_the_whole_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with carrying(tmp_path, 2) as core:
+        number, asked = core.credit(3, 50), list[tuple[int, int, int]]()
+        ledger, read = core.engine.ledger, core.engine.ledger.records
+
+        def noted(after: int = 0, limit: int = -1, subject: str = "", newest_first: bool = False, before: int = 0) -> Any:
+            asked.append((after, limit, before))
+            return read(after, limit, subject, newest_first, before)
+
+        monkeypatch.setattr(ledger, "records", noted)
+        assert Publication(ledger).between(0, 0, 0, 10)[0] == 4
+        assert asked and all(limit == 1 or (after, before) == (3, number) for after, limit, before in asked)
 
 
 def test_pages_are_stable_while_records_come_and_a_clock_goes_back(tmp_path: Path) -> None:

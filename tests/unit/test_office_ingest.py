@@ -421,3 +421,12 @@ def test_a_malformed_fact_is_set_aside_and_acknowledged(desk: Desk, terminal: Te
     assert json.loads(stray["sent"])["body"] == MALFORMED[number].body
     assert stray["reason"]
     assert [row["kind"] for row in desk.rows(store.alarms)] == ["malformed-fact"]
+
+
+@pytest.mark.parametrize("odd", [2**70, "\x00", -(2**63) - 1, {}, "1" * 5000, None])
+def test_no_fact_keeps_what_comes_after_it_from_being_stored(desk: Desk, terminal: Terminal, odd: Any) -> None:
+    """A batch that fails comes back for ever: whatever a fact says, its bytes are stored, and the pages do without it."""
+    facts = (fact(1, "session_opened", connector=odd), fact(2, "session_opened", "S-2", connector=1))
+    assert desk.take(terminal.batch(terminal.session(), facts=facts)).facts_through == 2
+    assert [row["seq"] for row in desk.rows(store.facts)] == [1, 2]
+    assert [row["session_id"] for row in desk.rows(store.live)] == ["S-2"]
