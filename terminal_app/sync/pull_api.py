@@ -5,6 +5,7 @@ by the server. Moves no money.
 """
 
 import asyncio
+import time
 from importlib.resources import files
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from terminal_app.errors import WireError
+from terminal_app.sync.ack_pace import AckPace
 from terminal_app.sync.cdr_body import CdrBodies
 from terminal_app.sync.ocpi_pages import OcpiPages
 from terminal_app.sync.pull_access import PullAccess
@@ -48,7 +50,7 @@ class PullApi:
     """Each route answers in JSON; an error is `{"error": sentence}`."""
 
     def __init__(self, core: SharedCore, access: PullAccess) -> None:
-        self._core, self._access = core, access
+        self._core, self._access, self._pace = core, access, AckPace(time.monotonic)
         self._described = files("terminal_app.sync").joinpath("openapi.json").read_bytes()
         self.routes = [
             Route("/records", self.records, methods=["GET"]),
@@ -93,6 +95,8 @@ class PullApi:
             return error(413, f"the body exceeds {MAX_BODY} bytes")
         except msgspec.MsgspecError as problem:
             return error(400, f"not an acknowledgement: {problem}")
+        if not self._pace.allows(client):
+            return error(429, "acknowledge once a page, not more often", **{"Retry-After": "60"})
         return await run_in_threadpool(self._believed, client, has)
 
     def _believed(self, client: str, has: Has) -> Response:

@@ -19,7 +19,7 @@ from terminal_app.engine.pull_link import PullLink
 from terminal_app.http_client import HttpAnswer, HttpClient, HttpTrouble
 from terminal_app.http_server import Tls
 from terminal_app.session.facts import PullerAcknowledged
-from terminal_app.sync import pull_api
+from terminal_app.sync import ack_pace, pull_api
 from terminal_app.wire import PullerHas, RecordsAfter
 from tests.conformance.carrying import Carrying, carrying, pullable
 from tests.peers.certificates import certificate, client_certificate
@@ -223,6 +223,18 @@ def test_nonsense_is_answered_by_a_sentence(url: str) -> None:
     assert client.call("POST", "/acks", b" " * 5000).status == 413
     assert client.call("DELETE", "/acks").status == 405
     assert client.call("GET", "/elsewhere").status == 404
+
+
+def test_who_acknowledges_to_and_fro_fills_no_ledger(core: Carrying, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them would be a commit, and an entry that is kept for ever."""
+    monkeypatch.setattr(ack_pace, "BURST", 4)
+    first, second = core.engine.ledger.records(0, 2)
+    with pullable(core, TOKENS) as url:
+        before, client = core.engine.ledger.head[0], Client(url)
+        answers = [client.ack(one.seq, one.sha256)[0] for one in (first, second) * 5]
+        assert answers == [200] * 4 + [429] * 6
+        assert core.engine.ledger.head[0] - before <= 5
+        assert Client(url, TOKENS["archive"]).ack(first.seq, first.sha256)[0] == 200
 
 
 def test_a_client_that_dribbles_is_cut(core: Carrying) -> None:
