@@ -143,13 +143,16 @@ def make(url: str, key_file: Path, terminal: str, day: str, threshold_wh: int, t
         for name in names:
             try:
                 made = closings.Closings(database, key, time_zone, threshold_wh).make(name, which)
-            except Refused as refusal:
-                if terminal:
+                told = closings.open_closing(made["jws"], key.public_pem)
+            except (
+                Refused,
+                SignatureInvalid,
+            ) as refusal:  # made before, with another key: the other terminals do not wait for that
+                if terminal and isinstance(refusal, Refused):
                     raise
                 click.echo(f"{name}\t{refusal}", err=True)
                 found += 1
                 continue
-            told = closings.open_closing(made["jws"], key.public_pem)
             sums = ", ".join(money_text(row["total_minor"], row["currency"]) for row in told["totals"]) or "nothing sold"
             click.echo(f"{name}\tclosing {made['number']}\t{made['day']}\t{sums}")
             for finding in told["findings"]:

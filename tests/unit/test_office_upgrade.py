@@ -38,6 +38,9 @@ def test_without_init_it_says_so_and_after_it_everything_works(url: str, tmp_pat
     assert code == 0 and said.count("948\tEUR\tcaptured\tFalse") == 2
     code, said = run("closing", "make", "T-0001", "--db", url, "--key", key, "--day", "2026-01-02")
     assert "closing 1\t2026-01-02\t18.96 EUR" in said
+    assert run("init", "--db", url, "--key", tmp_path / "other.pem")[0] == 0
+    code, said = run("closing", "make", "--db", url, "--key", tmp_path / "other.pem", "--day", "2026-01-02")
+    assert code == 1 and said.startswith("T-0001\t") and len(said.splitlines()) == 1, "signed with another key: said, no crash"
     database = store.Store(url)
     with database.read() as db:
         assert db.execute(sa.select(sa.func.count()).select_from(store.records)).scalar() == 4
