@@ -64,9 +64,9 @@ class Access:
             table = store.terminals
             known = db.execute(sa.select(table.c.token_sha256).where(table.c.terminal == terminal)).scalar()
         if certified := _certified(request):
-            return known is not None and certified == terminal
+            return bool(known) and certified == terminal  # "" = blocked
         given = hash_of(_bearer(request))
-        return hmac.compare_digest(given, known or hash_of(secrets.token_hex())) and known is not None
+        return hmac.compare_digest(given, known or hash_of(secrets.token_hex())) and bool(known)
 
     def terminal_of(self, request: Request) -> str:
         """The terminal whose certificate or bearer token this is; "" if there is none. Reads the database (blocking)."""

@@ -1,5 +1,6 @@
 """`charge-office`: the operator's side. `init` makes database and key, `terminal add` registers, `serve` collects and shows."""
 
+import contextlib
 import ipaddress
 import json
 import logging
@@ -119,6 +120,20 @@ def key(url: str, terminal_id: str, record_key: Path | None, ocmf_key: Path | No
     if not told:
         raise click.UsageError("--record-key or --ocmf-key: name at least one")
     click.echo(f"terminal {terminal_id}: {', '.join(told)}")
+
+
+@terminal.command()
+@DATABASE
+@click.argument("terminal_id")
+@click.option("--why", required=True, help="stands among the alarms")
+def block(url: str, terminal_id: str, why: str) -> None:
+    """Let a stolen terminal in no more, neither by its token nor by its certificate. `terminal add` with a new token undoes it."""
+    mine = store.terminals.c.terminal == terminal_id
+    with contextlib.closing(open_store(url)) as database, database.write() as db:
+        if not db.execute(store.terminals.update().where(mine).values(token_sha256="")).rowcount:
+            raise click.ClickException(f"terminal {terminal_id} is not known here")
+        store.alarm(db, terminal_id, "", "blocked", f"the terminal was blocked: {why}")
+    click.echo(f"terminal {terminal_id} is blocked")
 
 
 @terminal.command()

@@ -147,7 +147,7 @@ def make(url: str, key_file: Path, terminal: str, day: str, threshold_wh: int, t
             except (
                 Refused,
                 SignatureInvalid,
-            ) as refusal:  # made before, with another key: the other terminals do not wait for that
+            ) as refusal:  # made before, with another key: no other waits for that
                 if terminal and isinstance(refusal, Refused):
                     raise
                 click.echo(f"{name}\t{refusal}", err=True)

@@ -64,6 +64,8 @@ def test_a_certificate_lets_the_terminal_in_and_only_itself(site: Site) -> None:
         site.terminal.session()
     site.start_sync()
     wait_for(lambda: core.through == 3)
+    site.run("terminal", "block", TERMINAL, "--why", "stolen")
+    assert posted(mine) == posted(None, TOKEN) == 401  # neither its certificate nor its token any more
 
 
 def start_office(site: Site, *flags: str) -> None:
