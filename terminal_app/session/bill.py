@@ -35,8 +35,8 @@ def periods_of(session: Session, energy_wh: int, charging_ms: int, parking_ms: i
 
 
 def least_wh(session: Session, country: str) -> int:
-    """Less energy than this is not billed in that country: the step of the session's register would be too large a part. What is
-    free has no least: its lines of nothing are what anybody recomputes from its tariff."""
+    """Less energy than this is not billed in that country: the step of the session's register would be too large a part. What
+    is free anyway has no least."""
     return 0 if session.free or session.identity is None else law.smallest_sellable_wh(country, session.identity.resolution_wh)
 
 
