@@ -7,7 +7,7 @@
 #   scripts/demo.sh --by-phone                     the driver scans a code and pays on the office's page
 #
 # While --interactive runs, from another terminal, with the same --out DIR:
-#   scripts/demo.sh plug | tap | unplug | pull-card | power-cut | touch BUTTON | network off | network on | status | quit
+#   scripts/demo.sh plug | tap | unplug | pull-card | power-cut | touch BUTTON | screenshot NAME | network off | network on | status | quit
 #
 # On a fresh Debian 12 machine (root or sudo) it installs what it needs first; the second time it is quick.
 set -euo pipefail

@@ -311,7 +311,7 @@ def check_settlement(said: dict[str, Any], verdict: Verdict) -> None:
     if said["how"] not in ("captured", "voided", "manual", "refunded", "refused"):
         verdict.problems.append(f"how {said['how']!r} is unknown")
     money = Decimal(said["amount_minor"]).scaleb(-EXPONENT.get(said["currency"], 2))
-    verdict.says = f"{said['how']} {money} {said['currency']}"
+    verdict.says = f"{said['how']} {money} {said['currency']}{receipt_of(said)}"
 
 
 def check_credit(said: dict[str, Any], verdict: Verdict) -> None:
@@ -319,7 +319,13 @@ def check_credit(said: dict[str, Any], verdict: Verdict) -> None:
     if any(max(line["net_minor"], line["vat_minor"], line["gross_minor"]) > 0 for line in said["lines"]):
         verdict.problems.append("a credit asks for money")
     money = Decimal(said["totals"]["total_minor"]).scaleb(-EXPONENT.get(said["totals"]["currency"], 2))
-    verdict.says = f"credits record {said['credits']['seq']}: {money} {said['totals']['currency']}"
+    verdict.says = f"credits record {said['credits']['seq']}: {money} {said['totals']['currency']}{receipt_of(said)}"
+
+
+def receipt_of(said: dict[str, Any]) -> str:
+    """Its own number in the gapless series: of a credit, and of a hold without a charge."""
+    number = said.get("receipt", {}).get("number", "")
+    return f", receipt {number}" if number else ""
 
 
 def check_checkpoint(said: dict[str, Any], verdict: Verdict) -> None:

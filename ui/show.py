@@ -127,7 +127,7 @@ class Player:
 
     def _write_rects(self, path: Path) -> None:
         tag = type(self._screen.view).__struct_config__.tag
-        code = getattr(self._screen.view, "url", "")  # what a phone's camera would read
+        code = getattr(self._screen.view, "url", "") or getattr(self._screen.view, "qr", "")  # what a phone's camera would read
         drawn = {"screen_no": self._screen.screen_no, "view": tag, "rects": self.frame.rects(), "code": code}
         text = json.dumps(drawn)
         unfinished = path.with_name(f".{path.name}.part")

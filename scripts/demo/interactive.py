@@ -15,13 +15,14 @@ from terminal_app import wire
 from terminal_app.errors import WireError
 
 REFUSALS = (SimulationError, TimeoutError, RuntimeError, WireError, OSError)
-COMMANDS = ("plug", "tap", "unplug", "network", "pull-card", "power-cut", "touch", "status", "quit")
+COMMANDS = ("plug", "tap", "unplug", "network", "pull-card", "power-cut", "touch", "screenshot", "status", "quit")
 HELP = """Everything runs. In another terminal, or here:
   plug | tap | unplug       the car's cable, a card on the reader
   touch BUTTON              a finger on the screen: stop, done, cancel, ok, start, language:de, ...
   network off | network on  acquirer and office out of reach
   pull-card                 a tap that is taken away while the card is read
   power-cut                 core, screen, sync and controller die together and start again
+  screenshot NAME           what is on the glass, into screenshots/NAME.png of the demo's folder
   status | quit"""
 
 
@@ -97,6 +98,8 @@ def obey(site: Site, words: list[str], finished: threading.Event) -> str:
         case ["power-cut"]:
             site.power_cut()
             return "power cut and back"
+        case ["screenshot", name] if name.replace("-", "").replace("_", "").isalnum():
+            return str(site.screenshot(name))
         case ["status"]:
             now = site.status()
             return json.dumps(now | {"glass": site.view()}, indent=1)

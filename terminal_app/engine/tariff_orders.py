@@ -46,7 +46,11 @@ def tariff_set(engine: Engine, arguments: Arguments, actor: str) -> dict[str, An
             act = ServiceAct(actor, "tariff.set", name, reason or f"{file.tariff.id} version {file.version}")
             engine.commit_outside_a_turn(act, *new)
             engine.present()  # at once another screen: from here on nobody buys at the old one without having tapped
-        return told | {"connectors": list(numbers), "applied": [one.connector for one in new]}
+        sold = (
+            engine.terms().tariffs
+        )  # another one where this begins later, or where only a synchronised clock can tell that it has
+        selling = [number for number in numbers if number in sold and sold[number].fingerprint == file.tariff.fingerprint]
+        return told | {"connectors": list(numbers), "applied": [one.connector for one in new], "sold_by": selling}
 
     answer = engine.ask(order)
     assert isinstance(answer, dict)

@@ -229,11 +229,8 @@ def sessions(url: str, limit: int, as_json: bool, as_csv: bool) -> None:
             click.echo(session_table.csv_of(db, limit), nl=False)
             return
         rows = queries.sessions(db, limit)
-    _show(
-        rows,
-        as_json,
-        ("terminal", "seq", "receipt_number", "energy_wh", "total_minor", "currency", "settled", "test", "quarantine"),
-    )
+    money = ("total_minor", "currency", "settled", "refunded_minor")
+    _show(rows, as_json, ("terminal", "seq", "receipt_number", "energy_wh", *money, "test", "quarantine"))
 
 
 @office.command()

@@ -93,6 +93,7 @@ def test_a_driver_presses_stop_and_the_core_hears_it_once(folder: Path, display:
         (watched.shots / "request-receipt").touch()
         until(lambda: not (watched.shots / "request-receipt").exists())
         assert cv2.QRCodeDetector().detectAndDecode(cv2.imread(str(watched.shots / "receipt.png")))[0] == samples.QR
+        until(lambda: json.loads(watched.rects_file.read_text())["code"] == samples.QR)
         press(display, rects["language:de"])
         until(lambda: Touch(42, Button.LANGUAGE, "de") in watched.core.heard)
         assert [message for message in watched.core.heard if isinstance(message, Touch)] == [

@@ -187,6 +187,14 @@ def checked(verifier: ModuleType, folder: Path, lived: Lived, texts: list[str]) 
     return code, json.loads((folder / "report.json").read_text())
 
 
+def test_a_third_party_sees_every_number_of_the_receipts(
+    verifier: ModuleType, lived: Lived, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert checked(verifier, tmp_path, lived, [one.jws for one in lived.records])[0] == 0
+    told = capsys.readouterr().out
+    assert all(f"receipt {lived.said(seq)['receipt']['number']}\n" in told for seq in (1, 4, 6, 9)), told
+
+
 def test_a_third_party_verifies_all_of_it_and_names_what_was_flipped(verifier: ModuleType, lived: Lived, tmp_path: Path) -> None:
     texts = [one.jws for one in lived.records]
     code, report = checked(verifier, tmp_path, lived, texts)

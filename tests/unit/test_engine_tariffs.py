@@ -77,7 +77,7 @@ def sold_by(site: Paper) -> str:
 
 def test_a_tariff_of_the_office_is_sold_by_and_survives_a_restart(core: Core, site: Paper) -> None:
     done, answer = order(core, signed(core.office))
-    assert done and json.loads(answer)["applied"] == [1]
+    assert done and json.loads(answer)["applied"] == json.loads(answer)["sold_by"] == [1]
     assert sold_by(site) == "T-2"
     site.paid_session()
     (opened,) = core.facts(SessionOpened)
@@ -90,7 +90,8 @@ def test_a_tariff_of_the_office_is_sold_by_and_survives_a_restart(core: Core, si
 
 
 def test_it_begins_when_it_says_and_a_running_charge_keeps_its_price(core: Core, site: Paper) -> None:
-    assert order(core, signed(core.office, begin=T0 + 3_600_000))[0]
+    done, answer = order(core, signed(core.office, begin=T0 + 3_600_000))
+    assert done and (json.loads(answer)["applied"], json.loads(answer)["sold_by"]) == ([1], []), "taken, and not sold by yet"
     site.tap()
     site.charge(5_000, seconds=7_200)
     assert sold_by(site) == "T-2"

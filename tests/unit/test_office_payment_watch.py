@@ -109,6 +109,8 @@ def test_a_refund_with_and_without_a_settlement_record(desk: Desk, terminal: Ter
     record = terminal.settlement(948, "refunded", ended=Moment(T0 + DAY, "S"))
     desk.take(terminal.batch(record))
     assert said(desk) == []
+    head, row = CliRunner().invoke(office, ["sessions", "--db", desk.url]).output.splitlines()
+    assert dict(zip(head.split("\t"), row.split("\t"), strict=True))["refunded_minor"] == "948"
     imported(desk, BOTH, replace=True)
     assert said(desk) == [("refund_without_entry", "H-7")], "recorded, and never given back"
 

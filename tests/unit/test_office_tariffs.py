@@ -81,6 +81,7 @@ def test_a_tariff_is_signed_here_numbered_upwards_and_ordered(desk: Desk) -> Non
     first, second = desk.sent
     assert (first.version, first.valid_from_utc_ms, first.valid_until_utc_ms) == (3, 1_767_225_600_000, 1_769_900_400_000)
     assert second.version > 1_700_000_000 and second.valid_until_utc_ms is None
+    assert second.valid_from_utc_ms == 0, "at once, also at a terminal whose clock is not synchronised"
     assert first.tariff.fingerprint == second.tariff.fingerprint
 
 

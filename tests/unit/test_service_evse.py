@@ -167,6 +167,7 @@ def test_a_limit_is_a_fact_with_name_and_reason_and_is_shown(site: Paper, tool: 
         code, text = tool("evse", "limit", 1, 10, "--reason", "weak supply")
         assert code == show.OK and "may give 10 A" in text
         assert tool.json("status")[1]["connectors"][0]["in_force_a"] == 10
+        assert "10 A by order" in tool("status")[1]
         code, answer = tool.json("evse", "limit", 1, 4, "--reason", "weaker")
         assert code == show.OK and answer["in_force_a"] == 0
         code, text = tool("evse", "limit", 1, "--off", "--reason", "repaired")
@@ -211,6 +212,17 @@ def test_the_verdict(site: Paper, counted: int, expected: int, closed: bool, ope
     (started,), (bill,), (stop,) = (facts(site, kind) for kind in (f.StartRegistered, f.BillFrozen, f.StopIntended))
     seen = evse_test.Watched(relay_closed=closed, open_at_end=opened, watt_ms=expected * evse_test.MS_PER_H)
     bill = type(bill)(**{name: getattr(bill, name) for name in bill.__struct_fields__} | {"energy_wh": counted})
+    assert evse_test.judge(started, bill, stop, seen)[0] == code
+
+
+@pytest.mark.parametrize(("counted", "code"), [(5_400, show.OK), (9_000, show.WARNING)])
+def test_a_short_test_is_not_blamed_for_what_flowed_between_two_looks(site: Paper, counted: int, code: int) -> None:
+    site.paid_session(energy_wh=counted)
+    (started,), (bill,), (stop,) = (facts(site, kind) for kind in (f.StartRegistered, f.BillFrozen, f.StopIntended))
+    seen = evse_test.Watched(relay_closed=True, open_at_end=True)
+    for at_ms in (0, 1_000, 2_000, 3_000, 4_000):  # 1 kWh a second, and the first and last second not seen
+        seen.look({"relay": True, "power_w": 3_600_000, "meter_wh": 0}, at_ms)
+    seen.look({"relay": False, "power_w": 0, "meter_wh": 0}, 5_000)
     assert evse_test.judge(started, bill, stop, seen)[0] == code
 
 

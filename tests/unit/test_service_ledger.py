@@ -336,6 +336,10 @@ def test_the_receipt_of_any_charge_comes_again_as_text_and_pdf(site: Paper, tool
     site.close()
     code, text = tool("session", "receipt", session_id)
     assert code == 0 and "12,345 kWh" in text and "Von der Karte abgebucht" in text and "9,48 EUR" in text
+    assert [one["receipt_number"][-6:] for one in tool.json("session", "list")[1]] == ["000002", "000001"], (
+        "a hold alone has one too"
+    )
+    assert "No charge began: the driver cancelled" in tool("session", "explain", cancelled)[1]
     code, found = tool.json("session", "receipt", cancelled)
     assert code == 0 and found["number"].endswith("000002") and "Es wurde nicht geladen: abgebrochen." in found["lines"]
     code, _ = tool("session", "receipt", session_id, "--pdf", tmp_path / "receipt.pdf", "--language", "en")

@@ -64,7 +64,9 @@ def write(site: Site, file: Path, everything: bool) -> int:
         show.as_json(said)
     elif batches.facts or through > records_after:
         what = f"records {records_after + 1} to {through}" if through > records_after else "no record"
-        show.console().print(f"{what} and {batches.facts} facts in {file}; at the office: charge-office import {file.name}")
+        show.console().print(
+            f"{what} and {batches.facts} facts in {file}; at the office: charge-office import {file.name} --out ack"
+        )
     else:
         show.console().print(f"nothing waits for the office; {file} says only that")
     return show.OK

@@ -151,6 +151,8 @@ class Fold:
                 one.phase = "capturing"
             case f.VoidIntended():
                 one.phase, one.detail = "voiding", fact.reason
+                if session and fact.receipt_number:  # of a hold without a charge; a bill's comes with the bill
+                    session.receipt_number = fact.receipt_number
             case f.HoldEnded():
                 self._ended(one, fact)
             case f.AuthorizationRerouted():

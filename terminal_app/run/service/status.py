@@ -94,6 +94,8 @@ def _print(site: Site, body: dict[str, Any], code: int) -> None:
     for one in body["connectors"]:
         for breach in one.get("breaches", []):
             out.print(f"[bold red]not lawful[/] connector {one['connector']}: {escape(breach['says'])}", soft_wrap=True)
+        if one.get("ordered_a") is not None:
+            out.print(f"[yellow]limited[/] connector {one['connector']}: {one['ordered_a']} A by order; charge-service evse limit")
     for one in body.get("overrides", []):
         out.print(f"[yellow]overridden:[/] {escape(one['rule'])}; {escape(one['by'])}: {escape(one['why'])}", soft_wrap=True)
     for fault in body.get("faults", []):

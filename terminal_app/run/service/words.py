@@ -177,7 +177,8 @@ class Teller:
 
     def _aborted(self, fact: f.SessionAborted) -> str:
         detail = f" ({fact.detail})" if fact.detail else ""
-        return f"No charge began: {STOPS[fact.reason]}{detail}. Nothing is billed."
+        why = "the driver cancelled" if fact.reason is f.StopReason.TOUCH else STOPS[fact.reason]  # there was no Stop to press yet
+        return f"No charge began: {why}{detail}. Nothing is billed."
 
     def _billed(self, fact: f.BillFrozen) -> str:
         source = "read twice" if fact.stop_source == "meter" else f"the last one committed, because {CHECKPOINT[fact.stop_why]}"
