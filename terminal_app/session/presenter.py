@@ -17,6 +17,7 @@ METER_LOST_AFTER_MS = 5_000
 AWAITED_AFTER_FAILURES = 2  # one stop register that cannot be read is asked for again before anybody need know
 OVER = (s.ChargePhase.STOPPING, s.ChargePhase.METER_AWAITED)
 MISREAD_SHOW_MS = 4_000
+CODE_SHOW_MS = 30_000
 LOWER_HELPS = (
     s.DeclineWords.AUTHENTICATION_WANTED,
     s.DeclineWords.LIMIT_EXCEEDED,
@@ -132,9 +133,11 @@ def lower_hold_minor(state: State, terms: Terms) -> int:
 
 def declined_show_ms(kiosk: Kiosk, policy: PolicySection) -> int:
     """How long a refusal stays. A card that was only misread is about to be held out again: that may be soon; and a hold that
-    is kept is never out of sight."""
+    is kept is never out of sight; a code to scan waits for the driver's phone."""
     if kiosk.declined is s.DeclineWords.HOLD_KEPT:
         return policy.reuse_window_s * 1000
+    if kiosk.declined_receipt:
+        return max(policy.declined_show_s * 1000, CODE_SHOW_MS)
     misread = kiosk.declined in CARD_WORDS.values()
     return min(policy.declined_show_s * 1000, MISREAD_SHOW_MS) if misread else policy.declined_show_s * 1000
 

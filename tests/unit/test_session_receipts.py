@@ -68,6 +68,7 @@ def test_a_cancelled_charge_has_a_receipt_and_its_code_on_the_screen(site: Paper
     site.turn(events.Touched(Button.CANCEL, ""))
     shown = view(site)
     assert isinstance(shown, DeclinedView) and shown.held_minor == 6000
+    assert shown.back_in_s >= 29, "long enough to take out a phone"
     (settled,) = records(site)
     assert (settled["type"], settled["how"]) == ("settlement", "voided")
     receipt = settled["receipt"]
