@@ -150,6 +150,7 @@ class Settlement(msgspec.Struct, frozen=True):
     amount_minor: int = 0
     detail: str = ""
     no_charge: NoChargeReceipt | None = None
+    reopened: bool = False  # a person orders another end of what was manual: an earlier step may still be on its way
     answer_due: bool = False  # this process asked for the hold and its own answer has not come: nothing may overtake it
     first_try_mono_ms: int = 0
     in_flight: bool = False
