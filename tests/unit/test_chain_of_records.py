@@ -26,8 +26,9 @@ from terminal_app.office.ingest import Collector, SentBatch, SentRecord
 from terminal_app.office.signing import create as office_key
 from terminal_app.run.service.verification import claims
 from terminal_app.session import events
+from terminal_app.values import MeterValue
 from tests.service_tool import Tool
-from tests.sessions import Paper, runtime_dir, site_files
+from tests.sessions import SERIAL, Paper, runtime_dir, site_files
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "verify_records.py"
 DAY_S = 86_400
@@ -446,6 +447,19 @@ def test_a_checkpoint_comes_once_a_day_and_only_if_something_was_sealed(tmp_path
         site.pass_time(DAY_S)
         settle(site)
         assert types().count("checkpoint") == 2
+
+
+def test_a_checkpoint_signs_no_register_that_nobody_believes(tmp_path: Path) -> None:
+    """A glitch of one reading, in the very second of the day's checkpoint."""
+    with runtime_dir() as runtime, contextlib.closing(Paper(site_files(tmp_path, runtime))) as site:
+        site.paid_session()
+        site.turn(events.MeterReported(1, site.reading()))
+        site.pass_time(2 * DAY_S)
+        site.turn(events.MeterReported(1, MeterValue(0, 0, SERIAL, site.clock.now())))
+        site.turn(events.Ticked())
+        jws = next(one.jws for one in site.ledger.records() if one.type == "checkpoint")
+        found = open_record(jws, site.keys.records.public_key_spki())
+        assert found["meter_registers_wh"] == {SERIAL: site.wh}
 
 
 def test_no_checkpoint_delays_a_bill(tmp_path: Path) -> None:
