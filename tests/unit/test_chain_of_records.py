@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from drivers.signers import keyfile
 from terminal_app.billing.record import GENESIS, open_record, sha256_of, verify_chain
+from terminal_app.engine.receipt_orders import receipt_print
 from terminal_app.errors import ConfigError
 from terminal_app.ledger.reading import StoredRecord
 from terminal_app.office import queries, store
@@ -425,6 +426,18 @@ def test_a_label_carries_the_key_that_verifies_the_readings(begun: Path, capsys:
     assert tool("keys", "label", "--out", folder / "label.svg")[0] == 0
     words = " ".join(one.text or "" for one in ElementTree.parse(folder / "label.svg").iter("{http://www.w3.org/2000/svg}text"))
     assert "DE*EXA*E0001" in words and "meter" in words and keyfile.KeyFileSigner(folder / "ocmf.pem").key_id in words
+
+
+def test_a_receipt_is_printed_again_after_its_key_was_changed(begun: Path) -> None:
+    use_keys(begun, record=keyfile.create(begun.with_name("second.pem")), why="yearly change")
+    begun.write_text(begun.read_text() + '\n[printer]\ndriver = "text"\ndevice = "paper.txt"\n')
+    for _ in range(2):  # the second time without the old key at hand
+        with contextlib.closing(Paper(begun, wh=1_246_905, ms=3_600_000)) as site:
+            settle(site)
+            site.engine.ask = lambda question, timeout_s=5.0: question()  # type: ignore[method-assign]
+            session_id = site.ledger.records(limit=1)[0].subject
+            assert receipt_print(site.engine, {"session_id": session_id}, "somebody")["receipt"].endswith("000001")
+        begun.write_text(begun.read_text().replace('previous_record = "record.pem"\n', ""))
 
 
 # --- pace ----------------------------------------------------------------------------------------------------------------
