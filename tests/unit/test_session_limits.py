@@ -66,6 +66,15 @@ def test_load_control_that_never_rests_leaves_a_record_that_can_be_sealed(monkey
     assert [one["limit_a"] for one in record_["limits"]] == [13, 14, 15, 16, 17] and record_["limits_left_out"] == 7
 
 
+def test_what_people_have_paused_is_not_for_sale_until_they_lift_it() -> None:
+    rules = Rules()
+    limit(rules, 0)
+    rules.to_offer()
+    assert isinstance(rules.view, s.NotForSale) and machine.reader_wish(rules.state) is None
+    limit(rules, 6)
+    assert isinstance(rules.view, s.Offer)
+
+
 def test_a_limit_above_what_the_connector_has_changes_nothing() -> None:
     rules = Rules()
     rules.to_charging()
