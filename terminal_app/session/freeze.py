@@ -256,7 +256,7 @@ def _freeze(
             ended=terms.now,
             stop_source=session.stop_source,
             stop_why=session.stop_why,
-            not_billed=BELOW_MINIMUM if 0 < energy_wh < least and not session.free else "",
+            not_billed=BELOW_MINIMUM if 0 < energy_wh < least else "",
             signed=by_meter,
             unbilled=unbilled,
         )
