@@ -5,6 +5,7 @@ Sources: RFC 7515 and 7518 section 3.4 (ES256, raw), RFC 7517/7638 (JWK, thumbpr
 
 import base64
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -56,6 +57,7 @@ def jwk_of(spki: bytes) -> dict[str, Any]:
     return {"crv": "P-256", "kty": "EC", "x": _text(numbers.x.to_bytes(32)), "y": _text(numbers.y.to_bytes(32))}
 
 
+@lru_cache(maxsize=64)  # asked for at every turn
 def thumbprint(spki: bytes) -> str:
     """RFC 7638 SHA-256 thumbprint, base64url: the key id in every JWS header."""
     return _text(hashlib.sha256(canonical.canonical(jwk_of(spki))).digest())

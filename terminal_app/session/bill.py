@@ -35,9 +35,9 @@ def periods_of(session: Session, energy_wh: int, charging_ms: int, parking_ms: i
 
 
 def least_wh(session: Session, country: str) -> int:
-    """Less energy than this is not billed in that country: the step of the session's register would be too large a part. Where
-    nothing is paid nothing is left out: the lines stand there with a price of 0."""
-    return 0 if session.identity is None or session.free else law.smallest_sellable_wh(country, session.identity.resolution_wh)
+    """Less energy than this is not billed in that country: the step of the session's register would be too large a part. What
+    is free anyway has no least."""
+    return 0 if session.free or session.identity is None else law.smallest_sellable_wh(country, session.identity.resolution_wh)
 
 
 def cost_until(session: Session, energy_wh: int, charging_ms: int, parking_ms: int, time_zone: str, least_wh: int = 0) -> Cost:

@@ -144,6 +144,13 @@ def settled(now: Row, delivered: bool = True) -> bool:
     return idle and (not delivered or now["records"]["waiting"] == 0)
 
 
+def interrupted(bill: Row) -> str:
+    """Why a charge broke off; its record says from when until when nobody knew (US-16)."""
+    stop = bill["stop"]
+    assert stop["interrupted"] is True and stop["from"]["utc_ms"] <= stop["until"]["utc_ms"] <= bill["created"]["utc_ms"]
+    return str(stop["reason"])
+
+
 def payload_of(jws: str) -> Row:
     part = jws.split(".")[1]
     return dict(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))))
