@@ -187,6 +187,7 @@ class SessionBill(msgspec.Struct, frozen=True, kw_only=True):
     unbilled_wh: int = 0
     test: bool = False  # by service personnel: never a sale
     limits: tuple[tuple[int, int, str], ...] = ()  # changes of the current: UTC ms, A in force from then on (0 = paused), source
+    limits_left_out: int = 0  # changes before those
     stop_why: str = ""
 
 
@@ -296,6 +297,8 @@ def _only_if_so(bill: SessionBill) -> dict[str, Any]:
     found: dict[str, Any] = {"test": True} if bill.test else {}
     if bill.limits:
         found["limits"] = [{"utc_ms": utc_ms, "limit_a": limit_a, "source": source} for utc_ms, limit_a, source in bill.limits]
+    if bill.limits_left_out:
+        found["limits_left_out"] = bill.limits_left_out
     if bill.not_billed:
         found["not_billed"] = bill.not_billed
     if bill.unbilled_why:

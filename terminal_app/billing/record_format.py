@@ -54,6 +54,7 @@ session: a finished charge, priced
     test                    true: a test by service personnel, never a sale (only in such records)
     limits                  changes of the current within the charge (only if there were any): utc_ms, limit_a in force from then
                             on (A; 0 = the charger paused), source ("service", "office": ordered; "grid": shared supply)
+    limits_left_out         so many changes came before those (only if there were more than 500; each is a fact of the ledger)
 
 settlement: the end of a hold
     session_id, authorization_reference, gateway

@@ -13,7 +13,7 @@ from terminal_app.errors import SignatureInvalid
 from terminal_app.ledger.entry import Entry
 from terminal_app.ledger.reading import StoredRecord
 from terminal_app.session.actions import PrintReceipt
-from terminal_app.session.facts import AuthorizationIntended, HoldReused, ServiceAct
+from terminal_app.session.facts import AuthorizationIntended, HoldReused, ServiceAct, TerminalBooted, kind_of
 
 
 class Books(Protocol):
@@ -60,6 +60,13 @@ def _opened(books: Books, subject: str, keys: Mapping[str, bytes], kind: str) ->
     return found
 
 
+def _keys_of(engine: Engine) -> dict[str, bytes]:
+    """Every key that ever signed records here, as each start told: a receipt outlives a change of keys."""
+    starts = (entry.fact for entry in engine.ledger.entries(kinds=(kind_of(TerminalBooted),)))
+    told = [one.record_keys for one in starts if isinstance(one, TerminalBooted)]
+    return {key_id: bytes.fromhex(spki) for keys in told for key_id, spki in keys.items()}
+
+
 def copy_of(document: ReceiptDocument, width: int) -> tuple[str, ...]:
     """As printed again: it says so."""
     return text_of(document, template_for(document.country), width, copy=True)
@@ -70,10 +77,11 @@ def receipt_print(engine: Engine, arguments: Mapping[str, Any], actor: str) -> d
     session_id, printer = str(arguments["session_id"]), engine.standing.config.printer
     if printer is None:
         raise ValueError("this terminal has no [printer]")
+    keys = _keys_of(engine)
 
     def order() -> str:
         standing = engine.standing
-        document = document_of(engine.ledger, session_id, {standing.record_key_id: standing.record_spki})
+        document = document_of(engine.ledger, session_id, keys)
         engine.commit_outside_a_turn(ServiceAct(actor, "receipt.print", session_id, document.number))
         address = f"{standing.config.office.receipt_url.rstrip('/')}/r/{document.code}"
         engine.print_again(PrintReceipt(document.number, copy_of(document, printer.width), address))

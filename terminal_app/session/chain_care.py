@@ -5,12 +5,13 @@ by a key-change record before anything else is sealed. A checkpoint follows a ke
 sealed; it never delays a bill.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from terminal_app.billing import chain_records, record
+from terminal_app.session import energy
 from terminal_app.session.state import Phase, State
 from terminal_app.session.turn import Turn
-from terminal_app.values import Stamp
+from terminal_app.values import MeterValue, Stamp
 
 DAY_MS = 86_400_000
 ENDING = (Phase.STOPPING, Phase.SIGNING, Phase.SEALING)
@@ -80,16 +81,26 @@ def _passed_ms(since: Stamp, now: Stamp) -> int:
 
 
 def checkpoint(turn: Turn, head: record.RecordHead) -> dict[str, object]:
-    """The ledger as it was before this commit, and the newest reading of each meter."""
+    """The ledger as it was before this commit, and the newest good reading of each meter."""
     state, terms = turn.state, turn.terms
-    newest = [*state.registers.values(), *(one.meter for one in state.live.values() if one.meter is not None)]
+    newest = {one.serial: one.energy_wh for one in (*state.registers.values(), *_good_now(state)) if one.serial}
     point = chain_records.Checkpoint(
         at=record.moment(terms.now),
         ledger_entries=terms.ledger_entries,
         ledger_sha256=terms.ledger_sha256 or record.GENESIS,
         acknowledged_through=state.chain.acknowledged_through,
         open_holds=len(state.settlements),
-        meter_registers_wh={one.serial: one.energy_wh for one in newest},
+        meter_registers_wh=newest,
         digests=dict(terms.digests),
     )
     return chain_records.checkpoint_payload(head, point)
+
+
+def _good_now(state: State) -> Iterator[MeterValue]:
+    """What the meters show, as far as it is believed: a glitch or another meter must not be signed as the register."""
+    for connector, live in state.live.items():
+        session, book = state.sessions.get(connector), state.energy.get(connector)
+        charging = session is not None and session.start is not None  # its rules let no outlier become `meter`
+        value = live.meter if charging else live.trusted
+        if value is not None:
+            yield energy.shown(value, book.wraps_at_wh if book else 0)

@@ -40,6 +40,7 @@ from terminal_app.session.state import (
 from terminal_app.values import CardFacts, ClockState, Stamp
 
 CDRS_REJECTED_KEPT = 100
+LIMITS_KEPT = 500  # of one charge: load control may speak every few seconds for days, and a record has an end
 
 
 def evolve(state: State, fact: f.Fact, at: Stamp) -> State:
@@ -233,8 +234,9 @@ def _limit_set(state: State, fact: f.LimitSet, at: Stamp) -> State:
         state = with_limits(state, fact.connector, since_mono_ms=at.mono_ms, lowered_mono_ms=lowered)
     session = session_of(state, fact.session_id) if fact.session_id else None
     if session is not None:
-        change = f.LimitChange(at.utc_ms, fact.in_force_a, fact.source)
-        state = with_session(state, session, limits=(*session.limits, change))
+        changes = (*session.limits, f.LimitChange(at.utc_ms, fact.in_force_a, fact.source))
+        left_out = session.limits_left_out + max(0, len(changes) - LIMITS_KEPT)
+        state = with_session(state, session, limits=changes[-LIMITS_KEPT:], limits_left_out=left_out)
     if 0 in (before.in_force_a, fact.in_force_a):  # withheld, or no longer: the controller has to be seen authorized anew
         state = amended_live(state, fact.connector, granted=False, grant_since_mono_ms=at.mono_ms)
     return state

@@ -155,7 +155,7 @@ def _step_intended(state: State, fact: f.CaptureIntended | f.VoidIntended, at: S
 
 
 def _reopened(state: State, fact: f.SettlementReopened, at: Stamp) -> State:
-    return _from_the_past(state, fact.past, phase=SettlementPhase.HELD)
+    return _from_the_past(state, fact.past, phase=SettlementPhase.HELD, reopened=True)
 
 
 def _refund_intended(state: State, fact: f.RefundIntended, at: Stamp) -> State:

@@ -17,6 +17,7 @@ NEAR_ZERO_PERCENT = 5  # a register that falls below this share has begun anew
 SCALES = (10, 100, 1000)  # Wh for 0.1 kWh, for kWh: how a wrong profile or a changed setting shows
 WMS_PER_WH = 3_600_000
 STEPS_MISSED = 2  # so many steps of the register must be missing before it counts as frozen
+LEAST_MISSING_WH = 15  # and so much in any case: behind a finer number (float32) a meter may count in the 10 Wh of its display
 
 
 class Kind(enum.Enum):
@@ -117,4 +118,5 @@ def _near(one: int, other: int, least: int, percent: int) -> bool:
 def frozen(still_wms: int, still_ms: int, resolution_wh: int, patience_ms: int) -> bool:
     """Whether a register that has not moved for `still_ms` should have: by the meter's own power so much flowed (W x ms) that
     several of its steps are missing. A car that draws nothing, or less than a step, proves nothing."""
-    return still_ms >= patience_ms and still_wms >= STEPS_MISSED * max(1, resolution_wh) * WMS_PER_WH
+    missing_wh = max(LEAST_MISSING_WH, STEPS_MISSED * resolution_wh)
+    return still_ms >= patience_ms and still_wms >= missing_wh * WMS_PER_WH

@@ -3,7 +3,7 @@
 from terminal_app.billing.tariff import dearest_second_price
 from terminal_app.config import AccountSection
 from terminal_app.screens import HoldChoice, NotForSaleReason, OutOfServiceReason
-from terminal_app.session import gate, lawful, pocket, register
+from terminal_app.session import gate, lawful, limits, pocket, register
 from terminal_app.session.bill import margin_minor, most_minor
 from terminal_app.session.state import State, Terms, fault_key
 from terminal_app.values import ClockState, Device, Fault, MeterValue, Pilot
@@ -39,6 +39,8 @@ def not_for_sale(state: State, terms: Terms, connector: int) -> NotForSaleReason
     live = state.live[connector]
     if live.evse is None or live.evse.fault or live.evse.pilot in (Pilot.E, Pilot.F):
         return NotForSaleReason.EVSE
+    if not limits.allowed_a(state, terms.config, connector):
+        return NotForSaleReason.EVSE  # people have paused it: nobody's money is held for energy that nobody will give
     if live.evse.relay and connector not in state.sessions:
         return NotForSaleReason.EVSE  # closed, and nobody may draw energy: welded, or not yet locked after a restart
     if live.meter is None or not live.meter.serial or live.outlier is not None or below_the_last_bill(state, connector, live.meter):

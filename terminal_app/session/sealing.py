@@ -180,6 +180,7 @@ def _session_payload(turn: Turn, session: Session) -> dict[str, object]:
             not_billed=bill.not_billed,
             test=session.test,
             limits=tuple((one.utc_ms, one.limit_a, one.source) for one in session.limits),
+            limits_left_out=session.limits_left_out,
         ),
     )
 

@@ -102,6 +102,8 @@ def _send_when_due(turn: Turn, hold_id: str, event: events.Event) -> None:
     now, policy = turn.terms.now, turn.terms.config.policy
     if one.in_flight or one.answer_due:  # a reversal never overtakes the authorization it reverses
         return
+    if _overtakes_a_capture(one, now.utc_ms):
+        return
     # by both clocks: after a long night, or a clock that jumped, it is tried for a while before a person is called
     tried_ms = now.mono_ms - one.first_try_mono_ms if one.first_try_mono_ms else 0
     late = now.utc_ms - one.step.utc_ms > policy.settle_deadline_s * 1000
@@ -114,6 +116,14 @@ def _send_when_due(turn: Turn, hold_id: str, event: events.Event) -> None:
     tries = one.tries + 1
     turn.note_settlement(hold_id, in_flight=True, tries=tries, first_try_mono_ms=one.first_try_mono_ms or now.mono_ms)
     turn.do(_ACTIONS[one.phase](one.hold, msgspec.structs.replace(one.step, attempt=tries)))
+
+
+def _overtakes_a_capture(one: Settlement, utc_ms: int) -> bool:
+    """A release that a person ordered of what was to be captured: the last attempt at that may be on its way until the gateway's
+    delay is over, and would then take money from a hold that was let go. Nobody shortens this, nor does a restart."""
+    assert one.step is not None
+    ordered = one.reopened and one.phase is SettlementPhase.VOIDING
+    return ordered and 0 <= utc_ms - one.step.utc_ms < GATEWAY_DELAY_MS  # a clock that was set back keeps nothing waiting
 
 
 def _is_busy(turn: Turn) -> bool:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from drivers.signers import keyfile
 from terminal_app.billing.record import GENESIS, open_record, sha256_of, verify_chain
+from terminal_app.engine.receipt_orders import receipt_print
 from terminal_app.errors import ConfigError
 from terminal_app.ledger.reading import StoredRecord
 from terminal_app.office import queries, store
@@ -26,8 +27,9 @@ from terminal_app.office.ingest import Collector, SentBatch, SentRecord
 from terminal_app.office.signing import create as office_key
 from terminal_app.run.service.verification import claims
 from terminal_app.session import events
+from terminal_app.values import MeterValue
 from tests.service_tool import Tool
-from tests.sessions import Paper, runtime_dir, site_files
+from tests.sessions import SERIAL, Paper, runtime_dir, site_files
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "verify_records.py"
 DAY_S = 86_400
@@ -434,6 +436,18 @@ def test_a_label_carries_the_key_that_verifies_the_readings(begun: Path, capsys:
     assert "DE*EXA*E0001" in words and "meter" in words and keyfile.KeyFileSigner(folder / "ocmf.pem").key_id in words
 
 
+def test_a_receipt_is_printed_again_after_its_key_was_changed(begun: Path) -> None:
+    use_keys(begun, record=keyfile.create(begun.with_name("second.pem")), why="yearly change")
+    begun.write_text(begun.read_text() + '\n[printer]\ndriver = "text"\ndevice = "paper.txt"\n')
+    for _ in range(2):  # the second time without the old key at hand
+        with contextlib.closing(Paper(begun, wh=1_246_905, ms=3_600_000)) as site:
+            settle(site)
+            site.engine.ask = lambda question, timeout_s=5.0: question()  # type: ignore[method-assign]
+            session_id = site.ledger.records(limit=1)[0].subject
+            assert receipt_print(site.engine, {"session_id": session_id}, "somebody")["receipt"].endswith("000001")
+        begun.write_text(begun.read_text().replace('previous_record = "record.pem"\n', ""))
+
+
 # --- pace ----------------------------------------------------------------------------------------------------------------
 
 
@@ -454,6 +468,19 @@ def test_a_checkpoint_comes_once_a_day_and_only_if_something_was_sealed(tmp_path
         site.pass_time(DAY_S)
         settle(site)
         assert types().count("checkpoint") == 2
+
+
+def test_a_checkpoint_signs_no_register_that_nobody_believes(tmp_path: Path) -> None:
+    """A glitch of one reading, in the very second of the day's checkpoint."""
+    with runtime_dir() as runtime, contextlib.closing(Paper(site_files(tmp_path, runtime))) as site:
+        site.paid_session()
+        site.turn(events.MeterReported(1, site.reading()))
+        site.pass_time(2 * DAY_S)
+        site.turn(events.MeterReported(1, MeterValue(0, 0, SERIAL, site.clock.now())))
+        site.turn(events.Ticked())
+        jws = next(one.jws for one in site.ledger.records() if one.type == "checkpoint")
+        found = open_record(jws, site.keys.records.public_key_spki())
+        assert found["meter_registers_wh"] == {SERIAL: site.wh}
 
 
 def test_no_checkpoint_delays_a_bill(tmp_path: Path) -> None:

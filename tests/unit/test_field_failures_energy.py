@@ -199,6 +199,22 @@ def test_a_register_that_need_not_move_is_not_frozen(power_w: int, resolution_wh
     assert not register.frozen(power_w * seconds * 1000, seconds * 1000, resolution_wh, 4_000)
 
 
+@pytest.mark.parametrize("power_w", [100, 1_400, 3_700, 7_400, 11_000])
+def test_a_register_that_counts_in_tens_behind_a_finer_number_is_not_frozen(power_w: int) -> None:
+    """An SDM630's float32 could tell single Wh, its register need not: a battery that is nearly full is no fault."""
+    rules = Rules()
+    rules.power_w = power_w
+    rules.to_charging()
+    shown_wh, flowed_wms = rules.register_wh[1], 0
+    for _ in range(400):
+        rules.clock.advance(1000)
+        flowed_wms += power_w * 1000
+        rules.evse(Pilot.C, relay=True, authorized=True)
+        rules.meter(shown_wh + flowed_wms // (10 * register.WMS_PER_WH) * 10)
+    rules.feed(events.Ticked())
+    assert rules.phase is Phase.CHARGING and not rules.count(f.FaultRaised)
+
+
 def test_a_register_that_goes_backwards_or_is_reset_ends_the_charge_with_the_last_good_value() -> None:
     """snaptec #1670, #673; the EVSE-WiFi note there."""
     rules = Rules()

@@ -181,6 +181,23 @@ def test_from_the_least_quantity_on_all_of_it_is_billed() -> None:
     assert judged(rules.jws[0]) == ""
 
 
+def test_a_test_below_the_least_quantity_has_its_lines_of_nothing_and_the_office_takes_its_record() -> None:
+    rules = Rules(german("de-signed-meter"))
+    rules.to_offer()
+    rules.evse(Pilot.B)
+    rules.feed(events.TestCommanded(1, 10, 0, "technician", "new contactor"))
+    rules.answer_register()
+    rules.evse(Pilot.C, relay=True, authorized=True)
+    rules.charge(11)
+    rules.open_contactor()
+    rules.answer_register()
+    rules.sign_ocmf()
+    rules.sign_record()
+    payload = open_record(rules.jws[0], stage.record_key().spki)
+    assert 0 < payload["energy_wh"] < 100 and payload["lines"] and "not_billed" not in payload
+    assert judged(rules.jws[0]) == ""
+
+
 def test_the_running_cost_is_the_bill() -> None:
     rules = Rules(german("de-signed-meter"))
     rules.to_charging()

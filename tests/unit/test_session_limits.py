@@ -6,7 +6,8 @@ import pytest
 
 from terminal_app import screens as s
 from terminal_app.billing import record
-from terminal_app.session import events, machine
+from terminal_app.billing.signature import MAX_JWS_BYTES
+from terminal_app.session import events, evolve, machine
 from terminal_app.session import facts as f
 from terminal_app.session.actions import EvseWish
 from terminal_app.session.state import Phase
@@ -50,6 +51,28 @@ def test_a_limit_reaches_the_controller_survives_restart_and_is_lifted() -> None
     rules.touch(s.Button.STOP)
     changes = told(rules)["limits"]
     assert [(one["limit_a"], one["source"]) for one in changes] == [(16, "service"), (10, "office"), (32, "service")]
+
+
+def test_load_control_that_never_rests_leaves_a_record_that_can_be_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record above 1 MiB never verifies: its bill would never be sealed, nor anything after it."""
+    assert evolve.LIMITS_KEPT * 100 < MAX_JWS_BYTES // 4
+    monkeypatch.setattr(evolve, "LIMITS_KEPT", 5)
+    rules = Rules()
+    rules.to_charging()
+    for amperes in range(6, 18):
+        limit(rules, amperes, "office")
+    rules.touch(s.Button.STOP)
+    record_ = told(rules)
+    assert [one["limit_a"] for one in record_["limits"]] == [13, 14, 15, 16, 17] and record_["limits_left_out"] == 7
+
+
+def test_what_people_have_paused_is_not_for_sale_until_they_lift_it() -> None:
+    rules = Rules()
+    limit(rules, 0)
+    rules.to_offer()
+    assert isinstance(rules.view, s.NotForSale) and machine.reader_wish(rules.state) is None
+    limit(rules, 6)
+    assert isinstance(rules.view, s.Offer)
 
 
 def test_a_limit_above_what_the_connector_has_changes_nothing() -> None:

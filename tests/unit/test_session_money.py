@@ -727,12 +727,26 @@ def test_a_capture_that_became_manual_is_tried_again_with_the_same_key() -> None
 def test_a_manual_hold_may_be_released_unless_money_was_taken() -> None:
     rules, _ = manual_capture()
     rules.feed(order(rules, "release"))
-    rules.tick()
+    rules.tick(60)
     assert rules.take(actions.Void).hold.hold_id == past(rules).hold.hold.hold_id
     other = captured()
     found = past(other)
     asked = events.SettlementOrdered(found.hold.hold.hold_id, "release", "t", "r", found.hold)
     assert "refund it instead" in orders.refusal(other.state, asked)
+
+
+def test_a_release_never_overtakes_a_capture_that_may_be_on_its_way() -> None:
+    """The capture became manual a moment ago; an attempt that nobody waits for any more may still reach the bank."""
+    rules, _ = manual_capture()
+    rules.feed(order(rules, "release"))
+    (hold_id,) = rules.state.settlements
+    rules.feed(events.SettlementOrdered(hold_id, "retry", "technician", "at once"))
+    rules.tick(20)
+    rules.boot()
+    rules.tick(20)
+    assert not rules.has(actions.Void)
+    rules.tick(20)
+    assert rules.take(actions.Void).hold.hold_id == hold_id
 
 
 def test_a_person_does_not_wait_for_the_pause() -> None:
@@ -844,7 +858,7 @@ def test_the_screen_says_that_a_hold_is_kept_only_while_it_is() -> None:
 def test_a_release_that_found_the_money_taken_leads_back_to_the_capture_and_its_refund() -> None:
     rules, key = manual_capture()
     rules.feed(order(rules, "release"))
-    rules.tick()
+    rules.tick(60)
     rules.answer_step(Declined(DeclineReason.ALREADY_DONE, "12"))
     rules.sign_record()
     found = past(rules)
