@@ -35,7 +35,7 @@ def test_without_init_it_says_so_and_after_it_everything_works(url: str, tmp_pat
         code, said = run("init", "--db", url, "--key", key)
         assert code == 0, said
     code, said = run("sessions", "--db", url)
-    assert code == 0 and said.count("948\tEUR\tcaptured\tFalse") == 2
+    assert code == 0 and said.count("948\tEUR\tcaptured\t0\tFalse") == 2
     code, said = run("closing", "make", "T-0001", "--db", url, "--key", key, "--day", "2026-01-02")
     assert "closing 1\t2026-01-02\t18.96 EUR" in said
     assert run("init", "--db", url, "--key", tmp_path / "other.pem")[0] == 0
