@@ -307,12 +307,13 @@ class Engine:
     def present(self, force: bool = False) -> None:
         """Publish the screen if anything on it changed; at least once a second (`force`), so that the UI knows we live."""
         terms = self.terms()
-        meaning = presenter.meaning(self.state, terms)
+        view = presenter.view_of(self.state, terms)
+        meaning = presenter.meaning(self.state, terms, view)
         if meaning != self._meaning:
             self._meaning = meaning
             self._screen_no += 1
             self._revision = 0
-        screen = presenter.present(self.state, terms, self._screen_no, self._revision)
+        screen = presenter.present(self.state, terms, self._screen_no, self._revision, view)
         if self.screen is not None and not force and _same(screen, self.screen):
             return
         self._revision += 1

@@ -40,13 +40,13 @@ MONEY = {
 }
 
 
-def present(state: State, terms: Terms, screen_no: int, revision: int) -> s.Screen:
-    """The whole screen for this state."""
+def present(state: State, terms: Terms, screen_no: int, revision: int, view: s.View | None = None) -> s.Screen:
+    """The whole screen for this state; `view`: what `view_of` said of it, if that is known already."""
     terminal = terms.config.terminal
     return s.Screen(
         screen_no=screen_no,
         revision=revision,
-        view=view_of(state, terms),
+        view=view or view_of(state, terms),
         language=state.kiosk.language,
         languages=terminal.languages,
         currency=terminal.currency,
@@ -58,9 +58,9 @@ def present(state: State, terms: Terms, screen_no: int, revision: int) -> s.Scre
     )
 
 
-def meaning(state: State, terms: Terms) -> str:
+def meaning(state: State, terms: Terms, view: s.View | None = None) -> str:
     """What the screen means, without its figures: equal text = the same `screen_no`. A changed price is a new meaning."""
-    view = view_of(state, terms)
+    view = view or view_of(state, terms)
     name = type(view).__name__
     match view:
         case s.Offer():
