@@ -19,8 +19,9 @@ NAMES = {
 }
 
 
-TEXTS, TEXTS_ALONE = 30, 90  # px of the texts under the QR code, and without one
+TEXTS, TEXTS_LARGE, TEXTS_ALONE = 30, 22, 90  # px of the texts under the QR code, under a large one, and without one
 SHORT_BILL = 3  # lines
+SIDE, SIDE_LARGE = 0.35, 0.43  # of the width, for the code; the large one leaves the buttons to the bill's side
 CODE_BESIDE = 216  # px of the code where the texts stand beside it
 TOLD = (PrintWords.FAILED, PrintWords.OUT)  # instead of what to do with the code
 PRINTABLE = (PrintWords.READY, PrintWords.BUSY, PrintWords.DONE, PrintWords.FAILED)
@@ -56,10 +57,12 @@ class ReceiptBox(ViewBox):
 
     def __init__(self, style: Style, press: Press) -> None:
         super().__init__(style, press, orientation="vertical" if style.portrait else "horizontal")
-        self.bill = Panel(style, orientation="vertical", gap=4, pad=(20, 12), size_hint=(1, 0.55) if style.portrait else (0.65, 1))
+        self.bill = Panel(style, orientation="vertical", gap=4, pad=(20, 12), size_hint=(1, 0.55) if style.portrait else (1, 1))
         self._build_bill()
-        self.side = column(style, gap=12, size_hint=(1, 0.45) if style.portrait else (0.35, 1))
-        self.code = Panel(style, orientation="horizontal" if style.portrait else "vertical", gap=2, pad=(10, 6))
+        self.large = False
+        self.bill_side = self.bill if style.portrait else column(style, gap=12, size_hint=(1 - SIDE, 1))
+        self.side = column(style, gap=12, size_hint=(1, 0.45) if style.portrait else (SIDE, 1))
+        self.code = Panel(style, orientation="horizontal" if style.portrait else "vertical", gap=2, pad=(10, 4))
         self.qr = Qr(style, **({"size_hint_x": None, "width": style.px(CODE_BESIDE)} if style.portrait else {}))
         self.badge = Icon(style, "check", "on_tint", "tint", size_hint=(0.5, 0.5), pos_hint={"center_x": 0.5, "center_y": 0.5})
         texts = column(style, size_hint=(1, 1) if style.portrait else (1, None), height=style.px(TEXTS))
@@ -75,7 +78,9 @@ class ReceiptBox(ViewBox):
         self.buttons.add_widget(self.done)
         self.side.add_widget(self.code)
         self.side.add_widget(self.buttons)
-        self.add_widget(self.bill)
+        if self.bill_side is not self.bill:
+            self.bill_side.add_widget(self.bill)
+        self.add_widget(self.bill_side)
         self.add_widget(self.side)
 
     def _build_bill(self) -> None:
@@ -123,6 +128,8 @@ class ReceiptBox(ViewBox):
         if self.style.portrait:  # a long bill needs the room of the larger code
             self.bill.size_hint_y = 0.55 if len(view.lines) > SHORT_BILL else 0.5
             self.side.size_hint_y = 1 - self.bill.size_hint_y
+        else:
+            self._share_out(large=bool(view.qr) and len(view.lines) <= SHORT_BILL)
         while len(self.rows) < len(view.lines):
             self.rows.append(BillRow(self.style, self.group))
         if len(self.lines.children) != len(view.lines):
@@ -149,6 +156,16 @@ class ReceiptBox(ViewBox):
         self._show_paper(view, words)
         self.done.label.text = words.say("button.done")
 
+    def _share_out(self, large: bool) -> None:
+        """Beside a short bill the code takes the whole height, so that its modules are large enough for a camera in the rain."""
+        self.large = large
+        self.side.size_hint_x = SIDE_LARGE if large else SIDE
+        self.bill_side.size_hint_x = 1 - self.side.size_hint_x
+        home = self.bill_side if large else self.side
+        if self.buttons.parent is not home:
+            self.buttons.parent.remove_widget(self.buttons)
+            home.add_widget(self.buttons)
+
     def _show_paper(self, view: Receipt, words: Words) -> None:
         """A button while there is a printer that can; what became of the paper stands on it or under the code."""
         set_present(self.buttons, self.print, view.printing in PRINTABLE, index=1)
@@ -160,7 +177,7 @@ class ReceiptBox(ViewBox):
         self.qr.content, self.qr.spare = view.qr, view.qr.partition("#")[0]
         set_present(self.code, self.qr, bool(view.qr), index=1)
         set_present(self.code, self.badge, not view.qr, index=1)
-        self.code_texts.height = self.style.px(TEXTS if view.qr else TEXTS_ALONE)
+        self.code_texts.height = self.style.px((TEXTS_LARGE if self.large else TEXTS) if view.qr else TEXTS_ALONE)
         self.scan.text = words.say("receipt.scan" if view.qr else "receipt.no_qr")
         set_present(self.code_texts, self.alone, not view.qr or self.style.portrait)
         self.alone.text = view.number if not view.qr else words.say("receipt.number", number=view.number)
