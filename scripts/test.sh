@@ -33,10 +33,9 @@ check "ruff format" "$bin/ruff" format --no-cache --check .
 check "mypy" "$bin/mypy" --cache-dir "$CHARGE_VENV/.cache/mypy"
 check "lint-imports" "$bin/lint-imports" --no-cache
 charge_say "pytest"
-# Most tests wait for devices, not for the processor: four workers on two cores. One file stays in one worker; the long files
-# come first (testpaths in setup.cfg), so that no worker is left alone with one at the end.
+# Most tests wait for devices, not for the processor: four workers on two cores. One file stays in one worker.
 "$bin/python" -m pytest -p no:cacheprovider -o tmp_path_retention_policy=failed \
-    -n "${CHARGE_TEST_WORKERS:-4}" --dist loadfile --no-loadscope-reorder "${selection[@]}" "$@"
+    -n "${CHARGE_TEST_WORKERS:-4}" --dist loadfile "${selection[@]}" "$@"
 status=$?
 if [ "$status" != 0 ]; then failed+=("pytest"); fi
 if [ "${#failed[@]}" != 0 ]; then
