@@ -338,6 +338,10 @@ class OfficeSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     push_every_s: Seconds = 5
     deadline_s: Seconds = 30
 
+    def receipt_page(self, code: str) -> str:
+        """The address of a receipt, as its QR code shows it."""
+        return f"{self.receipt_url.rstrip('/')}/r/{code}"
+
 
 class SyncSection(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """[sync] What the carrier offers to the site. `listen`: ADDRESS:PORT for metrics and a page about this terminal."""
@@ -451,6 +455,13 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def demo(self) -> bool:
         return self.terminal.mode == "demo"
+
+    def outlet(self, number: int) -> ConnectorSection:
+        """The connector of this number. KeyError: the configuration has none (a session's connector may be gone since)."""
+        for one in self.connector:
+            if one.number == number:
+                return one
+        raise KeyError(number)
 
     def card_gateways(self, brand: str) -> tuple[str, ...]:
         """Gateways that take cards of this brand from the reader, the preferred one first; empty = none."""

@@ -83,7 +83,7 @@ def receipt_print(engine: Engine, arguments: Mapping[str, Any], actor: str) -> d
         standing = engine.standing
         document = document_of(engine.ledger, session_id, keys)
         engine.commit_outside_a_turn(ServiceAct(actor, "receipt.print", session_id, document.number))
-        address = f"{standing.config.office.receipt_url.rstrip('/')}/r/{document.code}"
+        address = standing.config.office.receipt_page(document.code)
         engine.print_again(PrintReceipt(document.number, copy_of(document, printer.width), address))
         return document.number
 

@@ -117,7 +117,7 @@ def _charging_meter(turn: Turn, connector: int, event: events.Event) -> None:
     session, live = start.session_on(turn, connector), turn.live(connector)
     last = live.meter or session.committed
     assert last is not None and session.committed is not None and session.identity is not None
-    found = register.judge(last, event.value, start.max_power_w(turn, connector), session.identity.wraps_at_wh)
+    found = register.judge(last, event.value, turn.terms.config.outlet(connector).max_power_w, session.identity.wraps_at_wh)
     if not found.good:
         if watch.outlier(turn, connector, found, event.value):
             _stop_at_the_last_good(turn, connector, f"meter: {found.why}")
@@ -198,7 +198,7 @@ def _stop_before_hold_is_used_up(turn: Turn, connector: int) -> None:
     held = turn.state.settlements[session.hold_id].approved_minor
     zone = turn.terms.config.terminal.time_zone
     cost = cost_until(session, live.meter.energy_wh, live.charging_ms, live.parking_ms, zone)
-    margin = margin_minor(frozen_tariff(session.tariff), start.max_power_w(turn, connector))
+    margin = margin_minor(frozen_tariff(session.tariff), turn.terms.config.outlet(connector).max_power_w)
     if cost.total_minor + margin >= held:
         stop(turn, connector, f.StopReason.HOLD_LIMIT)
     elif cost.total_minor + margin * (1 + RAISE_AHEAD) >= held:

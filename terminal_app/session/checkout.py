@@ -46,7 +46,7 @@ def open_page(turn: Turn, connector: int, session_id: str) -> None:
 def _ask_page(turn: Turn, connector: int, hold_id: str) -> None:
     terms, hold = turn.terms, turn.state.settlements[hold_id].hold
     turn.note_settlement(hold_id, answer_due=True)
-    label = next(one.label for one in terms.config.connector if one.number == connector)
+    label = terms.config.outlet(connector).label
     station = f"{terms.config.terminal.station} / {label} / {check_word(hold.hold_id)}"
     turn.do(actions.OpenCheckout(hold, station, terms.now.mono_ms + terms.config.policy.authorize_deadline_s * 1000))
 

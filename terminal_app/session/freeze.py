@@ -61,7 +61,7 @@ def stop_read(turn: Turn, connector: int, event: events.Event) -> None:
     last = session.committed
     if live.meter is not None and live.meter.energy_wh > last.energy_wh and live.read_failures < TRUST_NEWEST_TRIES:
         last = live.meter  # one reading may have been a glitch: two agreeing ones outweigh it when they stay
-    max_power_w = next(one.max_power_w for one in turn.terms.config.connector if one.number == connector)
+    max_power_w = turn.terms.config.outlet(connector).max_power_w
     wraps_at_wh = session.identity.wraps_at_wh if session.identity else 0
     first, second = (register.continued(last, one, wraps_at_wh) for one in (event.first, event.second))
     why = gate.disagreement(first, second, max_power_w)
@@ -275,7 +275,7 @@ def _ocmf_payload(turn: Turn, session: Session, value: MeterValue, source: str) 
     terms, identity = turn.terms, session.identity
     assert session.start is not None and identity is not None
     tariff = frozen_tariff(session.tariff)
-    evse_id = next(one.evse_id for one in terms.config.connector if one.number == session.connector)
+    evse_id = terms.config.outlet(session.connector).evse_id
     context = ocmf.OcmfContext(
         gateway_id="charge-terminal",
         gateway_serial=terms.config.terminal.id,

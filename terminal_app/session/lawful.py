@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from terminal_app.billing import law
 from terminal_app.billing.tariff import Tariff, parse_tariff
-from terminal_app.config import Config, ConnectorSection
+from terminal_app.config import Config
 from terminal_app.session.bill import margin_minor
 from terminal_app.session.state import State, Terms
 from terminal_app.values import ClockState, Stamp
@@ -31,7 +31,7 @@ def against(
 
     `resolution_wh` 0: the meter has not told it yet; then nothing is sold anyway.
     """
-    place = connector_of(config, connector)
+    place = config.outlet(connector)
     return _verdict(
         tariff.raw,
         config.terminal.country,
@@ -51,7 +51,7 @@ def refusal(config: Config, connector: int, tariff: Tariff) -> str:
         return f"it is in {tariff.currency}, the terminal sells in {currency}"
     if where := priced_by_flow(tariff):
         return f"{where}: a price by power or current needs readings that no receipt here could prove; use time or energy"
-    place = connector_of(config, connector)
+    place = config.outlet(connector)
     margin, hold = margin_minor(tariff, place.max_power_w), config.policy.hold_minor
     if not tariff.is_free and margin >= hold:
         return f"[policy] hold_minor: {hold} is used up while a charge at {place.max_power_w} W stops ({margin}): hold more"
@@ -67,10 +67,6 @@ def priced_by_flow(tariff: Tariff) -> str:
 def said(found: tuple[law.Breach, ...]) -> str:
     """For a technician: every broken rule with where, why and its citation."""
     return "; ".join(f"{one.where}: {one.why} ({one.rule}: {one.citation})" for one in found)
-
-
-def connector_of(config: Config, connector: int) -> ConnectorSection:
-    return next(one for one in config.connector if one.number == connector)
 
 
 def _day(now: Stamp | None, time_zone: str) -> date:

@@ -21,13 +21,12 @@ HANDLED: tuple[type[events.Event], ...] = (events.LimitOrdered,)
 
 def least_a(config: Config, connector: int) -> int:
     """The least current this connector's controller can give, A; a relay gives all or nothing."""
-    one = next(one for one in config.connector if one.number == connector)
-    evse = config.evse[one.evse]
+    evse = config.evse[config.outlet(connector).evse]
     return max(LEAST_A, evse.current_a) if isinstance(evse, RelaySection) else LEAST_A
 
 
 def max_a(config: Config, connector: int) -> int:
-    return next(one.max_current_a for one in config.connector if one.number == connector)
+    return config.outlet(connector).max_current_a
 
 
 def allowed_a(state: State, config: Config, connector: int) -> int:

@@ -88,7 +88,7 @@ def meaning(state: State, terms: Terms, view: s.View | None = None) -> str:
 def view_of(state: State, terms: Terms) -> s.View:
     """What is shown. A running charge on the focused connector is shown even when nothing is for sale."""
     kiosk, connector = state.kiosk, state.kiosk.connector
-    label = _label(terms, connector)
+    label = terms.config.outlet(connector).label
     if kiosk.phase is KioskPhase.DECLINED and kiosk.declined is not None:
         left_ms = declined_show_ms(kiosk, terms.config.policy) - (terms.now.mono_ms - kiosk.since_mono_ms)
         return s.DeclinedView(
@@ -142,10 +142,6 @@ def declined_show_ms(kiosk: Kiosk, policy: PolicySection) -> int:
     return min(policy.declined_show_s * 1000, MISREAD_SHOW_MS) if misread else policy.declined_show_s * 1000
 
 
-def _label(terms: Terms, connector: int) -> str:
-    return next(one.label for one in terms.config.connector if one.number == connector)
-
-
 def _tile(state: State, terms: Terms, connector: int) -> s.ConnectorTile:
     live = state.live[connector]
     if connector in state.sessions:
@@ -158,7 +154,7 @@ def _tile(state: State, terms: Terms, connector: int) -> s.ConnectorTile:
         what = s.ConnectorState.PLUGGED
     else:
         what = s.ConnectorState.FREE
-    return s.ConnectorTile(connector, _label(terms, connector), what)
+    return s.ConnectorTile(connector, terms.config.outlet(connector).label, what)
 
 
 def _offer(state: State, terms: Terms, connector: int, label: str) -> s.Offer:

@@ -115,5 +115,5 @@ def address(terms: Terms, code: str, compact: str = "") -> str:
     """The receipt page's address, "" without a code; with the signed line behind it as soon as there is one."""
     if not code:
         return ""
-    page = f"{terms.config.office.receipt_url.rstrip('/')}/r/{code}"
+    page = terms.config.office.receipt_page(code)
     return f"{page}#{compact}" if compact else page

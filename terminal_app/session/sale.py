@@ -123,7 +123,7 @@ def hold_choices(terms: Terms, connector: int) -> tuple[HoldChoice, ...]:
     if tariff.is_free or not (policy.hold_choices_minor or policy.hold_choices_kwh):
         return ()
     found = {amount: HoldChoice(amount) for amount in (policy.hold_minor, *policy.hold_choices_minor)}
-    max_power_w = next(one.max_power_w for one in terms.config.connector if one.number == connector)
+    max_power_w = terms.config.outlet(connector).max_power_w
     if dearest_second_price(tariff) == 0:
         for kwh in policy.hold_choices_kwh:
             amount = most_minor(tariff, kwh * 1000) + margin_minor(tariff, max_power_w)

@@ -122,7 +122,7 @@ def _session_payload(turn: Turn, session: Session) -> dict[str, object]:
     assert bill is not None and session.start is not None and session.started is not None
     assert session.identity is not None and session.stop_reason is not None
     tariff = frozen_tariff(session.tariff)
-    outlet = next(one for one in turn.terms.config.connector if one.number == session.connector)
+    outlet = turn.terms.config.outlet(session.connector)
     hold = turn.state.settlements.get(session.hold_id)
     payment = None
     if hold is not None:

@@ -125,7 +125,7 @@ def judged(turn: Turn, connector: int, record: str) -> f.MeterSigned:
         raise SignatureInvalid(f"OCMF: PG T{page} is not after T{book.page}, which was billed already")
     own_wh = session.stop.energy_wh - session.start.energy_wh
     allowed_wh = 2 * max(session.identity.resolution_wh, measured.step_wh)
-    allowed_wh += _max_power_w(turn, connector) * LATENCY_S // 3600
+    allowed_wh += turn.terms.config.outlet(connector).max_power_w * LATENCY_S // 3600
     if abs(measured.energy_wh - own_wh) > allowed_wh:
         raise SignatureInvalid(f"OCMF: it says {measured.energy_wh} Wh, the register moved by {own_wh} Wh")
     return f.MeterSigned(
@@ -141,7 +141,3 @@ def judged(turn: Turn, connector: int, record: str) -> f.MeterSigned:
 def unbilled(session: Session, why: str) -> f.Unbilled:
     assert session.start is not None and session.stop is not None
     return f.Unbilled(why=why, energy_wh=session.stop.energy_wh - session.start.energy_wh, register=session.stop)
-
-
-def _max_power_w(turn: Turn, connector: int) -> int:
-    return next(one.max_power_w for one in turn.terms.config.connector if one.number == connector)

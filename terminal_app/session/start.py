@@ -90,7 +90,7 @@ def _nothing_sent(turn: Turn, connector: int, event: events.AuthorizationAnswere
 
 def _least_useful_minor(turn: Turn, connector: int) -> int:
     """With less a charge would end before it has begun."""
-    margin = margin_minor(frozen_tariff(session_on(turn, connector).tariff), max_power_w(turn, connector))
+    margin = margin_minor(frozen_tariff(session_on(turn, connector).tariff), turn.terms.config.outlet(connector).max_power_w)
     return max(turn.terms.config.policy.min_useful_hold_minor, margin)
 
 
@@ -247,7 +247,7 @@ def start_read(turn: Turn, connector: int, event: events.Event) -> None:
     if stale:
         ask_register(turn, connector, "start")
         return
-    why = gate.disagreement(event.first, event.second, max_power_w(turn, connector))
+    why = gate.disagreement(event.first, event.second, turn.terms.config.outlet(connector).max_power_w)
     if not event.identity.serial or event.identity.serial != event.second.serial:
         why = f"serial number {event.identity.serial!r} / {event.second.serial!r}: a meter without a name cannot be billed"
     if not why and connector in turn.terms.signing:
@@ -300,7 +300,9 @@ def _not_the_register_known(turn: Turn, connector: int, value: MeterValue) -> st
             return f"the register went backwards ({before.energy_wh} -> {value.energy_wh} Wh)"
     if base is None or (base.energy_wh == 0 and base.serial == value.serial):
         return ""
-    return register.judge(base, value, max_power_w(turn, connector), wraps_at_wh, LONGEST_IDLE_MS, LONGEST_IDLE_MS).why
+    return register.judge(
+        base, value, turn.terms.config.outlet(connector).max_power_w, wraps_at_wh, LONGEST_IDLE_MS, LONGEST_IDLE_MS
+    ).why
 
 
 def start_unreadable(turn: Turn, connector: int, event: events.Event) -> None:
@@ -319,7 +321,3 @@ def starting_ticked(turn: Turn, connector: int, event: events.Event) -> None:
         abort(turn, connector, f.StopReason.FAULT, "the meter gave no start register in time")
     elif not live.asked_read and now >= live.read_again_mono_ms:
         ask_register(turn, connector, "start")
-
-
-def max_power_w(turn: Turn, connector: int) -> int:
-    return next(one.max_power_w for one in turn.terms.config.connector if one.number == connector)

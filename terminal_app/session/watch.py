@@ -24,7 +24,7 @@ def idle_reading(turn: Turn, connector: int, value: MeterValue) -> None:
     if not value.serial and base is None:
         return  # a model without a serial number is not sold by
     if base is not None and (base.energy_wh or base.serial != value.serial):  # a base of 0 was a meter that was not ready
-        power_w = _max_power_w(turn, connector)
+        power_w = turn.terms.config.outlet(connector).max_power_w
         found = register.judge(base, value, power_w, book.wraps_at_wh if book else 0, DAY_MS, DAY_MS)
         if not found.good and book is None and live.outlier is not None and gate.plausible(live.outlier, value, power_w):
             turn.note_live(connector, open_base=None, open_moves=0)  # nothing was ever sold by a meter here: this is the one
@@ -35,7 +35,7 @@ def idle_reading(turn: Turn, connector: int, value: MeterValue) -> None:
     turn.note_live(connector, trusted=value, outlier=None, **({"moved_mono_ms": now} if moved or live.trusted is None else {}))
     good_again(turn, connector, moved=base is not None and moved)
     _look_for_a_weld(turn, connector, value, moved)
-    if live.trusted is not None and not gate.disagreement(live.trusted, value, _max_power_w(turn, connector)):
+    if live.trusted is not None and not gate.disagreement(live.trusted, value, turn.terms.config.outlet(connector).max_power_w):
         _balance_if_due(turn, connector, value)
 
 
@@ -44,7 +44,7 @@ def outlier(turn: Turn, connector: int, found: register.Finding, value: MeterVal
     before = turn.live(connector).outlier
     since = turn.live(connector).outlier_since_mono_ms if before is not None else turn.terms.now.mono_ms
     turn.note_live(connector, outlier=value, outlier_since_mono_ms=since, outlier_mono_ms=turn.terms.now.mono_ms)
-    if before is None or not gate.plausible(before, value, _max_power_w(turn, connector)):
+    if before is None or not gate.plausible(before, value, turn.terms.config.outlet(connector).max_power_w):
         return False
     changed = energy.standing(turn.state, connector, Device.METER, register.CHANGED - {register.FROZEN})
     if not changed:  # its first name stays until it is over
@@ -79,7 +79,7 @@ def _look_for_a_weld(turn: Turn, connector: int, value: MeterValue, moved: bool)
     turn.note_live(connector, open_moves=moves)
     book = turn.state.energy.get(connector)
     risen_wh = register.risen_wh(base, value, book.wraps_at_wh if book else 0)
-    if moves >= OPEN_MOVES and risen_wh > open_slack_wh(book, _max_power_w(turn, connector)):
+    if moves >= OPEN_MOVES and risen_wh > open_slack_wh(book, turn.terms.config.outlet(connector).max_power_w):
         minutes = (value.stamp.mono_ms - base.stamp.mono_ms) // 60_000 + 1
         why = f"{risen_wh} Wh flowed within {minutes} min, and the contactor is said to be open"
         turn.then(events.FaultSeen(Fault(Device.EVSE, connector, register.OPEN_FLOW, why), True))
@@ -122,7 +122,3 @@ def _passed_ms(turn: Turn, book: EnergyBook) -> int:
         return now.mono_ms - began.mono_ms
     known = now.clock is not ClockState.UNKNOWN and began.clock is not ClockState.UNKNOWN
     return max(now.mono_ms, now.utc_ms - began.utc_ms) if known else now.mono_ms
-
-
-def _max_power_w(turn: Turn, connector: int) -> int:
-    return next(one.max_power_w for one in turn.terms.config.connector if one.number == connector)

@@ -150,13 +150,12 @@ def _asked(site: Site, number: int, control: ChargeControl) -> Row:
 
 def _driver(site: Site, number: int) -> str:
     """The `driver` of a connector's section, as the configuration names it."""
-    names = {one.number: one.evse for one in site.config.connector}
-    return str(site.config.evse[names[number]].__struct_config__.tag)
+    return str(site.config.evse[site.config.outlet(number).evse].__struct_config__.tag)
 
 
 def _guards(site: Site, number: int) -> str:
     """What the controller does when nobody talks to it, as a short word; none of the drivers knows one with a watchdog."""
-    one = next(one for one in site.config.connector if one.number == number)
+    one = site.config.outlet(number)
     return f"no; {power_up_a(site.config, one)} A at most after a power-up"
 
 

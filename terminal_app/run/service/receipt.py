@@ -32,7 +32,7 @@ def receipt(site: Site, session_id: str, form: str, file: Path | None, language:
         document = document_of(site.books, session_id, site.public_keys(record_key, None).known)
     except ValueError as error:
         raise ServiceTrouble(str(error)) from error
-    page = f"{site.config.office.receipt_url.rstrip('/')}/r/{document.code}"
+    page = site.config.office.receipt_page(document.code)
     if file is not None:
         try:
             file.write_bytes(receipt_pdf(document, language or "", page))
