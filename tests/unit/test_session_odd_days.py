@@ -147,14 +147,14 @@ def test_a_connector_taken_out_of_the_configuration_is_history() -> None:
 
 
 def test_two_connectors_never_share_a_meter_whatever_its_section_is_called(tmp_path: Path) -> None:
-    from terminal_app.config import _check_relations
+    from terminal_app.config.relations import check_relations
 
     settings = stage.configuration(connectors=2)
     first, second = settings.connector
     meters = dict(settings.meter)
     meters[second.meter] = meters[first.meter]
     with pytest.raises(ConfigError, match=r"number 2.*same meter"):
-        _check_relations(msgspec.structs.replace(settings, meter=meters), tmp_path / "terminal.toml")
+        check_relations(msgspec.structs.replace(settings, meter=meters), tmp_path / "terminal.toml")
 
 
 def test_a_listener_that_ends_leaves_a_newer_socket_alone(tmp_path: Path) -> None:
