@@ -1,8 +1,8 @@
 """CDRs at the OCPI receiver, for people: what became of them, and the order to send one again. Any thread; moves no money."""
 
-from collections.abc import Mapping
 from typing import Any
 
+from terminal_app.engine.arguments import Arguments, reason_of
 from terminal_app.engine.engine import Engine
 from terminal_app.engine.publication import CDR_TYPES
 from terminal_app.session.facts import CdrDelivered, CdrOrderedAgain, CdrRejected
@@ -11,7 +11,7 @@ MAX_AGAIN = 1000
 MAX_SHOWN = 1000
 
 
-def cdrs_show(engine: Engine, arguments: Mapping[str, Any], actor: str) -> dict[str, Any]:
+def cdrs_show(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
     """How far they got, what was refused, and the newest fates (`limit`)."""
     carried = engine.state.chain.carried
     limit = min(max(int(arguments.get("limit", 20)), 1), MAX_SHOWN)
@@ -39,13 +39,11 @@ def cdrs_show(engine: Engine, arguments: Mapping[str, Any], actor: str) -> dict[
     }
 
 
-def cdrs_again(engine: Engine, arguments: Mapping[str, Any], actor: str) -> dict[str, Any]:
+def cdrs_again(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
     """The CDR of record `record` goes out once more, refused or delivered as it was; of a credit, the corrected CDR too.
 
     ValueError if it is none, or still due."""
-    seq, reason = int(arguments["record"]), str(arguments.get("reason", "")).strip()[:200]
-    if not reason:
-        raise ValueError("an order needs a reason: it stands in the ledger")
+    seq, reason = int(arguments["record"]), reason_of(arguments)
     found = engine.ledger.records(seq - 1, 1) if 0 < seq < 2**53 else []
     if not found or found[0].seq != seq or found[0].type not in CDR_TYPES:
         raise ValueError(f"record {seq} is not a CDR: only sessions and credits are")

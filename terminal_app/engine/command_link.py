@@ -16,6 +16,7 @@ import msgspec
 
 from terminal_app.billing.command import Command, open_command
 from terminal_app.engine import evse_orders, money_orders, operations, tariff_orders
+from terminal_app.engine.arguments import Arguments
 from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
 from terminal_app.errors import ChargeError, LedgerBroken
@@ -25,7 +26,7 @@ from terminal_app.wire import CommandsAfter, CommandsThrough, Deliver, Taken
 
 log = logging.getLogger("charge.command_link")
 
-ACTS: dict[str, Callable[[Engine, operations.Arguments, str], Any]] = {
+ACTS: dict[str, Callable[[Engine, Arguments, str], Any]] = {
     "session.stop": operations.session_stop,
     "cards.deny": operations.cards_deny,
     "tariff.set": tariff_orders.tariff_set,

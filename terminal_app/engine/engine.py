@@ -7,6 +7,7 @@ nothing is handed out, all contactors are wished open, and the process ends (its
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
@@ -49,6 +50,7 @@ from terminal_app.session.state import Terms, initial
 from terminal_app.values import ClockState, Stamp
 
 log = logging.getLogger("charge.engine")
+T = TypeVar("T")
 TICK_MS = 1000
 INTERRUPTED = "interrupted; look at the terminal"
 SliceFact = SliceKept | SliceRefused | SliceTaken | SliceSettled | SliceReturning | SliceReturned
@@ -344,7 +346,7 @@ class Engine:
         self._stopping = True
         self.inbox.post(Job(lambda: None))
 
-    def ask(self, question: Callable[[], object], timeout_s: float = 5.0) -> object:
+    def ask(self, question: Callable[[], T], timeout_s: float = 5.0) -> T:
         """Run `question` on the engine's thread and wait for its answer; for sockets and tools."""
         job = Job(question)
         self.inbox.post(job)

@@ -4,14 +4,13 @@ What is refused raises ValueError with one sentence and commits nothing. What is
 (who, what, why), then a turn of the rules in the same job of the engine. Moves no money.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
+from terminal_app.engine.arguments import Arguments, reason_of, whole
 from terminal_app.engine.engine import Engine
 from terminal_app.session import events, limits, technician
 from terminal_app.session.facts import ServiceAct, StopReason
 
-Arguments = Mapping[str, Any]
 OFFICE = "office: "
 MOST_A = 1000
 
@@ -19,11 +18,11 @@ MOST_A = 1000
 def evse_test(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
     """Charge for `seconds` on a connector as a marked test; answers with the session."""
     event = events.TestCommanded(
-        connector=_whole(arguments, "connector"),
-        seconds=_whole(arguments, "seconds"),
-        limit_a=_whole(arguments, "limit_a") if arguments.get("limit_a") is not None else 0,
+        connector=whole(arguments, "connector"),
+        seconds=whole(arguments, "seconds"),
+        limit_a=whole(arguments, "limit_a") if arguments.get("limit_a") is not None else 0,
         actor=actor,
-        why=_reason(arguments),
+        why=reason_of(arguments),
     )
 
     def order() -> str:
@@ -42,7 +41,7 @@ def evse_test(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any
 
 def evse_test_stop(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
     """End the test on a connector now; a driver's charge is never ended by this."""
-    connector, reason = _whole(arguments, "connector"), _reason(arguments)
+    connector, reason = whole(arguments, "connector"), reason_of(arguments)
 
     def order() -> str:
         session = engine.state.sessions.get(connector)
@@ -58,11 +57,11 @@ def evse_test_stop(engine: Engine, arguments: Arguments, actor: str) -> dict[str
 def evse_limit(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
     """Limit the current of a connector to `limit_a`; without it the limit is lifted. Below 6 A (a relay: its own current) its
     charge pauses. Answers with what is in force then (A; 0 = paused)."""
-    limit_a = None if arguments.get("limit_a") is None else _whole(arguments, "limit_a")
+    limit_a = None if arguments.get("limit_a") is None else whole(arguments, "limit_a")
     if limit_a is not None and not 0 <= limit_a <= MOST_A:
         raise ValueError(f"limit_a must be 0 to {MOST_A} A")
     source = "office" if actor.startswith(OFFICE) else "service"
-    event = events.LimitOrdered(_whole(arguments, "connector"), limit_a, source, actor, _reason(arguments))
+    event = events.LimitOrdered(whole(arguments, "connector"), limit_a, source, actor, reason_of(arguments))
 
     def order() -> int:
         if why := limits.refusal(engine.state, event):
@@ -73,17 +72,3 @@ def evse_limit(engine: Engine, arguments: Arguments, actor: str) -> dict[str, An
         return limits.allowed_a(engine.state, engine.standing.config, event.connector)
 
     return {"connector": event.connector, "limit_a": limit_a, "in_force_a": engine.ask(order)}
-
-
-def _whole(arguments: Arguments, name: str) -> int:
-    value = arguments[name]
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{name} must be a whole number")
-    return value
-
-
-def _reason(arguments: Arguments) -> str:
-    reason = str(arguments.get("reason", "")).strip()[:200]
-    if not reason:
-        raise ValueError("an order needs a reason: it stands in the ledger")
-    return reason

@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 from terminal_app.session.events import Event
 
@@ -12,19 +12,19 @@ UNDER_WAY_S = 5.0
 T = TypeVar("T")
 
 
-class Job:
+class Job(Generic[T]):
     """A question from another thread, answered on the engine's thread between two turns.
 
     Who gives up waiting takes it back: a job that has not begun by then never runs, so an order is not done behind its
     asker's back.
     """
 
-    def __init__(self, ask: Callable[[], object]) -> None:
+    def __init__(self, ask: Callable[[], T]) -> None:
         self._ask = ask
         self._guard = threading.Lock()
         self._begun = self._taken_back = False
         self._done = threading.Event()
-        self._answer: object = None
+        self._answers = list[T]()
         self._error: Exception | None = None
 
     def run(self) -> None:
@@ -33,12 +33,12 @@ class Job:
                 return
             self._begun = True
         try:
-            self._answer = self._ask()
+            self._answers.append(self._ask())
         except Exception as error:  # noqa: BLE001 - handed on to the asker, whoever it is
             self._error = error
         self._done.set()
 
-    def wait(self, timeout_s: float) -> object:
+    def wait(self, timeout_s: float) -> T:
         """The answer; the job's own exception if it failed. TimeoutError says whether it was left undone."""
         if not self._done.wait(timeout_s):
             with self._guard:
@@ -49,7 +49,7 @@ class Job:
                 raise TimeoutError("the engine is still at it: look whether it was done before you ask again")
         if self._error is not None:
             raise self._error
-        return self._answer
+        return self._answers[0]
 
 
 class Inbox:
@@ -57,11 +57,11 @@ class Inbox:
     because no more than MAX_QUEUED of them can be outstanding (every worker's queue is bounded)."""
 
     def __init__(self) -> None:
-        self._queue: deque[Event | Job] = deque()
+        self._queue: deque[Event | Job[Any]] = deque()
         self._latest: dict[Hashable, Event] = {}
         self._ready = threading.Condition()
 
-    def post(self, event: Event | Job, droppable: bool = False) -> bool:
+    def post(self, event: Event | Job[Any], droppable: bool = False) -> bool:
         """Queue an event; False if it was dropped because the inbox is full."""
         with self._ready:
             if droppable and len(self._queue) >= MAX_QUEUED // 2:
@@ -78,7 +78,7 @@ class Inbox:
             self._latest[source] = event
             self._ready.notify()
 
-    def take(self, timeout_s: float) -> Event | Job | None:
+    def take(self, timeout_s: float) -> Event | Job[Any] | None:
         """Next event, ordered ones before telemetry; None after `timeout_s`."""
         with self._ready:
             if not self._queue and not self._latest:

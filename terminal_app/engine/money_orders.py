@@ -4,19 +4,18 @@ What is refused raises ValueError with one sentence and commits nothing. What is
 (who, what, why), then a turn of the rules in the same job of the engine, so that nothing can come between check and commit.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from terminal_app.config import AccountPageSection, AccountSection
+from terminal_app.engine.arguments import Arguments, reason_of
 from terminal_app.engine.engine import Engine
 from terminal_app.session import events, orders, sale, settlement
 from terminal_app.session.facts import SealedBill, ServiceAct
 from terminal_app.session.past import Past, past_of, sealed_bill
 from terminal_app.session.state import Phase
 
-Arguments = Mapping[str, Any]
 MONEY_KINDS = (
     "authorization_intended",
     "authorization_rerouted",
@@ -45,7 +44,7 @@ def payment_release(engine: Engine, arguments: Arguments, actor: str) -> dict[st
 
 
 def _settlement_order(engine: Engine, arguments: Arguments, actor: str, act: str) -> dict[str, Any]:
-    hold_id, reason = _hold_id(engine, arguments), _reason(arguments)
+    hold_id, reason = _hold_id(engine, arguments), reason_of(arguments)
     story = Story(engine, hold_id)
 
     def order() -> None:
@@ -67,7 +66,7 @@ def _settlement_order(engine: Engine, arguments: Arguments, actor: str, act: str
 
 def payment_refund(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
     """Give back `amount_minor` of what was captured; without an amount all that is left. A chained record follows."""
-    hold_id, reason = _hold_id(engine, arguments), _reason(arguments)
+    hold_id, reason = _hold_id(engine, arguments), reason_of(arguments)
     amount = arguments.get("amount_minor")
     if amount is not None and (not isinstance(amount, int) or isinstance(amount, bool)):
         raise ValueError("amount_minor must be an integer: minor units of the hold's currency")
@@ -117,8 +116,8 @@ def session_start(engine: Engine, arguments: Arguments, actor: str) -> dict[str,
 
     def order() -> str:
         state, terms = engine.state, engine.terms()
-        if connector not in state.live:
-            raise ValueError(f"there is no connector {connector}")
+        if why := state.no_connector(connector):
+            raise ValueError(why)
         if connector in state.sessions:
             raise ValueError(f"connector {connector} is in use")
         if any(one.hold.key == event.key for one in state.settlements.values()):
@@ -178,13 +177,6 @@ def _bill(engine: Engine, past: Past) -> SealedBill | None:
         return None
     entries = engine.ledger.entries(session_id=session_id, kinds=("bill_frozen", "credit_intended"))
     return sealed_bill((one.fact for one in entries), sealed.seq, sealed.sha256)
-
-
-def _reason(arguments: Arguments) -> str:
-    reason = str(arguments.get("reason", "")).strip()[:200]
-    if not reason:
-        raise ValueError("an order needs a reason: it stands in the ledger")
-    return reason
 
 
 def payments_open(engine: Engine, arguments: Arguments, actor: str) -> list[dict[str, Any]]:

@@ -7,13 +7,13 @@ notification that comes twice, or late, meets a rule that knows it already.
 from collections.abc import Mapping
 from typing import Any
 
+from terminal_app.engine.arguments import Arguments
 from terminal_app.engine.engine import Engine
 from terminal_app.ports import Confirmation, Notified, PaymentGateway
 from terminal_app.session import events
 from terminal_app.session.state import Settlement, SettlementPhase
 from terminal_app.values import Approved
 
-Arguments = Mapping[str, Any]
 STEPS = {
     "capture": SettlementPhase.CAPTURING,
     "void": SettlementPhase.VOIDING,

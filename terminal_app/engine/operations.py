@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from terminal_app.engine import cdr_orders, energy_orders, evse_orders, meter_orders, money_orders
+from terminal_app.engine import cdr_orders, evse_orders, meter_orders, money_orders
+from terminal_app.engine.arguments import Arguments, connector_of, reason_of, remark
 from terminal_app.engine.control_link import Operation
 from terminal_app.engine.engine import Engine
 from terminal_app.engine.receipt_orders import receipt_print
@@ -25,7 +26,6 @@ from terminal_app.session.facts import DenyListSet, ServiceAct, StopReason
 from terminal_app.session.state import Limits, State
 
 log = logging.getLogger("charge.engine")
-Arguments = Mapping[str, Any]
 MAX_PAGE = 1000
 MAX_PAGE_BYTES = 1024 * 1024
 LONGEST_CHECK_S = 20.0
@@ -162,11 +162,7 @@ def session_stop(engine: Engine, arguments: Arguments, actor: str) -> dict[str, 
     """End the charge on a connector (of a `session_id`: only that one); the order is a fact. ValueError if there is nothing to
     stop or no reason is given."""
     wanted = str(arguments.get("session_id", ""))
-    connector, reason = int(arguments["connector"]), str(arguments.get("reason", "")).strip()[:200]
-    if connector not in engine.state.live:
-        raise ValueError(f"there is no connector {connector}; this terminal has {', '.join(map(str, engine.state.live))}")
-    if not reason:
-        raise ValueError("an order needs a reason: it stands in the ledger")
+    connector, reason = connector_of(engine.state, arguments), reason_of(arguments)
 
     def order() -> str:
         session = engine.state.sessions.get(connector)
@@ -195,7 +191,7 @@ def cards_deny(engine: Engine, arguments: Arguments, actor: str) -> dict[str, An
         raise ValueError(f"tokens must be a list of at most {MAX_DENIED} card tokens")
     if not all(isinstance(one, str) and CARD_TOKEN.fullmatch(one) for one in tokens):
         raise ValueError("a card token is 32 to 64 hexadecimal digits in lower case")
-    denied, reason = tuple(sorted(set(tokens))), str(arguments.get("reason", "")).strip()[:200]
+    denied, reason = tuple(sorted(set(tokens))), remark(arguments)
 
     def order() -> dict[str, Any]:
         known = engine.state.deny
@@ -205,9 +201,7 @@ def cards_deny(engine: Engine, arguments: Arguments, actor: str) -> dict[str, An
         engine.commit_outside_a_turn(act, DenyListSet(version, denied))
         return {"applied": True, "version": version, "denied": len(denied)}
 
-    answer = engine.ask(order)
-    assert isinstance(answer, dict)
-    return answer
+    return engine.ask(order)
 
 
 # --- gateways --------------------------------------------------------------------------------------------------------
@@ -249,9 +243,9 @@ def operations(engine: Engine, gateways: Mapping[str, PaymentGateway] | None = N
         "evse.test": evse_orders.evse_test,
         "evse.test.stop": evse_orders.evse_test_stop,
         "evse.limit": evse_orders.evse_limit,
-        "meter.accept": energy_orders.meter_accept,
-        "meter.balance": energy_orders.meter_balance,
-        "evse.accept": energy_orders.evse_accept,
+        "meter.accept": meter_orders.meter_accept,
+        "meter.balance": meter_orders.meter_balance,
+        "evse.accept": meter_orders.evse_accept,
         "ledger.head": ledger_head,
         "entries.read": entries_read,
         "records.read": records_read,

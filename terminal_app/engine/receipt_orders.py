@@ -8,6 +8,7 @@ from terminal_app.billing.receipt_templates import template_for
 from terminal_app.billing.receipt_text import text_of
 from terminal_app.billing.record import open_record
 from terminal_app.billing.signature import jws_key_id
+from terminal_app.engine.arguments import Arguments
 from terminal_app.engine.engine import Engine
 from terminal_app.errors import SignatureInvalid
 from terminal_app.ledger.entry import Entry
@@ -72,7 +73,7 @@ def copy_of(document: ReceiptDocument, width: int) -> tuple[str, ...]:
     return text_of(document, template_for(document.country), width, copy=True)
 
 
-def receipt_print(engine: Engine, arguments: Mapping[str, Any], actor: str) -> dict[str, Any]:
+def receipt_print(engine: Engine, arguments: Arguments, actor: str) -> dict[str, Any]:
     """Print a copy of the receipt of `session_id`; the order is a fact. ValueError: no printer, no receipt."""
     session_id, printer = str(arguments["session_id"]), engine.standing.config.printer
     if printer is None:

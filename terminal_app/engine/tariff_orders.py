@@ -4,12 +4,11 @@ What comes from outside is believed only by its signature: that of the operator 
 the office. Neither the carrier (sync) nor an endpoint of somebody else is trusted with prices.
 """
 
-import hashlib
 from typing import Any
 
 from terminal_app.billing.tariff_file import open_tariff_file
+from terminal_app.engine.arguments import Arguments, remark
 from terminal_app.engine.engine import Engine
-from terminal_app.engine.operations import Arguments
 from terminal_app.session import book, lawful
 from terminal_app.session.facts import ServiceAct, TariffTaken
 from terminal_app.values import Stamp
@@ -21,15 +20,13 @@ def tariff_set(engine: Engine, arguments: Arguments, actor: str) -> dict[str, An
     """Let `connectors` be sold by the signed tariff `jws`, within its validity; all of them or none. ValueError and ChargeError
     (TariffRefused, SignatureInvalid) say why not. A price on the glass, or of a driver who has tapped, stays."""
     numbers, jws = _connectors(arguments["connectors"]), arguments["jws"]
-    reason = str(arguments.get("reason", "")).strip()[:200]
     if not isinstance(jws, str):
         raise ValueError("jws must be the text of a signed tariff file")
     standing = engine.standing
     if not standing.tariff_spki:
         raise ValueError("this terminal knows no key for tariffs from outside")
     file = open_tariff_file(jws.encode(), standing.tariff_spki)
-    digest = hashlib.sha256(jws.strip().encode()).hexdigest()
-    listing = book.Listing(file.tariff, file.version, file.valid_from_utc_ms, file.valid_until_utc_ms, digest)
+    listing = book.listing_of(file, jws.encode())
 
     def order() -> dict[str, Any]:
         now, new = engine.terms().now, list[TariffTaken]()
@@ -43,18 +40,15 @@ def tariff_set(engine: Engine, arguments: Arguments, actor: str) -> dict[str, An
         told = {"tariff": file.tariff.id, "version": file.version, "fingerprint": file.tariff.fingerprint}
         if new:
             name = f"connector {', '.join(str(one.connector) for one in new)}"
-            act = ServiceAct(actor, "tariff.set", name, reason or f"{file.tariff.id} version {file.version}")
+            act = ServiceAct(actor, "tariff.set", name, remark(arguments) or f"{file.tariff.id} version {file.version}")
             engine.commit_outside_a_turn(act, *new)
             engine.present()  # at once another screen: from here on nobody buys at the old one without having tapped
-        sold = (
-            engine.terms().tariffs
-        )  # another one where this begins later, or where only a synchronised clock can tell that it has
+        # Sold by another one still: where this begins later, or where only a synchronised clock can tell that it has.
+        sold = engine.terms().tariffs
         selling = [number for number in numbers if number in sold and sold[number].fingerprint == file.tariff.fingerprint]
         return told | {"connectors": list(numbers), "applied": [one.connector for one in new], "sold_by": selling}
 
-    answer = engine.ask(order)
-    assert isinstance(answer, dict)
-    return answer
+    return engine.ask(order)
 
 
 def _connectors(given: Any) -> tuple[int, ...]:

@@ -1,6 +1,5 @@
 """Tariff files and the law at the start: read, verified, and refused as a whole with one sentence. ConfigError throughout."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +7,10 @@ from terminal_app import config
 from terminal_app.billing import law
 from terminal_app.billing.signature import spki_of
 from terminal_app.billing.tariff import Tariff, parse_tariff
-from terminal_app.billing.tariff_file import TariffFile, is_signed, open_tariff_file
+from terminal_app.billing.tariff_file import is_signed, open_tariff_file
 from terminal_app.errors import ConfigError, SignatureInvalid, TariffRefused
 from terminal_app.session import lawful
-from terminal_app.session.book import Listing
+from terminal_app.session.book import Listing, listing_of
 
 MAX_FILE_BYTES = 256 * 1024
 
@@ -95,12 +94,6 @@ def _listing(raw: bytes, key: bytes) -> Listing:
     if not key:
         raise TariffRefused("is signed, but no [tariffs] public_key says whose signature counts")
     return listing_of(open_tariff_file(raw, key), raw)
-
-
-def listing_of(file: TariffFile, raw: bytes) -> Listing:
-    """A verified signed file as the tariff book lists it."""
-    digest = hashlib.sha256(raw.strip()).hexdigest()
-    return Listing(file.tariff, file.version, file.valid_from_utc_ms, file.valid_until_utc_ms, digest)
 
 
 def signing_profiles(settings: config.Config) -> frozenset[int]:

@@ -5,6 +5,7 @@ A file counts only while it is the file in the configuration. Versions of one ta
 the clock, validity is judged at the last moment that was known for sure, and what only the time can tell is not sold.
 """
 
+import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -13,6 +14,7 @@ import msgspec
 
 from terminal_app.billing.model import Tariff, utc_ms_of
 from terminal_app.billing.tariff import parse_tariff
+from terminal_app.billing.tariff_file import TariffFile
 from terminal_app.errors import TariffRefused
 from terminal_app.session.facts import TariffTaken
 from terminal_app.values import ClockState, Stamp
@@ -47,6 +49,12 @@ class Listing(msgspec.Struct, frozen=True):
             jws_sha256=self.jws_sha256,
             actor=actor,
         )
+
+
+def listing_of(file: TariffFile, raw: bytes) -> Listing:
+    """A verified signed file, with the bytes it was read from."""
+    digest = hashlib.sha256(raw.strip()).hexdigest()
+    return Listing(file.tariff, file.version, file.valid_from_utc_ms, file.valid_until_utc_ms, digest)
 
 
 class Book(msgspec.Struct, frozen=True):

@@ -62,8 +62,8 @@ def decide(turn: Turn, event: events.Event) -> None:
 
 def refusal(state: State, event: events.LimitOrdered) -> str:
     """Why an order cannot be followed, as a sentence; "" if it can."""
-    if event.connector not in state.live:
-        return f"there is no connector {event.connector}; this terminal has {', '.join(map(str, state.live))}"
+    if why := state.no_connector(event.connector):
+        return why
     if event.limit_a is None and state.limits.get(event.connector, Limits()).ordered_a is None:
         return f"connector {event.connector} has no limit by order; nothing was lifted"
     return ""

@@ -361,6 +361,12 @@ class State(msgspec.Struct, frozen=True):
     known_utc_ms: int = 0  # of the newest fact at which somebody vouched for the clock
     now: Stamp | None = None  # time of the newest fact or turn
 
+    def no_connector(self, number: int) -> str:
+        """Why nothing can be asked of this connector, as a sentence; "" if it is there."""
+        if number in self.live:
+            return ""
+        return f"there is no connector {number}; this terminal has {', '.join(map(str, self.live))}"
+
 
 class Terms(msgspec.Struct, frozen=True):
     """What a turn may know besides state and event: time, chance and configuration come in as arguments.

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from terminal_app.billing import canonical
 from terminal_app.billing.tariff import Tariff, parse_tariff
-from terminal_app.session import events, sale, start
+from terminal_app.session import events, limits, sale, start
 from terminal_app.session import facts as f
 from terminal_app.session.state import Phase, State, Terms
 from terminal_app.session.turn import Turn
@@ -36,12 +36,12 @@ def test_tariff(currency: str, country: str) -> Tariff:
 def refusal(state: State, terms: Terms, event: events.TestCommanded) -> str:
     """Why a test cannot begin, as a sentence; "" if it can."""
     connector = event.connector
-    if connector not in state.live:
-        return f"there is no connector {connector}; this terminal has {', '.join(map(str, state.live))}"
+    if why := state.no_connector(connector):
+        return why
     if not 1 <= event.seconds <= LONGEST_S:
         return f"a test takes 1 to {LONGEST_S} seconds"
-    if event.limit_a and event.limit_a < 6:
-        return f"no controller can limit to {event.limit_a} A, only down to 6 A"
+    if event.limit_a and event.limit_a < limits.LEAST_A:
+        return f"no controller can limit to {event.limit_a} A, only down to {limits.LEAST_A} A"
     if session := state.sessions.get(connector):
         what = "a test" if session.test else "a driver's charge"
         return f"connector {connector} has {what} ({session.session_id}): wait for its end, or stop it first"
