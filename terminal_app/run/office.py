@@ -20,7 +20,7 @@ from terminal_app.office.access import hash_of, token_file
 from terminal_app.office.ingest import Collector
 from terminal_app.run.office_accounts import account
 from terminal_app.run.office_commands import command, commands_
-from terminal_app.run.office_database import DATABASE, FILE, TIME_ZONE, open_store
+from terminal_app.run.office_database import DATABASE, FILE, KEY, TIME_ZONE, office_key, open_store
 from terminal_app.run.office_documents import closing, invoice, statement
 from terminal_app.run.office_import import import_
 from terminal_app.run.office_meters import meter_key
@@ -50,7 +50,7 @@ office.add_command(import_)
 def init(url: str, key_file: Path) -> None:
     """Create the tables and, if there is none, the office's key."""
     open_store(url, create=True).close()
-    key = _key(key_file) if key_file.exists() else signing.create(key_file)
+    key = office_key(key_file) if key_file.exists() else signing.create(key_file)
     click.echo(f"database ready; office key {key.key_id}")
     click.echo(key.public_pem.decode().strip())
 
@@ -84,9 +84,7 @@ def add(url: str, terminal_id: str, record_key: Path, ocmf_key: Path, token_file
             mine = store.terminals.c.terminal == terminal_id
             db.execute(store.terminals.update().where(mine).values(token_sha256=token_hash))
         for purpose, (key_id, pem) in pems.items():
-            if queries.key(db, terminal_id, key_id, purpose) is None:
-                row = {"terminal": terminal_id, "key_id": key_id, "purpose": purpose, "spki_pem": pem, "added_utc_ms": now}
-                db.execute(store.keys.insert().values(**row))
+            _register(db, terminal_id, purpose, key_id, pem)
     database.close()
     click.echo(f"terminal {terminal_id} {'registered' if known is None else 'updated'}; record key {pems['record'][0]}")
 
@@ -103,7 +101,7 @@ def key(url: str, terminal_id: str, record_key: Path | None, ocmf_key: Path | No
     An ordinary new key announces itself by a key-change record. This is for meters, and for an emergency: the old key is lost
     or may be in wrong hands. A record key that is registered after a key change may sign beside the announced one.
     """
-    database, now, told = open_store(url), store.now_ms(), list[str]()
+    database, told = open_store(url), list[str]()
     with database.write() as db:
         if db.execute(sa.select(store.terminals.c.terminal).where(store.terminals.c.terminal == terminal_id)).first() is None:
             raise click.ClickException(f"terminal {terminal_id} is not known here; register it: charge-office terminal add")
@@ -111,9 +109,7 @@ def key(url: str, terminal_id: str, record_key: Path | None, ocmf_key: Path | No
             if file is None:
                 continue
             key_id, pem = _public_key(file)
-            if queries.key(db, terminal_id, key_id, purpose) is None:
-                row = {"terminal": terminal_id, "key_id": key_id, "purpose": purpose, "spki_pem": pem, "added_utc_ms": now}
-                db.execute(store.keys.insert().values(**row))
+            if _register(db, terminal_id, purpose, key_id, pem):
                 store.alarm(db, terminal_id, "", "key-by-hand", f"{purpose} key {key_id} was registered by hand: {why}")
             told.append(f"{purpose} key {key_id}")
     database.close()
@@ -139,18 +135,18 @@ def block(url: str, terminal_id: str, why: str) -> None:
 @terminal.command()
 @DATABASE
 @click.argument("terminal_id")
-@click.option("--key", "key_file", type=FILE, required=True, help="office key, as `init` made it")
+@KEY
 @click.option("--demo", is_flag=True, help="take demo records")
 def recheck(url: str, terminal_id: str, key_file: Path, demo: bool) -> None:
     """Verify the quarantined records of a terminal again, for example after `add` brought a missing key."""
-    healed, left = Collector(open_store(url), _key(key_file), demo).recheck(terminal_id)
+    healed, left = Collector(open_store(url), office_key(key_file), demo).recheck(terminal_id)
     click.echo(f"{healed} records accepted, {left} still in quarantine")
 
 
 @office.command()
 @DATABASE
 @click.option("--listen", default="127.0.0.1:8080", show_default=True, help="ADDRESS:PORT")
-@click.option("--key", "key_file", type=FILE, required=True, help="office key, as `init` made it")
+@KEY
 @click.option("--public-url", required=True, help="how drivers reach this office")
 @click.option("--operator-token-file", type=FILE, help="password of the operator's pages; made if absent")
 @click.option("--notify-token-file", type=FILE, help="password that gateways send with notifications (basic); made if absent")
@@ -192,7 +188,7 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     token = _token(operator_token_file) if operator_token_file else ""
     notify_token = _token(notify_token_file) if notify_token_file else ""
-    key, database = _key(key_file), open_store(url)
+    key, database = office_key(key_file), open_store(url)
     serving = server(
         build(
             Office(
@@ -259,6 +255,15 @@ def _show(rows: list[dict[str, Any]], as_json: bool, columns: tuple[str, ...]) -
         click.echo("\t".join(str(row[name]) for name in columns))
 
 
+def _register(db: sa.Connection, terminal_id: str, purpose: str, key_id: str, pem: str) -> bool:
+    """Whether the key was not known yet."""
+    if queries.key(db, terminal_id, key_id, purpose) is not None:
+        return False
+    row = {"terminal": terminal_id, "key_id": key_id, "purpose": purpose, "spki_pem": pem, "added_utc_ms": store.now_ms()}
+    db.execute(store.keys.insert().values(**row))
+    return True
+
+
 def _public_key(file: Path) -> tuple[str, str]:
     try:
         pem = file.read_bytes()
@@ -266,13 +271,6 @@ def _public_key(file: Path) -> tuple[str, str]:
         return thumbprint(pem), pem.decode("ascii")
     except (OSError, UnicodeDecodeError, SignatureInvalid) as error:
         raise click.ClickException(f"{file}: cannot be read as a P-256 public key (PEM): {error}") from error
-
-
-def _key(file: Path) -> signing.OfficeKey:
-    try:
-        return signing.load(file)
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error
 
 
 def _token(file: Path) -> str:

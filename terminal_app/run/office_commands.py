@@ -1,5 +1,6 @@
 """`charge-office command` and `commands list`: orders to terminals by hand. Amounts are in major units: 12.50."""
 
+import contextlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,12 +12,11 @@ import msgspec
 import sqlalchemy as sa
 
 from terminal_app import units
-from terminal_app.errors import ConfigError
-from terminal_app.office import signing, store
+from terminal_app.office import store
 from terminal_app.office.accounts import Refused
 from terminal_app.office.commands import ACTS, Commands
 from terminal_app.office.tariffs import ACT as TARIFF_SET
-from terminal_app.run.office_database import DATABASE, FILE, open_store
+from terminal_app.run.office_database import DATABASE, FILE, KEY, office_key, open_store
 
 OPTIONS = {"connector": "--connector", "hold_id": "--hold", "amount_minor": "--amount", "tokens": "--cards", "version": "--version"}
 COLUMNS = ("terminal", "number", "act", "args", "actor", "reason", "issued", "state", "answer")
@@ -24,7 +24,7 @@ COLUMNS = ("terminal", "number", "act", "args", "actor", "reason", "issued", "st
 
 @click.command()
 @DATABASE
-@click.option("--key", "key_file", type=FILE, required=True, help="office key, as `init` made it")
+@KEY
 @click.argument("act")
 @click.argument("terminal")
 @click.option("--connector", type=click.IntRange(1, 8), help="for session.stop, session.start and evse.limit")
@@ -55,13 +55,13 @@ def command(
     _complete(act, {"connector": connector, "hold_id": hold, "amount_minor": amount, "tokens": cards, "version": version})
     database = open_store(url)
     try:
-        key = signing.load(key_file)
+        key = office_key(key_file)
         args: dict[str, Any] = {"connector": connector, "hold_id": hold, "version": version, "limit_a": limit_a}
         args["amount_minor"] = _minor(database, terminal, hold, amount) if amount else None
         args["tokens"] = cards.read_text("ascii").split() if cards else None
         given = {name: value for name, value in args.items() if value not in (None, "")}
         issued = Commands(database, key).issue(terminal, act, given, actor, reason, ttl_s)
-    except (Refused, ConfigError) as problem:
+    except Refused as problem:
         raise click.ClickException(str(problem)) from problem
     except (OSError, UnicodeDecodeError) as error:
         raise click.ClickException(f"{cards}: cannot be read: {error}") from error
@@ -79,19 +79,14 @@ def commands_() -> None:
 
 @commands_.command(name="list")
 @DATABASE
-@click.option("--key", "key_file", type=FILE, required=True, help="office key, as `init` made it")
+@KEY
 @click.option("--terminal", default="", help="only of this terminal")
 @click.option("--limit", default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True)
 def list_(url: str, key_file: Path, terminal: str, limit: int, as_json: bool) -> None:
     """Newest first, with what became of them."""
-    database = open_store(url)
-    try:
-        rows = Commands(database, signing.load(key_file)).newest(limit, terminal)
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error
-    finally:
-        database.close()
+    with contextlib.closing(open_store(url)) as database:
+        rows = Commands(database, office_key(key_file)).newest(limit, terminal)
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return

@@ -1,11 +1,12 @@
-"""What every command of `charge-office` shares: the database option and how it is opened."""
+"""What every command of `charge-office` shares: database and office key, as options and how they are opened."""
 
 from pathlib import Path
 
 import click
 import sqlalchemy as sa
 
-from terminal_app.office import store
+from terminal_app.errors import ConfigError
+from terminal_app.office import signing, store
 from terminal_app.office.local_time import zone
 
 DATABASE = click.option(
@@ -28,6 +29,7 @@ TIME_ZONE = click.option(
     help="of the operator's months and days, like Europe/Berlin",
 )
 FILE = click.Path(path_type=Path, dir_okay=False)
+KEY = click.option("--key", "key_file", type=FILE, required=True, help="office key, as `init` made it")
 
 
 def open_store(url: str, create: bool = False) -> store.Store:
@@ -38,6 +40,14 @@ def open_store(url: str, create: bool = False) -> store.Store:
         raise click.ClickException(f"--db {_without_password(url)}: {error}") from error
     except (sa.exc.SQLAlchemyError, ImportError) as error:
         raise click.ClickException(f"--db {_without_password(url)}: cannot be opened: {type(error).__name__}") from error
+
+
+def office_key(file: Path) -> signing.OfficeKey:
+    """ClickException names the file and what is wrong with it."""
+    try:
+        return signing.load(file)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _zone(name: str) -> str:

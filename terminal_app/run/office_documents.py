@@ -10,16 +10,15 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
-from terminal_app.errors import ConfigError, SignatureInvalid
+from terminal_app.errors import SignatureInvalid
 from terminal_app.office import closing_paper, closings, invoice_cases, invoice_paper, signing, statement_paper, statements, store
 from terminal_app.office.accounts import Refused
 from terminal_app.office.document_words import DOCUMENT_WORDS
 from terminal_app.office.invoices import Invoices
 from terminal_app.office.local_time import clock_words, day_named, day_of, zone
 from terminal_app.office.payment_values import money_text
-from terminal_app.run.office_database import DATABASE, FILE, TIME_ZONE, open_store
+from terminal_app.run.office_database import DATABASE, FILE, KEY, TIME_ZONE, office_key, open_store
 
-KEY = click.option("--key", "key_file", type=FILE, required=True, help="office key, as `init` made it")
 LANGUAGE = click.option("--language", type=click.Choice(sorted(DOCUMENT_WORDS)), default="en", show_default=True)
 JSON = click.option("--json", "as_json", is_flag=True)
 
@@ -139,15 +138,12 @@ def make(url: str, key_file: Path, terminal: str, day: str, threshold_wh: int, t
         which = day_named(day) if day else day_of(store.now_ms(), where) - timedelta(days=1)
         with database.read() as db:
             names = [terminal] if terminal else closings.terminals(db)
-        key = _key(key_file)
+        key = office_key(key_file)
         for name in names:
             try:
                 made = closings.Closings(database, key, time_zone, threshold_wh).make(name, which)
                 told = closings.open_closing(made["jws"], key.public_pem)
-            except (
-                Refused,
-                SignatureInvalid,
-            ) as refusal:  # made before, with another key: no other waits for that
+            except (Refused, SignatureInvalid) as refusal:  # made before, with another key: no other waits for that
                 if terminal and isinstance(refusal, Refused):
                     raise
                 click.echo(f"{name}\t{refusal}", err=True)
@@ -170,7 +166,7 @@ def make(url: str, key_file: Path, terminal: str, day: str, threshold_wh: int, t
 @JSON
 def list_closings(url: str, key_file: Path, terminal: str, limit: int, as_json: bool) -> None:
     """The newest first; each is verified with the office's key."""
-    key = _key(key_file)
+    key = office_key(key_file)
     with _books(url) as database, database.read() as db:
         rows = [_verified(row, key) for row in closings.listed(db, terminal, limit)]
     if as_json:
@@ -195,7 +191,7 @@ def show_closing(url: str, key_file: Path, terminal: str, number: int, out: Path
         row = closings.by_number(db, terminal, number)
     if row is None:
         raise click.ClickException(f"terminal {terminal} has no closing {number}")
-    found = _verified(row, _key(key_file))
+    found = _verified(row, office_key(key_file))
     if out is None:
         click.echo(json.dumps(found, indent=1, ensure_ascii=False))
         return
@@ -210,13 +206,6 @@ def _verified(row: dict[str, Any], key: signing.OfficeKey) -> dict[str, Any]:
         return closings.open_closing(row["jws"], key.public_pem)
     except SignatureInvalid as error:
         raise click.ClickException(f"closing {row['number']} of {row['terminal']} does not verify: {error}") from error
-
-
-def _key(file: Path) -> signing.OfficeKey:
-    try:
-        return signing.load(file)
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error
 
 
 @contextlib.contextmanager

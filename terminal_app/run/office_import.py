@@ -9,10 +9,9 @@ import msgspec
 import sqlalchemy as sa
 
 from terminal_app.billing.parcel import MAX_LINE, ParcelHead, authentic
-from terminal_app.errors import ConfigError
-from terminal_app.office import signing, store
+from terminal_app.office import store
 from terminal_app.office.ingest import BatchRefused, Collector, SentBatch
-from terminal_app.run.office_database import DATABASE, FILE, open_store
+from terminal_app.run.office_database import DATABASE, FILE, KEY, office_key, open_store
 
 MAX_FILES = 1000
 
@@ -28,7 +27,7 @@ class Part(NamedTuple):
 
 @click.command("import")
 @DATABASE
-@click.option("--key", "key_file", type=FILE, required=True, help="office key, as `init` made it")
+@KEY
 @click.option("--out", type=FILE, required=True, help="the acknowledgement, to be carried back to the terminals")
 @click.option("--demo", is_flag=True, help="take demo records")
 @click.argument("files", nargs=-1, required=True, type=FILE)
@@ -39,10 +38,7 @@ def import_(url: str, key_file: Path, out: Path, demo: bool, files: tuple[Path, 
     """
     if len(files) > MAX_FILES:
         raise click.UsageError(f"at most {MAX_FILES} files at once")
-    try:
-        database, key = open_store(url), signing.load(key_file)
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error
+    database, key = open_store(url), office_key(key_file)
     collector, acknowledged = Collector(database, key, demo), dict[ParcelHead, str]()
     try:
         for part in sorted(map(_part, files)):

@@ -4,7 +4,6 @@ import contextlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 import sqlalchemy as sa
@@ -12,16 +11,16 @@ import sqlalchemy as sa
 from terminal_app.billing.foreign import tariffs_in
 from terminal_app.billing.model import Tariff
 from terminal_app.billing.tariff_file import is_signed
-from terminal_app.errors import ConfigError, TariffRefused
+from terminal_app.errors import TariffRefused
 from terminal_app.office import signing, tariffs
 from terminal_app.office.accounts import Refused
 from terminal_app.office.commands import Commands
-from terminal_app.run.office_database import DATABASE, FILE, open_store
+from terminal_app.run.moment import Moment
+from terminal_app.run.office_database import DATABASE, FILE, KEY, office_key, open_store
 
 WEEK_S = 7 * 86_400
 MAX_FILE_BYTES = 256 * 1024
 COLUMNS = ("terminal", "connectors", "tariff", "version", "from", "until", "source", "state", "answer")
-KEY = click.option("--key", "key_file", type=FILE, required=True, help="office key, as `init` made it")
 TERMINALS = click.option("--terminal", "terminals", multiple=True, required=True, help="for this terminal; several times")
 CONNECTORS = click.option(
     "--connector", "connectors", type=click.IntRange(1, 8), multiple=True, required=True, help="for this connector; several times"
@@ -29,19 +28,6 @@ CONNECTORS = click.option(
 TTL = click.option("--ttl", "ttl_s", default=WEEK_S, show_default=True, help="seconds in which a terminal must have it")
 ACTOR = click.option("--by", "actor", required=True, help="your name")
 REASON = click.option("--why", "reason", required=True, help="reason, kept in the terminal's ledger")
-
-
-class Moment(click.ParamType[int]):
-    """RFC 3339 text -> UTC ms; without an offset it means UTC."""
-
-    name = "moment"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            found = datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is no moment; write it like 2026-01-05T10:00Z", param, ctx)
-        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()) * 1000
 
 
 @click.group()
@@ -76,7 +62,7 @@ def set_(
 ) -> None:
     """Sell by FILE: a tariff (OCPI 2.3.0 or 2.2.1), which the office signs, or a signed file, which goes as it is."""
     raw = _read(file)
-    key = _key(key_file)
+    key = office_key(key_file)
     if is_signed(raw):
         if any(one is not None for one in (version, begin, end)):
             raise click.UsageError("a signed file has its version and validity already: --version, --from, --until do not apply")
@@ -123,7 +109,7 @@ def pull(
     reason: str,
 ) -> None:
     """Read the tariffs list of an OCPI endpoint (2.2.1 or 2.3.0), sign one tariff of it and send it where it is new."""
-    key = _key(key_file)
+    key = office_key(key_file)
     found = _chosen(_pulled(endpoint, _token(token_file), ca_file, demo), wanted)
     jws = _signed(found, key, None, None, None)
     with contextlib.closing(open_store(url)) as database:
@@ -219,10 +205,3 @@ def _token(file: Path) -> str:
     if not token:
         raise click.ClickException(f"{file}: is empty")
     return token
-
-
-def _key(file: Path) -> signing.OfficeKey:
-    try:
-        return signing.load(file)
-    except ConfigError as error:
-        raise click.ClickException(str(error)) from error

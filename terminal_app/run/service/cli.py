@@ -22,7 +22,6 @@ from terminal_app.run.service import (
     meter_dump,
     meter_profiles,
     meter_scan,
-    meter_trust,
     meter_watch,
     payments,
     record_show,
@@ -79,7 +78,6 @@ for _command in (
     *meter_scan.COMMANDS,
     *meter_watch.COMMANDS,
     *meter_dump.COMMANDS,
-    *meter_trust.COMMANDS,
 ):
     devices.meter.add_command(_command)
 
@@ -89,6 +87,7 @@ records.records.add_command(record_show.show_)
 for _command in (cdrs.cdrs, cdrs.cdr_again):
     records.records.add_command(_command)
 devices.meter.add_command(energy.meter_accept)
+devices.meter.add_command(energy.meter_trust)
 devices.meter.add_command(energy.balance)
 evse.evse.add_command(energy.evse_accept)
 

@@ -1,4 +1,4 @@
-"""`charge-service meter accept | balance` and `evse accept`: what only a person can say of a meter, and where its energy went."""
+"""`charge-service meter accept | trust | balance` and `evse accept`: what only a person can say of them, and where energy went."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,12 +8,10 @@ from rich.markup import escape
 
 from terminal_app.ledger.entry import Entry
 from terminal_app.run.service import show
-from terminal_app.run.service.options import json_option
+from terminal_app.run.service.options import CONNECTOR, REASON, json_option
 from terminal_app.run.service.site import CoreState, Site
 from terminal_app.session import facts as f
 
-REASON = click.option("--reason", required=True, help="Why; it stands in the ledger with your name.")
-CONNECTOR = click.argument("connector", type=click.IntRange(1, 8))
 KINDS = ("energy_balance", "meter_accepted")
 
 
@@ -33,6 +31,21 @@ def meter_accept(site: Site, connector: int, reason: str) -> int:
     else:
         told = f"Accepted: meter {answer['serial']} on connector {connector}, from {show.energy(answer['energy_wh'])} on."
         show.console().print(escape(told))
+    return show.OK
+
+
+@click.command("trust")
+@CONNECTOR
+@click.option("--reason", required=True, help="What was found; it stands in the ledger with your name.")
+@json_option
+@click.pass_obj
+def meter_trust(site: Site, connector: int, reason: str) -> int:
+    """Sell on a signing meter again whose last record did not verify (fault `meter: record`). That charge stays unbilled."""
+    answer = site.running("meter trust").ask("meter.trust", connector=connector, reason=reason)
+    if site.as_json:
+        show.as_json(answer)
+    else:
+        show.console().print(f"Ordered: connector {connector} is sold again. It was: {answer['was']}", markup=False)
     return show.OK
 
 

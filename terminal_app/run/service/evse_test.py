@@ -15,7 +15,7 @@ from rich.live import Live
 
 from terminal_app.run.service import show
 from terminal_app.run.service.core_talk import CoreTalk, ServiceTrouble
-from terminal_app.run.service.options import json_option
+from terminal_app.run.service.options import CONNECTOR, REASON, json_option
 from terminal_app.run.service.site import Site
 from terminal_app.run.service.words import Teller
 from terminal_app.session import facts as f
@@ -60,11 +60,11 @@ class Watched:
 
 
 @click.command()
-@click.argument("connector", type=click.IntRange(1, 8))
+@CONNECTOR
 @click.option("--seconds", type=click.IntRange(1, 600), default=30, show_default=True, help="So long energy may flow.")
 @click.option("--limit", "limit_a", type=click.IntRange(6, 1000), help="So many amperes at most.")
 @click.option("--stop", "stopping", is_flag=True, help="End the test that is running there.")
-@click.option("--reason", required=True, help="Why; it stands in the ledger with your name.")
+@REASON
 @json_option
 @click.pass_obj
 def test(site: Site, connector: int, seconds: int, limit_a: int | None, stopping: bool, reason: str) -> int:
@@ -197,10 +197,10 @@ def judge(
 
 
 @click.command()
-@click.argument("connector", type=click.IntRange(1, 8))
+@CONNECTOR
 @click.argument("amperes", type=click.IntRange(0, 1000), required=False)
 @click.option("--off", is_flag=True, help="Lift the limit.")
-@click.option("--reason", required=True, help="Why; it stands in the ledger with your name.")
+@REASON
 @json_option
 @click.pass_obj
 def limit(site: Site, connector: int, amperes: int | None, off: bool, reason: str) -> int:

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+REASON = click.option("--reason", required=True, help="Why; it stands in the ledger with your name.")
+CONNECTOR = click.argument("connector", type=click.IntRange(1, 8))
 
 
 def _remember(context: click.Context, parameter: click.Parameter, value: bool) -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 from terminal_app import units
 from terminal_app.run.service import show
 from terminal_app.run.service.chapters import hold_chapters, hold_summary, newest_holds, open_holds, plain
-from terminal_app.run.service.options import json_option
+from terminal_app.run.service.options import REASON, json_option
 from terminal_app.run.service.site import CoreState, Site
 from terminal_app.run.service.words import Teller
 
@@ -151,8 +151,6 @@ def _open(site: Site) -> list[dict[str, Any]]:
 
 
 # --- orders ----------------------------------------------------------------------------------------------------------
-
-REASON = click.option("--reason", required=True, help="Why; it stands in the ledger with your name.")
 
 
 @payments.command()

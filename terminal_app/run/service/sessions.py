@@ -5,7 +5,7 @@ import click
 from terminal_app.run.service import show
 from terminal_app.run.service.chapters import SessionSummary, chapters, full_id, newest_sessions, plain, summary_of
 from terminal_app.run.service.explain import explain
-from terminal_app.run.service.options import json_option
+from terminal_app.run.service.options import CONNECTOR, REASON, json_option
 from terminal_app.run.service.receipt import receipt
 from terminal_app.run.service.site import Site
 
@@ -78,8 +78,8 @@ def show_(site: Site, session_id: str) -> int:
 
 
 @session.command()
-@click.argument("connector", type=click.IntRange(1, 8))
-@click.option("--reason", required=True, help="Why; it stands in the ledger with your name.")
+@CONNECTOR
+@REASON
 @json_option
 @click.pass_obj
 def stop(site: Site, connector: int, reason: str) -> int:

@@ -22,6 +22,7 @@ from terminal_app.billing.signature import thumbprint
 from terminal_app.billing.simulation import even_periods
 from terminal_app.billing.tariff import decimal_text, price_lines, vat_percent_text
 from terminal_app.errors import SignatureInvalid, TariffRefused
+from terminal_app.run.moment import Moment
 from terminal_app.run.service import show
 from terminal_app.run.service.core_talk import ServiceTrouble
 from terminal_app.run.service.options import json_option
@@ -45,21 +46,6 @@ class Zone(click.ParamType[str]):
         except (ZoneInfoNotFoundError, ValueError, OSError):
             self.fail(f"{value!r} is no time zone; write it like Europe/Berlin", param, ctx)
         return str(value)
-
-
-class Moment(click.ParamType[int]):
-    """RFC 3339 text -> UTC ms; without an offset it means UTC."""
-
-    name = "moment"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            found = datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is no moment; write it like 2026-01-05T10:00Z", param, ctx)
-        return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()) * 1000
 
 
 @click.group()
